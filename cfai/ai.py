@@ -1,0 +1,215 @@
+"""`Ai`: what user code constructs, the same thin class over a binding as Cloudflare's own."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Awaitable, Mapping
+from typing import Any, Protocol, Self, TypedDict, cast, runtime_checkable
+
+from cfai import sse
+from cfai.binding import EVENT_STREAM, JSON, Binding, Call, Reply
+from cfai.errors import AiError, EngineFailure
+from cfai.results import ByteStream, plain, wrap
+
+__all__ = ["Ai", "HasRun", "SessionOptions"]
+
+
+class SessionOptions(TypedDict, total=False):
+    """The options of an `Ai` object, in snake case or as the JavaScript SDK spells them.
+
+    ctx           the Worker's context; a stream is registered with its `waitUntil`, so that it outlives the handler
+    extra_headers headers sent with every run (`extraHeaders`)
+    prefix        put before the model id in the `cf-consn-model-id` header
+    as_of         the day whose wire form, models and limits apply, `"2023-11-14"` (`asOf`); default: today's
+    debug         accepted, without effect
+    """
+
+    ctx: Any
+    extra_headers: Mapping[str, str]
+    prefix: str
+    as_of: str
+    debug: bool
+
+
+_SNAKE: dict[str, str] = {"extraHeaders": "extra_headers", "asOf": "as_of"}
+_LAST = {
+    "last_request_id": "lastRequestId",
+    "ai_gateway_log_id": "aiGatewayLogId",
+    "last_request_http_status_code": "lastRequestHttpStatusCode",
+    "last_request_internal_status_code": "lastRequestInternalStatusCode",
+}
+
+
+@runtime_checkable
+class HasRun(Protocol):
+    """Anything with the `run` of an AI binding: another `Ai`, a Worker's `env.AI`, a user's own double."""
+
+    def run(self, model: str, inputs: Any, options: Any = None, /) -> Awaitable[Any]: ...
+
+
+class Ai:
+    """Run models through a binding.
+
+    ```python
+    async with Ai(LocalBinding()) as ai:
+        result = await ai.run("@cfai/demo/tiny-chat", {"prompt": "where is new york?"})
+        print(result.response)
+    ```
+
+    `binding` is a `Binding`, another `Ai`, or any object with a matching `run`. An `Ai` is not bound to an event loop
+    and may be shared by tasks; only the `last...` attributes are overwritten by whichever run ends last.
+    """
+
+    def __init__(
+        self, binding: Binding | HasRun, session_options: SessionOptions | Mapping[str, Any] | None = None
+    ) -> None:
+        if binding is None:
+            # The sentence of npm's @cloudflare/ai 1.0.53.
+            raise TypeError("Ai binding is undefined. Please provide a valid binding.")
+        if not isinstance(binding, Binding | HasRun):
+            raise TypeError(f"a binding has send() or run(), {type(binding).__name__} has neither")
+        self._binding = binding
+        self._session = _session_options(session_options or {})
+        self.last_request_id = ""
+        self.ai_gateway_log_id: str | None = None
+        self.last_request_http_status_code: int | None = None
+        self.last_request_internal_status_code: int | None = None
+
+    @property
+    def lastRequestId(self) -> str:  # noqa: N802  # JavaScript's spelling, which ported scripts use
+        return self.last_request_id
+
+    @property
+    def aiGatewayLogId(self) -> str | None:  # noqa: N802
+        return self.ai_gateway_log_id
+
+    @property
+    def lastRequestHttpStatusCode(self) -> int | None:  # noqa: N802
+        return self.last_request_http_status_code
+
+    @property
+    def lastRequestInternalStatusCode(self) -> int | None:  # noqa: N802
+        return self.last_request_internal_status_code
+
+    async def run(
+        self, model: str, inputs: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Run `model` and return its answer.
+
+        model    a catalog id such as `"@cf/meta/llama-2-7b-chat-int8"`
+        inputs   the model's inputs, for text generation `prompt` or `messages`, `stream`, `max_tokens`, ...
+        options  `extraHeaders`, `returnRawResponse`, `gateway`, ... as the JavaScript binding takes them
+
+        Returns an `AiResult` for a JSON answer, a `ByteStream` for anything else, or the whole `Reply` with
+        `returnRawResponse`. Raises the `AiError` that the answer describes. Cancelling stops the model.
+        """
+        given = {**plain(options or {})}
+        session = self._session | _session_options(given.pop("sessionOptions", None) or {})
+        if not isinstance(self._binding, Binding):
+            return await self._run_through(self._binding, model, inputs, given, session)
+        raw = bool(given.pop("returnRawResponse", False))
+        headers = {**session.get("extra_headers", {}), **(given.pop("extraHeaders", None) or {})}
+        if prefix := given.pop("prefix", None) or session.get("prefix"):
+            headers["cf-consn-model-id"] = f"{prefix}:{model}"
+        if as_of := session.get("as_of"):
+            given.setdefault("asOf", as_of)
+        given.pop(
+            "signal", None
+        )  # an AbortSignal cannot cross the seam; cancelling the task that awaits run does its work
+
+        self.last_request_id = ""
+        reply = await self._binding.send(Call(model, plain({} if inputs is None else inputs), given, headers))
+        self._remember(reply)
+        if raw:
+            return reply
+        if error := reply.error:
+            self.last_request_internal_status_code = error.code
+            await reply.aclose()
+            raise error
+        if isinstance(reply.body, ByteStream):
+            if not reply.headers.get("content-type", "").startswith(EVENT_STREAM):
+                return reply.body
+            stream = ByteStream(_WholeAnswer(reply.body))
+            if ctx := session.get("ctx"):
+                ctx.waitUntil(stream.wait_closed())
+            return stream
+        return wrap(reply.body) if reply.headers.get("content-type") == JSON else reply.body
+
+    async def _run_through(
+        self, inner: HasRun, model: str, inputs: Any, options: dict[str, Any], session: SessionOptions
+    ) -> Any:
+        if isinstance(inner, Ai):
+            options["sessionOptions"] = session
+        elif extra := session.get("extra_headers"):
+            options["extraHeaders"] = {**extra, **(options.get("extraHeaders") or {})}
+        try:
+            return await (inner.run(model, inputs, options) if options else inner.run(model, inputs))
+        finally:
+            for ours, theirs in _LAST.items():
+                setattr(self, ours, getattr(inner, theirs, getattr(self, ours)))
+
+    def _remember(self, reply: Reply) -> None:
+        self.last_request_id = reply.headers.get("cf-ai-req-id", "")
+        self.ai_gateway_log_id = reply.headers.get("cf-aig-log-id")
+        self.last_request_http_status_code = reply.status
+        self.last_request_internal_status_code = None
+
+    async def aclose(self) -> None:
+        """Close the binding: running answers end, models leave memory."""
+        if isinstance(self._binding, Binding | Ai):
+            await self._binding.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+class _WholeAnswer:
+    """The events of an answer; raises where the answer did not come to its end.
+
+    A Python program that reads to the end has the whole answer: a stream that carries an error, or that stops before
+    `[DONE]`, raises instead of ending.
+    """
+
+    def __init__(self, events: ByteStream) -> None:
+        self._events = events
+        self._done = False
+
+    async def __anext__(self) -> bytes:
+        try:
+            event = await self._events.__anext__()
+        except StopAsyncIteration:
+            if self._done:
+                raise
+            raise EngineFailure("the stream ended before data: [DONE]", hint="the server stopped answering") from None
+        # The cheap test first: an answer has hundreds of events and at most one error.
+        if b'"errors"' in event and (error := _error_in(event)):
+            raise error
+        self._done = self._done or event == sse.DONE
+        return event
+
+    async def aclose(self) -> None:
+        await self._events.aclose()
+
+
+def _error_in(event: bytes) -> AiError | None:
+    for data in sse.Decoder().feed(event):
+        body = sse.loads(data)
+        if isinstance(body, dict) and body.get("errors"):
+            return AiError.from_body(body, status=None)
+    return None
+
+
+def _session_options(given: Mapping[str, Any]) -> SessionOptions:
+    """`given` in snake case. The JavaScript SDK's own nesting, `{sessionOptions: {...}}`, is accepted too."""
+    nested = given.get("sessionOptions") or given.get("session_options") or {}
+    flat = {key: value for key, value in given.items() if key not in ("sessionOptions", "session_options")}
+    options = {_SNAKE.get(key, key): value for key, value in {**flat, **nested}.items()}
+    known = SessionOptions.__optional_keys__
+    if unknown := sorted(options.keys() - known):
+        raise TypeError(f"unknown session option {unknown[0]!r}; there are: {', '.join(sorted(known))}")
+    return cast("SessionOptions", options)  # the keys were just checked

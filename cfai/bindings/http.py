@@ -1,0 +1,142 @@
+"""A binding over HTTP: cfai's own server, or Cloudflare's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from cfai import sse
+from cfai.binding import EVENT_STREAM, JSON, Call, Reply
+from cfai.errors import AiError, EngineFailure
+from cfai.results import ByteStream
+
+if TYPE_CHECKING:
+    import httpx2
+
+__all__ = ["HttpBinding"]
+
+_KEPT_HEADERS = ("content-type", "cf-ai-req-id", "cf-ai-neurons", "cf-aig-log-id", "retry-after")
+
+
+class HttpBinding:
+    """Send calls to a server.
+
+    ```python
+    ai = Ai(HttpBinding("http://127.0.0.1:8788", token="secret"))
+    ```
+
+    base_url  where the REST API lives, without `/client/v4`; default `http://127.0.0.1:8788`, where `cfai serve` is
+    account   the account id in the path; a local server takes any
+    token     the bearer token, if the server wants one
+    socket    the path of a Unix socket instead: the binding protocol that workerd's own `env.AI` speaks
+
+    A connection that cannot be made, or breaks, is an `EngineFailure` that names the address.
+    """
+
+    def __init__(
+        self,
+        base_url: str = "http://127.0.0.1:8788",
+        *,
+        account: str = "local",
+        token: str | None = None,
+        socket: str | Path | None = None,
+    ) -> None:
+        self._address = str(socket or base_url)
+        self._base_url = base_url.rstrip("/")
+        self._account = account
+        self._headers = {"authorization": f"Bearer {token}"} if token else {}
+        self._socket = str(socket) if socket else None
+        self._client: httpx2.AsyncClient | None = None
+
+    async def send(self, call: Call) -> Reply:
+        import httpx2
+
+        url, body = self._workerd_request(call) if self._socket else self._rest_request(call)
+        headers = {"cf-consn-model-id": call.model, **self._headers, **call.headers, "content-type": JSON}
+        client = self._open()
+        request = client.build_request("POST", url, content=json.dumps(body).encode(), headers=headers)
+        try:
+            response = await client.send(request, stream=True)
+            return await self._reply(response)
+        except httpx2.TransportError as error:
+            return Reply.from_error(self._broken(error))
+
+    def _open(self) -> httpx2.AsyncClient:
+        import httpx2
+
+        if self._client is None:
+            transport = httpx2.AsyncHTTPTransport(uds=self._socket)
+            # A first token may take as long as a model takes to load; a server that is gone is noticed by the socket.
+            self._client = httpx2.AsyncClient(transport=transport, timeout=httpx2.Timeout(None, connect=10))
+        return self._client
+
+    def _workerd_request(self, call: Call) -> tuple[str, Any]:
+        return "http://workers-binding.ai/run?version=3", {"inputs": call.inputs, "options": dict(call.options)}
+
+    def _rest_request(self, call: Call) -> tuple[str, Any]:
+        query = f"?asOf={quote(as_of)}" if (as_of := call.options.get("asOf")) else ""
+        return f"{self._base_url}/client/v4/accounts/{self._account}/ai/run/{quote(call.model)}{query}", call.inputs
+
+    async def _reply(self, response: httpx2.Response) -> Reply:
+        headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
+        kind = headers.get("content-type", "").partition(";")[0].strip()
+        if response.is_success and kind != JSON:
+            source = _Events(response, self) if kind == EVENT_STREAM else _Chunks(response, self)
+            return Reply(ByteStream(source), response.status_code, headers)
+        try:
+            text = (await response.aread()).decode("utf-8", "replace")
+        finally:
+            await response.aclose()
+        body = sse.loads(text) if kind == JSON else text
+        if response.is_success and not self._socket and isinstance(body, Mapping) and "result" in body:
+            body = body["result"]
+        return Reply(body, response.status_code, headers)
+
+    def _broken(self, error: Exception) -> AiError:
+        return EngineFailure(
+            f"{self._address} does not answer: {error or type(error).__name__}", hint="start it with `cfai serve`"
+        )
+
+    async def aclose(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
+
+
+class _Chunks:
+    """The body as the network brings it."""
+
+    def __init__(self, response: httpx2.Response, binding: HttpBinding) -> None:
+        self._response = response
+        self._binding = binding
+        self._body: AsyncIterator[bytes] | None = None
+
+    async def __anext__(self) -> bytes:
+        import httpx2
+
+        if self._body is None:
+            self._body = self._response.aiter_bytes()
+        try:
+            return await self._body.__anext__()
+        except httpx2.TransportError as error:
+            raise self._binding._broken(error) from error
+
+    async def aclose(self) -> None:
+        await self._response.aclose()
+
+
+class _Events(_Chunks):
+    """The body cut into whole events, wherever the network cut it."""
+
+    def __init__(self, response: httpx2.Response, binding: HttpBinding) -> None:
+        super().__init__(response, binding)
+        self._splitter = sse.Splitter()
+        self._ready: list[bytes] = []
+
+    async def __anext__(self) -> bytes:
+        while not self._ready:
+            self._ready = self._splitter.feed(await super().__anext__())
+        return self._ready.pop(0)

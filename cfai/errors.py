@@ -1,0 +1,351 @@
+"""Everything that can go wrong, with the code, HTTP status and wording that Workers AI gives it.
+
+    AiError
+    ├── InvalidRequest
+    │   ├── BadInput             5006  400   the inputs do not fit the model's schema
+    │   ├── InvalidData          5004  400   base64 or binary data of the wrong type
+    │   ├── IncompleteRequest    3003  400   a body or header is missing or cannot be read
+    │   ├── NoSuchModel          5007  400
+    │   ├── InvalidModelName     3042  404
+    │   ├── DeprecatedModel      5028  400
+    │   ├── WeightsMissing       3039  400   the catalog knows the model, this machine has no weights for it
+    │   ├── LoraUnsupported      5005  405
+    │   ├── RequestTooLarge      3006  413
+    │   └── ContextExceeded      5021  413   prompt and max_tokens together do not fit the model
+    ├── AccessDenied
+    │   ├── Unauthorized        10000  401
+    │   └── Forbidden            5018  403
+    ├── Unavailable
+    │   ├── RequestTimeout       3007  408
+    │   ├── RequestAborted       3008  408
+    │   ├── DailyLimit           3036  429
+    │   ├── RateLimited          3021  429
+    │   └── OutOfCapacity        3040  429   the queue is full
+    ├── RouteError
+    │   ├── NoRoute              7003  404
+    │   └── MethodNotAllowed     7001  405
+    └── EngineFailure            8500  500   the model itself failed; the code is cfai's own
+
+Codes and statuses follow https://developers.cloudflare.com/workers-ai/platform/errors/ where that page has them;
+5006, 5021, 5028, 3021, 10000, 7001 and 7003 are as seen on the wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+__all__ = [
+    "AccessDenied",
+    "AiError",
+    "BadInput",
+    "ContextExceeded",
+    "DailyLimit",
+    "DeprecatedModel",
+    "EngineFailure",
+    "Forbidden",
+    "IncompleteRequest",
+    "InvalidData",
+    "InvalidModelName",
+    "InvalidRequest",
+    "LoraUnsupported",
+    "MethodNotAllowed",
+    "NoRoute",
+    "NoSuchModel",
+    "OutOfCapacity",
+    "RateLimited",
+    "RequestAborted",
+    "RequestTimeout",
+    "RequestTooLarge",
+    "RouteError",
+    "Unauthorized",
+    "Unavailable",
+    "WeightsMissing",
+]
+
+
+class AiError(Exception):
+    """A request that Workers AI, or cfai in its place, refused or could not finish.
+
+    ```python
+    try:
+        await ai.run("@cf/x/y", {"prompt": "hi"})
+    except cfai.AiError as error:
+        print(error.code, error.status, error)  # 5007 400 5007: No such model @cf/x/y or task
+    ```
+
+    `str(error)` is what the JavaScript binding puts into `error.message`: the code, a colon, the description.
+    """
+
+    code: int = 8500
+    status: int = 500
+    title: ClassVar[str] = ""
+    """What stands between `AiError:` and the description in the REST API's message, when anything does."""
+
+    _by_code: ClassVar[dict[int, type[AiError]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        if "code" in cls.__dict__:
+            AiError._by_code[cls.code] = cls
+
+    def __init__(self, description: str, *, hint: str = "") -> None:
+        self.description = description
+        self.name = "AiError"
+        """The `name` that a JavaScript caller sees."""
+        self.hint = hint
+        """What to do next, in one sentence; not part of Cloudflare's wording, so it travels beside it."""
+        super().__init__(description)
+        if hint:
+            self.add_note(hint)
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.description}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (self.to_body(), self.status)
+
+    def rest_message(self, request_id: str) -> str:
+        """The message of the REST API: `AiError: <title>: <description> (<request id>)`."""
+        title = f"{self.title}: " if self.title else ""
+        return f"{self.name}: {title}{self.description} ({request_id})"
+
+    def to_body(self) -> dict[str, Any]:
+        """The JSON body with which the inference service answers the binding."""
+        title = f"{self.title}: " if self.title else ""
+        body: dict[str, Any] = {
+            "internalCode": self.code,
+            "httpCode": self.status,
+            "name": self.name,
+            "message": f"{self.name}: {title}{self.description}",
+            "description": self.description,
+        }
+        if self.hint:
+            body["hint"] = self.hint
+        return body
+
+    def to_event(self) -> dict[str, Any]:
+        """The last event of a stream that failed after its first piece."""
+        return {"response": "", "errors": [{"code": self.code, "message": str(self.description)}]}
+
+    @classmethod
+    def of(
+        cls, code: int, description: str, *, status: int | None = None, name: str = "AiError", hint: str = ""
+    ) -> Self:
+        """The error class that owns `code`, or a plain `AiError` where none does."""
+        kind = cls._by_code.get(code, AiError)
+        error = kind.__new__(kind)
+        AiError.__init__(error, description, hint=hint)
+        error.code, error.name = code, name
+        if status is not None:
+            error.status = status
+        return error  # type: ignore[return-value]  # every class in the table derives from AiError
+
+    @classmethod
+    def from_body(cls, body: object, status: int | None) -> AiError:
+        """Read any of the error bodies that the service, the REST API or a stream's last event carries.
+
+        `status` is the HTTP status that came with it, None for an event inside a stream.
+        """
+        if isinstance(body, Mapping):
+            if "internalCode" in body:
+                description = str(body.get("description") or body.get("message") or "")
+                return AiError.of(
+                    _as_code(body["internalCode"]),
+                    description,
+                    status=status,
+                    name=str(body.get("name") or "AiError"),
+                    hint=str(body.get("hint") or ""),
+                )
+            errors = body.get("errors")
+            first = errors[0] if isinstance(errors, list) and errors else errors
+            if isinstance(first, Mapping) and "code" in first:
+                notes = [note for note in body.get("messages") or () if isinstance(note, Mapping)]
+                hint = str(notes[0].get("message") or "") if notes else ""
+                code, message = _as_code(first["code"]), str(first.get("message") or "")
+                return AiError.of(code, message, status=status, name="InferenceUpstreamError", hint=hint)
+        return AiError.of(EngineFailure.code, str(body), status=status, name="InferenceUpstreamError")
+
+
+def _as_code(value: object) -> int:
+    return value if isinstance(value, int) else EngineFailure.code
+
+
+def _restore(body: dict[str, Any], status: int) -> AiError:
+    return AiError.from_body(body, status)
+
+
+class InvalidRequest(AiError):
+    """The request itself is at fault; sending it again changes nothing."""
+
+    status = 400
+
+
+class BadInput(InvalidRequest):
+    """The inputs do not fit the model's schema. `description` is `Error: ` and the validator's sentence."""
+
+    code, status, title = 5006, 400, "Bad input"
+
+    def __init__(self, problem: str, *, hint: str = "") -> None:
+        super().__init__(f"Error: {problem}", hint=hint)
+
+
+class InvalidData(InvalidRequest):
+    code, status = 5004, 400
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"Invalid data type for base64 input: {kind}")
+
+
+class IncompleteRequest(InvalidRequest):
+    code, status = 3003, 400
+
+    def __init__(self, what: str, *, hint: str = "") -> None:
+        super().__init__(f"Request is missing headers or body: {what}", hint=hint)
+
+
+class NoSuchModel(InvalidRequest):
+    """The catalog has no model of that name, or not for a task that runs here."""
+
+    code, status = 5007, 400
+
+    def __init__(self, model: str, *, hint: str = "`cfai models` lists the models that run here") -> None:
+        super().__init__(f"No such model {model} or task", hint=hint)
+        self.model = model
+
+
+class InvalidModelName(InvalidRequest):
+    code, status = 3042, 404
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"The model name is invalid: {model!r}", hint="model ids look like @cf/meta/llama-2-7b-chat-int8"
+        )
+
+
+class DeprecatedModel(InvalidRequest):
+    code, status = 5028, 400
+
+    def __init__(self, date: str) -> None:
+        super().__init__(f"This model was deprecated on {date}. Please use an alternative model.")
+
+
+class WeightsMissing(InvalidRequest):
+    """The catalog knows the model, but its weights are not on this machine."""
+
+    code, status = 3039, 400
+
+
+class LoraUnsupported(InvalidRequest):
+    code, status = 5005, 405
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"The model {model} does not support LoRa inference")
+
+
+class RequestTooLarge(InvalidRequest):
+    code, status = 3006, 413
+
+    def __init__(self, hint: str = "") -> None:
+        super().__init__("Request is too large", hint=hint)
+
+
+class ContextExceeded(InvalidRequest):
+    """The prompt and `max_tokens` together, both in tokens, do not fit the model's limits."""
+
+    code, status = 5021, 413
+
+    def __init__(self, tokens: int, limit: int, *, hint: str = "") -> None:
+        super().__init__(
+            f"The estimated number of input and maximum output tokens ({tokens}) exceeded this model context window "
+            f"limit ({limit}).",
+            hint=hint,
+        )
+
+
+class AccessDenied(AiError):
+    """The caller may not do this."""
+
+    status = 403
+
+
+class Unauthorized(AccessDenied):
+    code, status = 10000, 401
+
+    def __init__(self) -> None:
+        super().__init__("Authentication error")
+
+
+class Forbidden(AccessDenied):
+    code, status = 5018, 403
+
+    def __init__(self, description: str = "The account is not allowed to access this model") -> None:
+        super().__init__(description)
+
+
+class Unavailable(AiError):
+    """Nothing is wrong with the request; it may succeed later."""
+
+    status = 429
+
+
+class RequestTimeout(Unavailable):
+    code, status = 3007, 408
+
+    def __init__(self) -> None:
+        super().__init__("Request timeout")
+
+
+class RequestAborted(Unavailable):
+    code, status = 3008, 408
+
+    def __init__(self) -> None:
+        super().__init__("Request was aborted")
+
+
+class DailyLimit(Unavailable):
+    code, status = 3036, 429
+
+    def __init__(self) -> None:
+        super().__init__("You have used up your daily free allocation of 10,000 neurons")
+
+
+class RateLimited(Unavailable):
+    code, status = 3021, 429
+
+    def __init__(self) -> None:
+        super().__init__("rate limiting: inference request per min rate reached")
+
+
+class OutOfCapacity(Unavailable):
+    """The bounded queue in front of a model is full."""
+
+    code, status = 3040, 429
+
+    def __init__(self, hint: str = "") -> None:
+        super().__init__("Capacity temporarily exceeded, please try again.", hint=hint)
+
+
+class RouteError(AiError):
+    """The REST API has no such address or method."""
+
+    status = 404
+
+
+class NoRoute(RouteError):
+    code, status = 7003, 404
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"Could not route to {path}, perhaps your object identifier is invalid?")
+
+
+class MethodNotAllowed(RouteError):
+    code, status = 7001, 405
+
+    def __init__(self, method: str) -> None:
+        super().__init__(f"{method} not supported for requested URI.")
+
+
+class EngineFailure(AiError):
+    """The model failed while loading or running. The code is cfai's own: Cloudflare documents none."""
+
+    code, status = 8500, 500
