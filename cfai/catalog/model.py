@@ -1,0 +1,184 @@
+"""One model of the catalog: what is known about it, and its limits on a day."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Literal
+
+__all__ = ["Era", "Limits", "Model", "Neurons", "Precision", "Price", "Status", "Task", "Weights"]
+
+Precision = Literal["int8", "fp8", "fp16", "bf16", "awq"]
+Status = Literal["active", "gone", "unlisted"]
+"""`active` and `gone` say whether the newest known model list has the id; no list ever had an `unlisted` one, only
+the documentation or an SDK."""
+
+DEFAULT_MAX_TOKENS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What fits into one call, in tokens; None where no bound is known."""
+
+    context_window: int | None = None
+    """Prompt and answer together."""
+    max_input_tokens: int | None = None
+    max_output_tokens: int | None = None
+    default_max_tokens: int = DEFAULT_MAX_TOKENS
+    default_max_tokens_streaming: int = DEFAULT_MAX_TOKENS
+
+
+@dataclass(frozen=True, slots=True)
+class Era:
+    """Limits that hold from a day on; `start` is None for those that held from the beginning."""
+
+    start: date | None
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The public checkpoint that a model id corresponds to."""
+
+    repo: str
+    """The name of a Hugging Face repository."""
+    gated: bool | None = None
+    """Whether its owner asks for a licence click or a login first; None when that is not known."""
+    params_b: float | None = None
+    """Parameters, in billions."""
+    ungated_repo: str | None = None
+    """A copy of the same weights that asks for nothing."""
+    evidence: Literal["doc", "name", "inferred"] = "inferred"
+    """Why this repository: Cloudflare says so, the two names are the same, or it is the likely one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """US dollars per unit; the unit in Cloudflare's words, such as `per M input tokens`."""
+
+    unit: str
+    usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class Neurons:
+    """Cloudflare's measure of work, per million tokens."""
+
+    input: float
+    output: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a model does, as the model list names it."""
+
+    name: str
+    uuid: str | None = None
+    requests_per_minute: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model id and what is known about it.
+
+    ```python
+    model = Catalog.builtin().get("@cf/meta/llama-2-7b-chat-int8")
+    model.limits(date(2023, 11, 14)).max_output_tokens  # 1800
+    ```
+    """
+
+    id: str
+    task: str = "Text Generation"
+    status: Status = "active"
+    uuid: str | None = None
+    created: date | None = None
+    removed: date | None = None
+    first_seen: date | None = None
+    """The first day on which a recorded model list has the id."""
+    last_seen: date | None = None
+    successor: str | None = None
+    """The id that Cloudflare names, or lets answer, in this one's place."""
+    context_window: int | None = None
+    """The figure of the model list; `limits` has what a call must fit into."""
+    eras: tuple[Era, ...] = ()
+    """Limits over time, oldest first; empty when the context window is all that is known."""
+    dimensions: int | None = None
+    """Length of one vector, for embeddings."""
+    requests_per_minute: int | None = None
+    """Where it is not that of the task."""
+    flags: frozenset[str] = frozenset()
+    """Capabilities and labels of the model list: beta, lora, function_calling, vision, reasoning, ..."""
+    prices: tuple[Price, ...] = ()
+    neurons: Neurons | None = None
+    weights: Weights | None = None
+    bundled: str | None = None
+    """The folder inside the `cfai` package that holds the weights, for a model that ships with it."""
+
+    @property
+    def precision(self) -> Precision | None:
+        """The precision that the id names, if it names one."""
+        for word in re.split(r"[-/]", self.id.lower()):
+            if precision := _PRECISIONS.get(word):
+                return precision
+        return None
+
+    def limits(self, as_of: date | None = None) -> Limits:
+        """The limits on the day `as_of`, or today's."""
+        if not self.eras:
+            return Limits(context_window=self.context_window)
+        held = [era for era in self.eras if as_of is None or era.start is None or era.start <= as_of]
+        # A day before the first known limits gets the first known ones.
+        return (held[-1] if held else self.eras[0]).limits
+
+    def is_retired(self, as_of: date | None = None) -> bool:
+        """Whether Cloudflare no longer serves the model on the day `as_of`, or today."""
+        if as_of is None:
+            return self.status == "gone"
+        if self.removed is not None:
+            return as_of >= self.removed
+        return self.status == "gone" and self.last_seen is not None and as_of > self.last_seen
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Model:
+        """The model that one row of the data file describes."""
+        seen = row.get("seen", (None, None))
+        neurons = row.get("neurons")
+        return cls(
+            id=row["id"],
+            task=row["task"],
+            status=row["status"],
+            uuid=row.get("uuid"),
+            created=_day(row.get("created")),
+            removed=_day(row.get("removed")),
+            first_seen=_day(seen[0]),
+            last_seen=_day(seen[1]),
+            successor=row.get("successor"),
+            context_window=row.get("context_window"),
+            eras=tuple(_era(era) for era in row.get("limits", ())),
+            dimensions=row.get("dimensions"),
+            requests_per_minute=row.get("requests_per_minute"),
+            flags=frozenset(row.get("flags", ())),
+            prices=tuple(Price(unit, usd) for unit, usd in row.get("prices", ())),
+            neurons=Neurons(neurons["in"], neurons.get("out")) if neurons else None,
+            weights=Weights(**row["weights"]) if "weights" in row else None,
+            bundled=row.get("bundled"),
+        )
+
+
+_PRECISIONS: Mapping[str, Precision] = {
+    "int8": "int8",
+    "fp8": "fp8",
+    "fp16": "fp16",
+    "bf16": "bf16",
+    "awq": "awq",
+}
+
+
+def _day(text: str | None) -> date | None:
+    return None if text is None else date.fromisoformat(text)
+
+
+def _era(row: Mapping[str, Any]) -> Era:
+    return Era(_day(row["from"]), Limits(**{name: value for name, value in row.items() if name != "from"}))
