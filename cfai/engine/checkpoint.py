@@ -1,0 +1,236 @@
+"""A checkpoint folder into memory: checked first, then loaded on the device that fits."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from cfai.engine.prompt import PromptRenderer, load_chat_template
+from cfai.engine.tokenizer import Tokenizer, load_tokenizer, read_json
+from cfai.errors import EngineFailure, WeightsMissing
+
+__all__ = ["Checkpoint", "Progress", "load_checkpoint"]
+
+Progress = Callable[[int, int], None]
+"""Called while weights load, with the tensors done and the tensors in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A model that is ready to run, with what belongs to it."""
+
+    model: PreTrainedModel
+    tokenizer: Tokenizer
+    prompts: PromptRenderer
+    end_tokens: frozenset[int]
+    max_positions: int | None
+    """How many tokens, prompt and answer together, the model was built for; None if its config does not say."""
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self.model.device
+        return device
+
+    @property
+    def memory(self) -> int:
+        """Bytes that the weights take."""
+        return int(self.model.get_memory_footprint())
+
+
+def load_checkpoint(
+    folder: Path, *, device: str | None = None, dtype: str | None = None, progress: Progress | None = None
+) -> Checkpoint:
+    """Load the model in `folder`.
+
+    device  "cuda", "cuda:1", "mps" or "cpu"; None takes the first that is there, in this order
+    dtype   "float32", "bfloat16" or "float16"; None takes float32 on the CPU, on a GPU what the checkpoint says
+
+    Only safetensors are read, and no code from the folder is run. Raises `WeightsMissing` if there are no weights,
+    `EngineFailure` if they are damaged, do not fit the architecture or do not fit into memory.
+    """
+    files = _weight_files(folder)
+    for file in files:
+        _check_safetensors(file)
+    place = torch.device(device or _best_device())
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        kind = _dtype(dtype, place, config)
+        _check_memory(files, kind, place)
+        with _loading_progress(progress):
+            model, report = AutoModelForCausalLM.from_pretrained(
+                folder,
+                config=config,
+                dtype=kind,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise EngineFailure(f"{folder} does not load: {error}") from error
+    _check_report(folder, report)
+    model.eval().requires_grad_(False)
+    if place.type != "cpu":
+        model.to(place)
+    tokenizer = load_tokenizer(folder)
+    return Checkpoint(
+        model=model,
+        tokenizer=tokenizer,
+        prompts=PromptRenderer(tokenizer, load_chat_template(folder)),
+        end_tokens=_end_tokens(folder, model, tokenizer),
+        max_positions=getattr(config.get_text_config(), "max_position_embeddings", None),
+    )
+
+
+def _best_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _dtype(asked: str | None, device: torch.device, config: Any) -> torch.dtype:
+    if asked is not None:
+        dtype = getattr(torch, asked, None)
+        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+            raise EngineFailure(f"there is no dtype {asked!r}", hint="use float32, bfloat16 or float16")
+        return dtype
+    if device.type == "cpu":
+        return torch.float32
+    stored: torch.dtype | None = config.dtype
+    return stored if stored in (torch.float16, torch.bfloat16) else torch.float16
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    index = folder / "model.safetensors.index.json"
+    names = set(read_json(index).get("weight_map", {}).values()) if index.is_file() else {"model.safetensors"}
+    files = [folder / name for name in sorted(names)]
+    if missing := [file.name for file in files if not file.is_file()]:
+        pickled = sorted(path.name for path in folder.glob("*.bin")) if folder.is_dir() else []
+        hint = f"{', '.join(pickled)} may run code when loaded; convert it to safetensors" if pickled else ""
+        raise WeightsMissing(f"{folder} has no {missing[0]}", hint=hint)
+    return files
+
+
+def _check_safetensors(file: Path) -> Mapping[str, Any]:
+    """Refuse a file whose header does not fit its length, before anything maps it into memory."""
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        start = stream.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
+        if 8 + length > size:
+            raise EngineFailure(f"{file} is cut short: {size} bytes", hint="fetch it again")
+        try:
+            header: dict[str, Any] = json.loads(stream.read(length))
+            end = max((int(t["data_offsets"][1]) for name, t in header.items() if name != "__metadata__"), default=0)
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            raise EngineFailure(f"{file} is not a safetensors file", hint="fetch it again") from error
+    if 8 + length + end != size:
+        raise EngineFailure(f"{file} has {size} bytes where its header says {8 + length + end}", hint="fetch it again")
+    return header
+
+
+def _check_memory(files: list[Path], dtype: torch.dtype, device: torch.device) -> None:
+    """Refuse a model that cannot fit, rather than have the system kill the process."""
+    weights = sum(
+        _elements(tensor["shape"])
+        for file in files
+        for name, tensor in _check_safetensors(file).items()
+        if name != "__metadata__"
+    )
+    needed = weights * dtype.itemsize
+    free = _free_memory(device)
+    if free is not None and needed > free:
+        raise EngineFailure(
+            f"the weights need {needed / 1e9:.1f} GB as {str(dtype).removeprefix('torch.')}, "
+            f"{device.type} has {free / 1e9:.1f} GB free",
+            hint="choose a smaller model or another dtype",
+        )
+
+
+def _elements(shape: list[int]) -> int:
+    product = 1
+    for size in shape:
+        product *= size
+    return product
+
+
+def _free_memory(device: torch.device) -> int | None:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if device.type == "cpu" and hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
+        meminfo = Path("/proc/meminfo")
+        if meminfo.is_file():  # MemAvailable counts the page cache that the system would give back
+            for line in meminfo.read_text().splitlines():
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
+def _check_report(folder: Path, report: Mapping[str, Any]) -> None:
+    # from_pretrained fills what it does not find with random numbers and goes on.
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if keys := sorted(map(str, report.get(kind) or ())):
+            raise EngineFailure(f"{folder}: {kind.replace('_', ' ')} {', '.join(keys[:3])} ({len(keys)} in all)")
+
+
+def _end_tokens(folder: Path, model: PreTrainedModel, tokenizer: Tokenizer) -> frozenset[int]:
+    settings: GenerationConfig = model.generation_config
+    ids = settings.eos_token_id
+    found = {ids} if isinstance(ids, int) else set(ids or ())
+    if (eos := tokenizer.specials.get(tokenizer.eos)) is not None:
+        found.add(eos)
+    return frozenset(found)
+
+
+@contextlib.contextmanager
+def _loading_progress(progress: Progress | None) -> Iterator[None]:
+    """Route transformers' own progress bar to `progress`; without one, silence it."""
+
+    def bar(_factory: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Bar:
+        return _Bar(args[0] if args else kwargs.get("iterable", ()), kwargs.get("total"), progress)
+
+    before = transformers_logging.set_tqdm_hook(bar)
+    try:
+        yield
+    finally:
+        transformers_logging.set_tqdm_hook(before)
+
+
+class _Bar:
+    """The part of tqdm's interface that loading uses."""
+
+    def __init__(self, items: Any, total: int | None, progress: Progress | None) -> None:
+        self._items = items
+        self._total = total or (len(items) if hasattr(items, "__len__") else 0)
+        self._progress = progress
+        self._done = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        for item in self._items:
+            yield item
+            self.update()
+
+    def update(self, n: int = 1) -> None:
+        self._done += n
+        if self._progress is not None:
+            self._progress(self._done, self._total)
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def __getattr__(self, name: str) -> Any:
+        # close, refresh, set_postfix, ...: what a bar shows beside its progress is of no use here.
+        return lambda *_, **__: None

@@ -1,0 +1,65 @@
+"""A prompt or a conversation to token ids, through the model's own chat template."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import TemplateError
+from transformers.utils.chat_template_utils import render_jinja_template
+
+from cfai.engine.tokenizer import GUARD, Tokenizer, read_json
+from cfai.errors import BadInput
+
+__all__ = ["PromptRenderer", "load_chat_template"]
+
+
+def load_chat_template(folder: Path) -> str | None:
+    """The chat template of a checkpoint folder: its own file, or the entry in tokenizer_config.json."""
+    if (path := folder / "chat_template.jinja").is_file():
+        return path.read_text("utf-8")
+    template = read_json(folder / "tokenizer_config.json").get("chat_template")
+    if isinstance(template, list):  # several named ones; the one called "default" is for chat
+        template = {entry.get("name"): entry.get("template") for entry in template}.get("default")
+    return template if isinstance(template, str) else None
+
+
+class PromptRenderer:
+    """Ids for `messages` (each a dict with `role` and `content`) or for raw text.
+
+    User text that looks like a special token (`</s>`) stays text: in `messages` it is encoded piecewise, raw prompts
+    are the caller's own business and may contain special tokens.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, template: str | None) -> None:
+        self._tokenizer = tokenizer
+        self._template = template
+        texts = sorted(tokenizer.specials, key=len, reverse=True)
+        self._special = re.compile("|".join(map(re.escape, texts)) or "(?!)")
+
+    def raw(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text, add_bos=True)
+
+    def chat(self, messages: Sequence[Mapping[str, Any]], tools: Any = None) -> list[int]:
+        if self._template is None:
+            # A base model has no template: the conversation is its text.
+            return self.raw("\n".join(str(message["content"]) for message in messages))
+        guarded = [{**message, "content": self._guard(str(message["content"]))} for message in messages]
+        try:
+            rendered, _ = render_jinja_template(
+                conversations=[guarded],
+                tools=tools or None,
+                chat_template=self._template,
+                add_generation_prompt=True,
+                bos_token=self._tokenizer.bos,
+                eos_token=self._tokenizer.eos,
+            )
+        except TemplateError as error:
+            # Templates refuse orders of roles they were not made for.
+            raise BadInput(f"the model's chat template refuses these messages: {error}") from error
+        return self._tokenizer.encode(rendered[0])
+
+    def _guard(self, text: str) -> str:
+        return self._special.sub(lambda found: found.group()[0] + GUARD + found.group()[1:], text.replace(GUARD, ""))

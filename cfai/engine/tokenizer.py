@@ -1,0 +1,191 @@
+"""Text to token ids and back, by sentencepiece (`tokenizer.model`) or tokenizers (`tokenizer.json`)."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from cfai.errors import EngineFailure, WeightsMissing
+
+__all__ = ["GUARD", "Detokenizer", "Tokenizer", "load_tokenizer", "read_json"]
+
+GUARD = "\ufdd0"
+"""A character that Unicode never assigns. `encode` tokenises what stands on its two sides apart, so that a special
+token's text in user input, with a guard inside, stays text."""
+
+
+class Detokenizer(Protocol):
+    """Ids to text, one at a time, at constant cost."""
+
+    def put(self, token: int) -> str:
+        """The text that `token` completes: empty for a special token or a part of a character."""
+
+    def flush(self) -> str:
+        """What is left at the end: U+FFFD for a character that never became whole."""
+
+
+class Tokenizer(Protocol):
+    @property
+    def bos(self) -> str: ...
+
+    @property
+    def eos(self) -> str: ...
+
+    @property
+    def specials(self) -> Mapping[str, int]:
+        """The special tokens by their text."""
+
+    def encode(self, text: str, *, add_bos: bool = False) -> list[int]:
+        """The ids of `text`; special tokens that stand in it are recognised."""
+
+    def detokenizer(self) -> Detokenizer: ...
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of a checkpoint folder. `tokenizer.json` is taken if both kinds are there."""
+    settings = read_json(folder / "tokenizer_config.json")
+    if (folder / "tokenizer.json").is_file():
+        return JsonTokenizer(folder / "tokenizer.json", settings)
+    if (folder / "tokenizer.model").is_file():
+        return SentencePieceTokenizer(folder / "tokenizer.model", settings)
+    raise WeightsMissing(f"{folder} has no tokenizer.json and no tokenizer.model")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a checkpoint's file; empty if there is no such file."""
+    if not path.is_file():
+        return {}
+    try:
+        data = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise EngineFailure(f"{path} is not JSON: {error}") from error
+    return data if isinstance(data, dict) else {}
+
+
+def _token_text(setting: Any, default: str = "") -> str:
+    """tokenizer_config.json writes a token as its text or as an object that holds it."""
+    return str(setting.get("content", "") if isinstance(setting, Mapping) else setting or default)
+
+
+# Appended to a serialised ModelProto this sets normalizer_spec.add_dummy_prefix to false, since protobuf merges a
+# message that comes twice: field 3 (normalizer_spec), 2 bytes long: field 3 (add_dummy_prefix), 0.
+_NO_DUMMY_PREFIX = b"\x1a\x02\x18\x00"
+
+
+class SentencePieceTokenizer:
+    def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
+        from sentencepiece import SentencePieceProcessor
+
+        try:
+            self._model = SentencePieceProcessor(model_file=str(path))
+            self._inner = SentencePieceProcessor(model_proto=path.read_bytes() + _NO_DUMMY_PREFIX)
+        except (OSError, RuntimeError) as error:
+            raise EngineFailure(f"{path} is not a sentencepiece model: {error}") from error
+        model = self._model
+        self.bos = _token_text(settings.get("bos_token"), model.id_to_piece(max(model.bos_id(), 0)))
+        self.eos = _token_text(settings.get("eos_token"), model.id_to_piece(max(model.eos_id(), 0)))
+        added = {str(t["content"]): (int(i), t) for i, t in (settings.get("added_tokens_decoder") or {}).items()}
+        control = {model.id_to_piece(i): i for i in range(model.vocab_size()) if model.is_control(i)}
+        self.specials = control | {text: i for text, (i, token) in added.items() if token.get("special")}
+        # What the model does not cut out of running text by itself: its control tokens, and tokens beyond its own.
+        cut = control | {text: i for text, (i, _) in added.items() if i >= model.vocab_size()}
+        self._cut = cut
+        self._cutter = re.compile("|".join(map(re.escape, sorted(cut, key=len, reverse=True))) or "(?!)")
+        self._hidden = frozenset(self.specials.values())
+        self._beyond = {i: text for text, (i, _) in added.items() if i >= model.vocab_size()}
+
+    def encode(self, text: str, *, add_bos: bool = False) -> list[int]:
+        ids = [self._model.bos_id()] if add_bos and self._model.bos_id() >= 0 else []
+        for at, guarded in enumerate(text.split(GUARD)):
+            ids += self._encode_part(guarded, model=self._inner if at else self._model)
+        return ids
+
+    def _encode_part(self, text: str, model: Any) -> list[int]:
+        ids: list[int] = []
+        end = 0
+        for found in self._cutter.finditer(text):
+            ids += model.encode(text[end : found.start()]) if found.start() > end else []
+            ids.append(self._cut[found.group()])
+            end, model = found.end(), self._model
+        return ids + (model.encode(text[end:]) if end < len(text) else [])
+
+    def detokenizer(self) -> Detokenizer:
+        return _PieceDetokenizer(self._model, self._hidden, self._beyond)
+
+
+class _PieceDetokenizer:
+    def __init__(self, model: Any, hidden: frozenset[int], beyond: Mapping[int, str]) -> None:
+        self._model = model
+        self._hidden = hidden
+        self._beyond = beyond
+        self._bytes = codecs.getincrementaldecoder("utf-8")("replace")
+        self._is_first = True
+
+    def put(self, token: int) -> str:
+        if token in self._hidden:
+            return ""
+        if token in self._beyond:
+            return self.flush() + self._beyond[token]
+        piece: str = self._model.id_to_piece(token)
+        if self._model.is_byte(token):
+            self._is_first = False
+            return self._bytes.decode(bytes([int(piece[1:-1], 16)]))  # "<0xE4>"
+        text = piece.replace("▁", " ")
+        if self._is_first:
+            self._is_first = False
+            text = text.removeprefix(" ")
+        return self.flush() + text
+
+    def flush(self) -> str:
+        return self._bytes.decode(b"", final=True)
+
+
+class JsonTokenizer:
+    def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
+        import tokenizers
+
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # the Rust side raises bare Exception for every kind of bad file
+            raise EngineFailure(f"{path} is not a tokenizer: {error}") from error
+        self.bos = _token_text(settings.get("bos_token"))
+        self.eos = _token_text(settings.get("eos_token"))
+        added = self._tokenizer.get_added_tokens_decoder()
+        self.specials = {token.content: i for i, token in added.items() if token.special}
+
+    def encode(self, text: str, *, add_bos: bool = False) -> list[int]:
+        ids: list[int] = []
+        for at, part in enumerate(text.split(GUARD)):
+            ids += self._tokenizer.encode(part, add_special_tokens=False).ids
+            if at == 0 and add_bos and (bos := self.specials.get(self.bos)) is not None:
+                ids.insert(0, bos)
+        return ids
+
+    def detokenizer(self) -> Detokenizer:
+        return _StreamDetokenizer(self._tokenizer)
+
+
+class _StreamDetokenizer:
+    def __init__(self, tokenizer: Any) -> None:
+        from tokenizers.decoders import DecodeStream
+
+        self._tokenizer = tokenizer
+        self._stream = DecodeStream(skip_special_tokens=True)
+        self._pending: list[int] = []
+
+    def put(self, token: int) -> str:
+        text = self._stream.step(self._tokenizer, token)
+        if text is None:
+            self._pending.append(token)
+            return ""
+        self._pending.clear()
+        return str(text)
+
+    def flush(self) -> str:
+        left = self._tokenizer.decode(self._pending, skip_special_tokens=True)
+        self._pending.clear()
+        return "\ufffd" if left.strip("\ufffd") != left else ""
