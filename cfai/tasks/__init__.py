@@ -1,0 +1,1 @@
+"""Per task: inputs checked with Cloudflare's wording, outputs shaped."""

@@ -1,0 +1,417 @@
+"""Text generation: inputs of the classic form checked, outputs shaped.
+
+The classic form is that of the Llama, Mistral, Qwen and Gemma 3 models: a `prompt`, or `messages`, and options. The
+schema refuses first, in Cloudflare's words. It lets through what no model can answer (an empty list of messages, a
+message that is no object, NaN, half a surrogate pair), so what comes out of `check` is looked at once more, piece by
+piece, and refused in the same manner of speaking.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Literal, NoReturn
+
+from cfai.errors import BadInput
+from cfai.tasks.schema import Schema, types_of, validate
+
+__all__ = [
+    "Message",
+    "TextGeneration",
+    "Usage",
+    "answer",
+    "check",
+    "input_schema",
+    "piece_event",
+    "prompt_form",
+    "usage_event",
+]
+
+CONTENT_PARTS_SINCE = date(2026, 2, 17)
+"""From this day `content` may be a list of text parts."""
+PROMPT_TEMPLATED_SINCE = date(2023, 12, 1)
+USAGE_SINCE = date(2024, 1, 1)
+
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+MOST_MESSAGES = 1024
+MOST_STOPS = 16
+DEEPEST = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation, its text in one string."""
+
+    role: str
+    content: str
+    name: str | None = None
+    tool_call_id: str | None = None
+    tool_calls: tuple[Any, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The message as chat templates want it: what was not given is not there."""
+        message: dict[str, Any] = {"role": self.role, "content": self.content}
+        if self.name is not None:
+            message["name"] = self.name
+        if self.tool_call_id is not None:
+            message["tool_call_id"] = self.tool_call_id
+        if self.tool_calls:
+            message["tool_calls"] = list(self.tool_calls)
+        return message
+
+
+@dataclass(frozen=True, slots=True)
+class TextGeneration:
+    """Inputs that can be answered: either `prompt` or `messages`, and what was asked of the answer.
+
+    None means that the caller did not say, also where the schema has a default, except for `temperature`.
+    """
+
+    prompt: str | None = None
+    messages: tuple[Message, ...] | None = None
+    raw: bool = False
+    stream: bool = False
+    max_tokens: int | None = None
+    temperature: float = 0.6
+    top_p: float | None = None
+    top_k: int | None = None
+    seed: int | None = None
+    repetition_penalty: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    lora: str | None = None
+    response_format: Mapping[str, Any] | None = None
+    tools: tuple[Any, ...] = ()
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an answer cost, in tokens."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+    def to_json(self) -> dict[str, int]:
+        """The usage object, its keys in Cloudflare's order."""
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.total_tokens,
+        }
+
+
+def check(inputs: Any, *, as_of: date | None = None) -> TextGeneration:
+    """The inputs of one call, checked as on the day `as_of`; a `BadInput` says what is wrong with them.
+
+    ```python
+    check({"prompt": "where is new york?", "stream": True}).stream  # True
+    ```
+
+    A key whose value is None was not given. Keys that the form does not have are ignored.
+    """
+    given = inputs
+    if isinstance(inputs, Mapping):
+        given = {name: value for name, value in inputs.items() if value is not None}
+        # Before the schema, whose error has a sentence for each message that does not fit.
+        _check_length(given.get("messages"), MOST_MESSAGES, "/messages")
+    checked = validate(input_schema(as_of), given)
+    # Of the two forms only the one that fits counts; what belongs to the other is an unknown key.
+    form = _FORMS[checked.option or 0]
+    fields = {name: given[name] for name in form if name in given}
+    _check_json(fields)
+    return TextGeneration(**{name: _FIELDS[name](value, f"/{name}") for name, value in fields.items()})
+
+
+def input_schema(as_of: date | None = None) -> Schema:
+    """The JSON schema of the inputs on the day `as_of`, or today's."""
+    return _TODAY if as_of is None or as_of >= CONTENT_PARTS_SINCE else _BEFORE_CONTENT_PARTS
+
+
+def prompt_form(as_of: date | None = None) -> Literal["raw", "template"]:
+    """How a bare `prompt` reaches the model: as it is, or through the chat template as a user's message."""
+    return "template" if as_of is None or as_of >= PROMPT_TEMPLATED_SINCE else "raw"
+
+
+def answer(text: str, usage: Usage, *, as_of: date | None = None) -> dict[str, Any]:
+    """The whole answer of a call that does not stream."""
+    if not _has_usage(as_of):
+        return {"response": text}
+    return {"response": text, "usage": usage.to_json()}
+
+
+def piece_event(piece: str) -> dict[str, Any]:
+    """The event of one piece of a stream."""
+    return {"response": piece}
+
+
+def usage_event(usage: Usage, *, as_of: date | None = None) -> dict[str, Any] | None:
+    """The event before `[DONE]`; None on days when streams had none."""
+    return {"response": "", "usage": usage.to_json()} if _has_usage(as_of) else None
+
+
+def _has_usage(as_of: date | None) -> bool:
+    return as_of is None or as_of >= USAGE_SINCE
+
+
+# The schemas. The order of the properties is the order in which they are looked at, so it decides the error.
+
+_TEXT: Schema = {"type": "string"}
+_TEXT_PARTS: Schema = {
+    "type": "array",
+    "items": {"type": "object", "properties": {"type": _TEXT, "text": _TEXT}},
+}
+_RESPONSE_FORMAT: Schema = {
+    "type": "object",
+    "properties": {"type": {"type": "string", "enum": ["json_object", "json_schema"]}, "json_schema": {}},
+}
+_FUNCTIONS: Schema = {
+    "type": "array",
+    "items": {"type": "object", "properties": {"name": _TEXT, "code": _TEXT}, "required": ["name", "code"]},
+}
+_TOOL: Schema = {
+    "properties": {
+        "name": _TEXT,
+        "description": _TEXT,
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "type": _TEXT,
+                "required": {"type": "array", "items": _TEXT},
+                "properties": {
+                    "type": "object",
+                    "additionalProperties": {
+                        "type": "object",
+                        "properties": {"type": _TEXT, "description": _TEXT},
+                        "required": ["type", "description"],
+                    },
+                },
+            },
+            "required": ["type", "properties"],
+        },
+    },
+    "required": ["name", "description", "parameters"],
+}
+_TOOLS: Schema = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "oneOf": [
+            _TOOL,
+            {
+                "properties": {"type": _TEXT, "function": {"type": "object", **_TOOL}},
+                "required": ["type", "function"],
+            },
+        ],
+    },
+}
+_OPTIONS: Schema = {
+    "raw": {"type": "boolean", "default": False},
+    "stream": {"type": "boolean", "default": False},
+    "max_tokens": {"type": "integer", "default": 256},
+    "temperature": {"type": "number", "default": 0.6, "minimum": 0, "maximum": 5},
+    "top_p": {"type": "number", "minimum": 0.001, "maximum": 1},
+    "top_k": {"type": "integer", "minimum": 1, "maximum": 50},
+    "seed": {"type": "integer", "minimum": 1, "maximum": 9999999999},
+    "repetition_penalty": {"type": "number", "minimum": 0, "maximum": 2},
+    "frequency_penalty": {"type": "number", "minimum": -2, "maximum": 2},
+    "presence_penalty": {"type": "number", "minimum": -2, "maximum": 2},
+}
+
+
+def _classic(content: Schema) -> Schema:
+    message = {"type": "object", "properties": {"role": _TEXT, "content": content}, "required": ["role", "content"]}
+    return {
+        "type": "object",
+        "oneOf": [
+            {
+                "title": "Prompt",
+                "properties": {
+                    "prompt": {"type": "string", "minLength": 1},
+                    "lora": _TEXT,
+                    "response_format": _RESPONSE_FORMAT,
+                    **_OPTIONS,
+                },
+                "required": ["prompt"],
+            },
+            {
+                "title": "Messages",
+                "properties": {
+                    "messages": {"type": "array", "items": message},
+                    "functions": _FUNCTIONS,
+                    "tools": _TOOLS,
+                    "response_format": _RESPONSE_FORMAT,
+                    **_OPTIONS,
+                },
+                "required": ["messages"],
+            },
+        ],
+    }
+
+
+_TODAY = _classic({"oneOf": [_TEXT, _TEXT_PARTS]})
+_BEFORE_CONTENT_PARTS = _classic(_TEXT)
+
+
+# From JSON to fields. The schema has a weak notion of objects and arrays, so these trust nothing that it has let pass.
+
+
+def _text(value: Any, place: str) -> str:
+    if not isinstance(value, str):
+        _mismatch(value, place, "string")
+    return str(value)
+
+
+def _integer(value: float, place: str) -> int:
+    return int(value)
+
+
+def _number(value: float, place: str) -> float:
+    return float(value)
+
+
+def _flag(value: bool, place: str) -> bool:
+    return value
+
+
+def _max_tokens(value: float, place: str) -> int:
+    if value < 1:
+        raise BadInput(f"'{place}' must be >= 1")
+    return int(value)
+
+
+def _array(value: Any, place: str) -> tuple[Any, ...]:
+    if not isinstance(value, (list, tuple)):
+        _mismatch(value, place, "array")
+    return tuple(value)
+
+
+def _object(value: Any, place: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        _mismatch(value, place, "object")
+    return value
+
+
+def _stop(value: Any, place: str) -> tuple[str, ...]:
+    # Not in the classic form; the OpenAI form has it, and a model here can honour it either way.
+    stops = (value,) if isinstance(value, str) else _array(value, place)
+    _check_length(stops, MOST_STOPS, place)
+    texts = tuple(_text(stop, f"{place}/{index}") for index, stop in enumerate(stops))
+    if "" in texts:
+        raise BadInput(f"Length of '{place}' must be >= 1 not met")
+    return texts
+
+
+def _messages(value: Any, place: str) -> tuple[Message, ...]:
+    messages = _array(value, place)
+    if not messages:
+        raise BadInput(f"Length of '{place}' must be >= 1 not met")
+    return tuple(_message(message, f"{place}/{index}") for index, message in enumerate(messages))
+
+
+def _message(value: Any, place: str) -> Message:
+    message = _object(value, place)
+    if "role" not in message or "content" not in message:
+        raise BadInput(f"required properties at '{place}' are 'role,content'")
+    role = _text(message["role"], f"{place}/role")
+    if role not in ROLES:
+        raise BadInput(f"enum {role[:40]} not in {','.join(ROLES)} at '{place}/role'")
+    name, call = message.get("name"), message.get("tool_call_id")
+    return Message(
+        role=role,
+        content=_content(message["content"], f"{place}/content"),
+        name=None if name is None else _text(name, f"{place}/name"),
+        tool_call_id=None if call is None else _text(call, f"{place}/tool_call_id"),
+        tool_calls=_array(message.get("tool_calls") or (), f"{place}/tool_calls"),
+    )
+
+
+def _content(value: Any, place: str) -> str:
+    if isinstance(value, str):
+        return value
+    return "\n".join(_part(part, f"{place}/{index}") for index, part in enumerate(_array(value, place)))
+
+
+def _part(value: Any, place: str) -> str:
+    part = _object(value, place)
+    kind = part.get("type", "text")
+    if kind != "text":
+        raise BadInput(f"'{place}' has the type {str(kind)[:40]!r}, and content is made of 'text' parts only")
+    if "text" not in part:
+        raise BadInput(f"required properties at '{place}' are 'type,text'")
+    return _text(part["text"], f"{place}/text")
+
+
+_Field = Callable[[Any, str], Any]
+_SHARED_FIELDS: Mapping[str, _Field] = {
+    "raw": _flag,
+    "stream": _flag,
+    "max_tokens": _max_tokens,
+    "temperature": _number,
+    "top_p": _number,
+    "top_k": _integer,
+    "seed": _integer,
+    "repetition_penalty": _number,
+    "frequency_penalty": _number,
+    "presence_penalty": _number,
+    "lora": _text,
+    "response_format": _object,
+    "stop": _stop,
+}
+_FIELDS: Mapping[str, _Field] = {"prompt": _text, "messages": _messages, "tools": _array, **_SHARED_FIELDS}
+_FORMS = (("prompt", *_SHARED_FIELDS), ("messages", "tools", *_SHARED_FIELDS))
+"""The fields of each option of the schema."""
+
+
+def _mismatch(value: Any, place: str, wanted: str) -> NoReturn:
+    found = ",".join(repr(name) for name in types_of(value))
+    raise BadInput(f"Type mismatch of '{place}', '{wanted}' not in {found}")
+
+
+def _check_length(value: Any, most: int, place: str) -> None:
+    if isinstance(value, (list, tuple)) and len(value) > most:
+        raise BadInput(f"Length of '{place}' must be <= {most}")
+
+
+def _check_json(fields: Mapping[str, Any]) -> None:
+    """Refuse what is no JSON value, or none that a tokenizer or a template can take, wherever it is."""
+    waiting: list[tuple[Any, tuple[str, ...]]] = [(fields, ())]
+    while waiting:
+        value, path = waiting.pop()
+        if isinstance(value, str):
+            _check_text(value, path)
+        elif isinstance(value, (int, float)):
+            # A whole number too long for a double is Infinity to JavaScript.
+            if value.bit_length() > 1024 if isinstance(value, int) else not math.isfinite(value):
+                raise BadInput(f"'{_place(path)}' must be a finite number")
+        elif isinstance(value, (Mapping, list, tuple)):
+            # An object that contains itself ends here as well.
+            if len(path) > DEEPEST:
+                raise BadInput(f"'{_place(path[:1])}' must be nested at most {DEEPEST} deep")
+            items = (
+                list(value.items()) if isinstance(value, Mapping) else [(str(i), item) for i, item in enumerate(value)]
+            )
+            for name, _ in items:
+                if not isinstance(name, str):
+                    raise BadInput(f"'{_place(path)}' has a key that is not a string: {str(name)[:40]}")
+                _check_text(name, path)
+            waiting.extend((item, (*path, name)) for name, item in reversed(items))
+        elif value is not None:
+            raise BadInput(f"'{_place(path)}' must be a JSON value, not {type(value).__name__}")
+
+
+def _check_text(text: str, path: tuple[str, ...]) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise BadInput(f"'{_place(path)}' has half a surrogate pair, at character {error.start}") from None
+
+
+def _place(path: tuple[str, ...]) -> str:
+    return "/" + "/".join(path)
