@@ -122,6 +122,8 @@ def check(inputs: Any, *, as_of: date | None = None) -> TextGeneration:
         # Before the schema, whose error has a sentence for each message that does not fit.
         _check_length(given.get("messages"), MOST_MESSAGES, "/messages")
     checked = validate(input_schema(as_of), given)
+    if checked.option == _MESSAGES_OPTION:
+        validate(_MESSAGES_SAMPLING, given)
     # Of the two forms only the one that fits counts; what belongs to the other is an unknown key.
     form = _FORMS[checked.option or 0]
     fields = {name: given[name] for name in form if name in given}
@@ -216,6 +218,8 @@ _OPTIONS: Schema = {
     "stream": {"type": "boolean", "default": False},
     "max_tokens": {"type": "integer", "default": 256},
     "temperature": {"type": "number", "default": 0.6, "minimum": 0, "maximum": 5},
+}
+_SAMPLING: Schema = {
     "top_p": {"type": "number", "minimum": 0.001, "maximum": 1},
     "top_k": {"type": "integer", "minimum": 1, "maximum": 50},
     "seed": {"type": "integer", "minimum": 1, "maximum": 9999999999},
@@ -237,6 +241,7 @@ def _classic(content: Schema) -> Schema:
                     "lora": _TEXT,
                     "response_format": _RESPONSE_FORMAT,
                     **_OPTIONS,
+                    **_SAMPLING,
                 },
                 "required": ["prompt"],
             },
@@ -254,6 +259,10 @@ def _classic(content: Schema) -> Schema:
         ],
     }
 
+
+# A bad `seed` or `top_p` beside a `prompt` is answered with "required properties at '/' are 'messages'" as well: the
+# Messages option does not look at these. So they have a schema of their own, a choice of one to get the same sentence.
+_MESSAGES_SAMPLING: Schema = {"type": "object", "oneOf": [{"properties": {"messages": {}, **_SAMPLING}}]}
 
 _TODAY = _classic({"oneOf": [_TEXT, _TEXT_PARTS]})
 _BEFORE_CONTENT_PARTS = _classic(_TEXT)
@@ -367,6 +376,7 @@ _SHARED_FIELDS: Mapping[str, _Field] = {
 _FIELDS: Mapping[str, _Field] = {"prompt": _text, "messages": _messages, "tools": _array, **_SHARED_FIELDS}
 _FORMS = (("prompt", *_SHARED_FIELDS), ("messages", "tools", *_SHARED_FIELDS))
 """The fields of each option of the schema."""
+_MESSAGES_OPTION = 1
 
 
 def _mismatch(value: Any, place: str, wanted: str) -> NoReturn:
