@@ -1,0 +1,302 @@
+"""wrangler.json, wrangler.jsonc, wrangler.toml and .dev.vars -> one `Config`."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Config", "ConfigError", "load_config", "parse_dotenv"]
+
+CONFIG_NAMES = ("wrangler.json", "wrangler.jsonc", "wrangler.toml")
+SECRETS_NAME = ".dev.vars"
+
+
+class ConfigError(Exception):
+    """A project that cannot be read. The message says the file, the line and what was expected.
+
+    ```python
+    try:
+        config = load_config("my-worker")
+    except ConfigError as error:
+        print(error)  # my-worker/wrangler.jsonc:3: "main" should be a string, the path of the script, not 7
+    ```
+    """
+
+    def __init__(self, problem: str, *, file: Path | None = None, line: int | None = None) -> None:
+        where = "" if file is None else f"{file}: " if line is None else f"{file}:{line}: "
+        super().__init__(where + problem)
+        self.file = file
+        self.line = line
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """One Worker project.
+
+    ```python
+    config = load_config("examples/streaming")
+    config.name, config.ai_binding  # ("streaming", "AI")
+    ```
+    """
+
+    name: str
+    main: Path | None
+    """The script; None for a project that has static assets only."""
+    root: Path
+    """Where the script's imports begin: the folder of `main`, or `base_dir`."""
+    compatibility_date: datetime.date
+    compatibility_flags: tuple[str, ...] = ()
+    vars: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Plain values of `env`, those of `.dev.vars` over those of the config file. Not in the repr: they are secrets."""
+    ai_binding: str | None = "AI"
+    """The name of the AI binding in `env`, None for a project without one."""
+    assets_directory: Path | None = None
+    assets_binding: str | None = None
+    source: Path | None = None
+    """The config file; None for a single script."""
+    secrets: Path | None = None
+    """The `.dev.vars` that was read, if there is one."""
+
+    @property
+    def folder(self) -> Path:
+        """The project's folder."""
+        return self.source.parent if self.source else self.root
+
+
+def load_config(path: Path | str = ".") -> Config:
+    """Read the project at `path`: a folder (or one inside it), a config file, or a single `.py` script.
+
+    ```python
+    load_config()                     # the project that the current folder is in
+    load_config("wrangler.toml")
+    load_config("src/entry.py")       # no config: today's date, an AI binding named AI
+    ```
+    """
+    # The words of the caller stay in messages; what the config keeps is absolute.
+    path = Path(path)
+    if not path.exists():
+        raise ConfigError("there is no such file or folder", file=path)
+    if path.is_dir():
+        return _from_file(_look_up(path))
+    if path.suffix == ".py":
+        return _from_script(path.absolute())
+    if path.suffix in (".json", ".jsonc", ".toml"):
+        return _from_file(path)
+    raise ConfigError("expected a folder, a .py script, or a wrangler .json, .jsonc or .toml file", file=path)
+
+
+def _look_up(folder: Path) -> Path:
+    start = folder.resolve()
+    for at in (start, *start.parents):
+        for name in CONFIG_NAMES:
+            if (at / name).is_file():
+                return folder / name if at == start else at / name
+    raise ConfigError(
+        f"no {', '.join(CONFIG_NAMES[:-1])} or {CONFIG_NAMES[-1]} here or in a folder above; "
+        "a script without a config is run by its own path, such as src/entry.py",
+        file=folder,
+    )
+
+
+def _from_script(main: Path) -> Config:
+    secrets = main.parent / SECRETS_NAME
+    found = secrets.is_file()
+    return Config(
+        name=main.stem,
+        main=main,
+        root=main.parent,
+        compatibility_date=_today(),
+        vars=_read_secrets(secrets) if found else {},
+        secrets=secrets if found else None,
+    )
+
+
+def _from_file(file: Path) -> Config:
+    text = _read(file)
+    document = _Document(file, text)
+    folder = file.absolute().parent
+
+    main = document.get(document.top, "main", str, "a string, the path of the script")
+    if main is not None:
+        if not main.endswith(".py"):
+            raise document.error("main", f'"main" is {main}; only Python Workers (.py) run here')
+        if not (folder / main).is_file():
+            raise document.error("main", f'"main" is {main}, and there is no such file')
+    base = document.get(document.top, "base_dir", str, "a string, the path of a folder")
+    root = folder / base if base is not None else (folder / main).parent if main is not None else folder
+
+    assets = document.get(document.top, "assets", dict, "an object with a directory") or {}
+    if isinstance(document.top.get("assets"), str):
+        assets = {"directory": document.top["assets"]}
+    directory = document.get(assets, "directory", str, "a string, the path of a folder")
+    if directory is not None and not (folder / directory).is_dir():
+        raise document.error("directory", f"the assets directory is {directory}, and there is no such folder")
+    if main is None and directory is None:
+        raise ConfigError('expected "main", the path of the script (or "assets" with a directory)', file=file)
+
+    ai = document.get(document.top, "ai", dict, 'an object, {"binding": "AI"}')
+    secrets = folder / SECRETS_NAME
+    found = secrets.is_file()
+    variables = document.get(document.top, "vars", dict, "an object of names and values") or {}
+    return Config(
+        name=document.get(document.top, "name", str, "a string") or folder.name,
+        main=folder / main if main is not None else None,
+        root=root,
+        compatibility_date=_date(document),
+        compatibility_flags=_flags(document),
+        vars={**variables, **(_read_secrets(secrets) if found else {})},
+        ai_binding=None
+        if ai is None
+        else document.get(ai, "binding", str, "a string, the name of the AI binding in env") or "AI",
+        assets_directory=folder / directory if directory is not None else None,
+        assets_binding=document.get(assets, "binding", str, "a string, the name of the assets binding in env"),
+        source=file.absolute(),
+        secrets=secrets if found else None,
+    )
+
+
+def _date(document: _Document) -> datetime.date:
+    found = document.top.get("compatibility_date")
+    if found is None:
+        return _today()
+    if type(found) is datetime.date:  # TOML has dates of its own
+        return found
+    try:
+        return datetime.date.fromisoformat(found)
+    except (TypeError, ValueError):
+        problem = f'"compatibility_date" should be a date such as "2026-01-31", not {_shown(found)}'
+        raise document.error("compatibility_date", problem) from None
+
+
+def _flags(document: _Document) -> tuple[str, ...]:
+    flags = document.get(document.top, "compatibility_flags", list, "a list of strings") or []
+    if wrong := [flag for flag in flags if not isinstance(flag, str)]:
+        problem = f'"compatibility_flags" should be a list of strings, not of {_shown(wrong[0])}'
+        raise document.error("compatibility_flags", problem)
+    return tuple(flags)
+
+
+def _today() -> datetime.date:
+    return datetime.datetime.now(datetime.UTC).date()
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot be read: {error}", file=file) from error
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+class _Document:
+    """A config file's values, with the line on which a key stands."""
+
+    def __init__(self, file: Path, text: str) -> None:
+        self._file = file
+        self._text = text
+        top = self._toml() if file.suffix == ".toml" else self._jsonc()
+        if not isinstance(top, dict):
+            raise ConfigError(f"expected an object at the top, not {_shown(top)}", file=file, line=1)
+        self.top: dict[str, Any] = top
+
+    def _toml(self) -> Any:
+        try:
+            return tomllib.loads(self._text)
+        except tomllib.TOMLDecodeError as error:
+            at = re.search(r" \(at line (\d+), column \d+\)$", str(error))
+            problem = str(error)[: at.start()] if at else str(error)
+            raise ConfigError(f"not TOML: {problem}", file=self._file, line=int(at[1]) if at else None) from None
+
+    def _jsonc(self) -> Any:
+        self._text = strip_comments(self._text)
+        try:
+            return json.loads(self._text)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"not JSON: {error.msg}", file=self._file, line=error.lineno) from None
+
+    def error(self, key: str, problem: str) -> ConfigError:
+        return ConfigError(problem, file=self._file, line=self._line_of(key))
+
+    def _line_of(self, key: str) -> int | None:
+        name = re.escape(key)
+        pattern = rf'^\s*(\[+\s*)?"?{name}"?\s*[=\]]' if self._file.suffix == ".toml" else rf'"{name}"\s*:'
+        found = re.search(pattern, self._text, re.MULTILINE)
+        return self._text.count("\n", 0, found.start(0) + len(found[0]) - 1) + 1 if found else None
+
+    def get(self, within: Mapping[str, Any], key: str, kind: type, expected: str) -> Any:
+        """The value of `key`, of the type `kind`, or None."""
+        value = within.get(key)
+        if value is None or isinstance(value, kind) or (key == "assets" and isinstance(value, str)):
+            return value if isinstance(value, kind) else None
+        raise self.error(key, f'"{key}" should be {expected}, not {_shown(value)}')
+
+
+_TOKEN = re.compile(r'"(?:\\.|[^"\\\n])*"|//[^\n]*|/\*.*?\*/|/\*.*\Z', re.DOTALL)
+_TRAILING_COMMA = re.compile(r'("(?:\\.|[^"\\\n])*")|,(?=\s*[}\]])', re.DOTALL)
+
+
+def strip_comments(text: str) -> str:
+    """JSON with comments and trailing commas as plain JSON. Every character stays on its line and column."""
+
+    def blank(found: re.Match[str]) -> str:
+        return found[0] if found[0].startswith('"') else re.sub(r"[^\n]", " ", found[0])
+
+    return _TRAILING_COMMA.sub(lambda found: found[1] or " ", _TOKEN.sub(blank, text))
+
+
+def _read_secrets(file: Path) -> dict[str, str]:
+    return parse_dotenv(_read(file), file)
+
+
+_ASSIGNMENT = re.compile(
+    r"""[^\S\n]*(?:export[^\S\n]+)?
+        (?P<name>[\w.-]+)[^\S\n]*[=:][^\S\n]*
+        (?: "(?P<double>(?:\\.|[^"\\])*)" | '(?P<single>[^']*)' | `(?P<tick>[^`]*)` | (?P<bare>[^#\n]*) )
+        [^\S\n]*(?:\#[^\n]*)?(?:\n|\Z)""",
+    re.VERBOSE | re.DOTALL,
+)
+_EMPTY_LINE = re.compile(r"[^\S\n]*(?:#[^\n]*)?(?:\n|\Z)")
+
+
+def parse_dotenv(text: str, file: Path | None = None) -> dict[str, str]:
+    r"""The names and values of a dotenv text.
+
+    ```python
+    parse_dotenv("KEY='a b'  # a comment\nexport URL=http://x\n")  # {"KEY": "a b", "URL": "http://x"}
+    ```
+    """
+    text = text.replace("\r\n", "\n")
+    values: dict[str, str] = {}
+    at = 0
+    while at < len(text):
+        if empty := _EMPTY_LINE.match(text, at):
+            at = empty.end()
+            continue
+        found = _ASSIGNMENT.match(text, at)
+        if found is None:
+            line = text.count("\n", 0, at) + 1
+            raise ConfigError("expected NAME=value", file=file or Path(SECRETS_NAME), line=line)
+        values[found["name"]] = _value(found)
+        at = found.end()
+    return values
+
+
+def _value(found: re.Match[str]) -> str:
+    if (double := found["double"]) is not None:
+        # As dotenv does it: inside double quotes \n and \r are line ends, any other backslash stays.
+        return double.replace("\\n", "\n").replace("\\r", "\r")
+    if found["single"] is not None:
+        return found["single"]
+    if found["tick"] is not None:
+        return found["tick"]
+    return found["bare"].strip()

@@ -1,0 +1,393 @@
+"""A Worker as an ASGI app: assets first, then the script.
+
+How a request ends. The handler runs in one cancel scope with a watcher that reads the client's side of the
+connection: when the client goes away, whatever the handler awaits is cancelled, and a body that was being sent is
+closed, which stops the model behind it. Work given to `waitUntil` runs beside that scope and outlives it.
+
+How a stream ends. A whole body ends cleanly. A `text/event-stream` that fails ends with one event that carries the
+error, `[DONE]` and a clean close, because an EventSource that sees a cut reconnects and runs the prompt again. Any
+other body that fails is cut without its last chunk, so that the client can tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import quote
+
+import anyio
+
+from cfai import sse
+from cfai.ai import HasRun
+from cfai.binding import EVENT_STREAM, Binding
+from cfai.config import Config
+from cfai.errors import AiError, EngineFailure
+from cfai.worker import ctx as contexts
+from cfai.worker.assets import Assets
+from cfai.worker.ctx import Context
+from cfai.worker.dispatch import Handler, find_handler
+from cfai.worker.env import Env, WorkerAi
+from cfai.worker.loader import ScriptError, load, trace_of
+from cfai.worker.web.messages import Request, Response, status_text
+from cfai.worker.web.streams import CLOSE_LIMIT, ReadableStream
+
+__all__ = ["WorkerApp", "worker_app"]
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Log = Callable[[str], None]
+
+# As long as Cloudflare lets waitUntil run on.
+WAIT_UNTIL_LIMIT = 30.0
+# What is read ahead of a handler that does not read its body; beyond it the client waits.
+READ_AHEAD = 1 << 20
+
+
+def worker_app(
+    config: Config,
+    ai: Binding | HasRun,
+    *,
+    log: Log | None = None,
+    report: Log | None = None,
+    on_script_error: Callable[[ScriptError], None] | None = None,
+) -> WorkerApp:
+    """The Worker of `config`, its script imported, `env.AI` answered by `ai`.
+
+    ```python
+    with import_path(config.root):
+        app = worker_app(config, Ai(FakeBinding()), log=print)
+    ```
+
+    log     takes one line per request
+    report  takes tracebacks; default: stderr
+
+    A script that cannot be imported is reported, and every request is answered with its traceback. `ai` stays the
+    caller's to close.
+    """
+    report = report or _to_stderr
+    assets = None if config.assets_directory is None else Assets(config.assets_directory)
+    bindings: dict[str, Any] = {}
+    if config.ai_binding is not None:
+        bindings[config.ai_binding] = WorkerAi(ai)
+    if config.assets_binding is not None and assets is not None:
+        bindings[config.assets_binding] = assets
+    env = Env(bindings, config.vars)
+    try:
+        handler = None if config.main is None else find_handler(load(config, env), config)
+    except (ScriptError, TypeError) as error:
+        trace = error.trace if isinstance(error, ScriptError) else f"TypeError: {error}\n"
+        report(trace)
+        handler = _failing(trace)
+    return WorkerApp(handler, env, assets, log=log or _nowhere, report=report)
+
+
+def _failing(trace: str) -> Handler:
+    async def handle(request: Request, env: Env, ctx: Context) -> Response:
+        return _failure(trace)
+
+    return handle
+
+
+def _failure(trace: str) -> Response:
+    # wrangler dev shows the stack of what the script raised, after JavaScript's name for it.
+    headers = {"content-type": "text/plain; charset=utf-8", "cache-control": "no-store"}
+    return Response.new(f"PythonError: {trace}", {"status": 500, "headers": headers})
+
+
+def _nowhere(line: str) -> None:
+    pass
+
+
+def _to_stderr(text: str) -> None:
+    sys.stderr.write(text if text.endswith("\n") else f"{text}\n")
+    sys.stderr.flush()
+
+
+class WorkerApp:
+    """What `worker_app` returns: an ASGI app that can end its streams."""
+
+    def __init__(self, handler: Handler | None, env: Env, assets: Assets | None, *, log: Log, report: Log) -> None:
+        self._handler = handler
+        self._env = env
+        self._assets = assets
+        self._log = log
+        self._report = report
+        self._live: set[_Exchange] = set()
+
+    @property
+    def live(self) -> int:
+        """How many requests are being answered."""
+        return len(self._live)
+
+    def end_streams(self) -> None:
+        """End every answer that is under way: an event stream with an error event and `[DONE]`, others cut."""
+        for exchange in list(self._live):
+            exchange.stop()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1011, "reason": "WebSockets are not simulated"})
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with anyio.create_task_group() as background:
+            ctx = Context(background, lambda error: self._report(trace_of(error)))
+            exchange = _Exchange(scope, receive, send, ctx, self._log, self._report)
+            self._live.add(exchange)
+            token = contexts.current.set(ctx)
+            try:
+                await exchange.run(self._respond)
+            finally:
+                contexts.current.reset(token)
+                self._live.discard(exchange)
+                await ctx.close_streams(unread_only=True)
+                background.cancel_scope.deadline = anyio.current_time() + WAIT_UNTIL_LIMIT
+        await ctx.close_streams()
+
+    async def _respond(self, request: Request, path: str, ctx: Context) -> Response:
+        if self._assets is not None and request.method in ("GET", "HEAD"):
+            found = await self._assets.find(path)
+            if found is not None:
+                return found
+        if self._handler is None:
+            return Response.new("Not Found", {"status": 404, "headers": {"content-type": "text/plain"}})
+        return await self._handler(request, self._env, ctx)
+
+
+class _Exchange:
+    """One request and its response."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, ctx: Context, log: Log, report: Log) -> None:
+        self._scope = scope
+        self._method: str = scope["method"].upper()
+        self._path = _path_of(scope)
+        self._client = _Client(receive)
+        self._send = send
+        self._ctx = ctx
+        self._log = log
+        self._report = report
+        self._scope_of_work = anyio.CancelScope()
+        self._stopping = False
+        self._body: ReadableStream | None = None
+        self._is_event_stream = False
+        self._head_sent = False
+        self._ended = False
+        self._tail = b""
+        self._started_at = time.perf_counter()
+
+    def stop(self) -> None:
+        """End the answer because the process ends."""
+        self._stopping = True
+        self._scope_of_work.cancel()
+
+    async def run(self, respond: Callable[[Request, str, Context], Awaitable[Response]]) -> None:
+        async with anyio.create_task_group() as watching:
+            watching.start_soon(self._client.watch, self._scope_of_work)
+            # An OSError is how a server says that the client is gone.
+            with self._scope_of_work, contextlib.suppress(OSError):
+                await self._reply(await self._response(respond))
+            watching.cancel_scope.cancel()
+        if self._stopping and not self._ended:
+            await self._end_early()
+        elif not self._head_sent:
+            self._log(f"[wrangler:info] {self._method} {self._path} canceled ({self._elapsed}ms)")
+
+    @property
+    def _elapsed(self) -> int:
+        return round((time.perf_counter() - self._started_at) * 1000)
+
+    async def _response(self, respond: Callable[[Request, str, Context], Awaitable[Response]]) -> Response:
+        try:
+            return await respond(_request(self._scope, self._client), self._path, self._ctx)
+        except BaseException as error:
+            if not _is_the_scripts(error):
+                raise
+            trace = trace_of(error)
+            self._report(trace)
+            await self._ctx.close_streams()
+            return _failure(trace)
+
+    async def _reply(self, response: Response) -> None:
+        try:
+            whole = response.whole
+            self._body = None if whole is not None else response.stream()
+        except TypeError as error:  # the script read the body that it returns
+            self._report(f"TypeError: {error}")
+            response = _failure(f"TypeError: {error}\n")
+            whole = response.whole
+        headers = [(name, value) for name, value in response.headers.raw if name != "transfer-encoding"]
+        if whole is not None and response.status not in (101, 204, 304):
+            headers = [*((name, value) for name, value in headers if name != "content-length")]
+            headers.append(("content-length", str(len(whole))))
+        kind = (response.headers.get("content-type") or "").partition(";")[0].strip().lower()
+        self._is_event_stream = kind == EVENT_STREAM
+        self._log_line(response)
+        try:
+            self._head_sent = True
+            await self._send(
+                {
+                    "type": "http.response.start",
+                    "status": response.status,
+                    "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers],
+                }
+            )
+            if self._body is None or self._method == "HEAD":
+                await self._end(b"" if self._method == "HEAD" else whole or b"")
+            else:
+                await self._stream(self._body)
+        finally:
+            if self._body is not None:
+                await self._close_body(self._body)
+
+    def _log_line(self, response: Response) -> None:
+        status = f"{response.status} {status_text(response)}".strip()
+        self._log(f"[wrangler:info] {self._method} {self._path} {status} ({self._elapsed}ms)")
+
+    async def _stream(self, body: ReadableStream) -> None:
+        while True:
+            try:
+                chunk = _as_bytes(await anext(body))
+            except StopAsyncIteration:
+                await self._end()
+                return
+            except BaseException as error:
+                if not _is_the_scripts(error):
+                    raise
+                self._report(trace_of(error))
+                if self._is_event_stream:
+                    await self._end(self._last_events(error))
+                return
+            if chunk:
+                self._tail = (self._tail + chunk)[-len(sse.DONE) :]
+                await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+    async def _close_body(self, body: ReadableStream) -> None:
+        try:
+            await body.aclose()
+        except Exception as error:
+            self._report(trace_of(error))
+
+    async def _end(self, last: bytes = b"") -> None:
+        self._ended = True
+        await self._send({"type": "http.response.body", "body": last, "more_body": False})
+
+    async def _end_early(self) -> None:
+        """The process ends before the answer did."""
+        error = EngineFailure("the Worker is being stopped", hint="ask again")
+        with anyio.move_on_after(CLOSE_LIMIT, shield=True), contextlib.suppress(OSError):
+            if not self._head_sent:
+                headers = {"content-type": "text/plain; charset=utf-8", "retry-after": "1"}
+                await self._reply(Response.new(error.description, {"status": 503, "headers": headers}))
+            elif self._is_event_stream:
+                await self._end(self._last_events(error))
+
+    def _last_events(self, error: BaseException) -> bytes:
+        if self._tail == sse.DONE:
+            return b""
+        failure = error if isinstance(error, AiError) else EngineFailure(f"{type(error).__name__}: {error}")
+        # An event that was cut in the middle must not swallow the error.
+        between = b"" if not self._tail or self._tail.endswith(b"\n\n") else b"\n\n"
+        return between + sse.encode(failure.to_event()) + sse.DONE
+
+
+class _Client:
+    """The client's side of the connection: its body, and whether it is still there."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._chunks: deque[bytes] = deque()
+        self._waiting = 0
+        self._complete = False
+        self._gone = False
+        self._changed = anyio.Event()
+
+    async def watch(self, work: anyio.CancelScope) -> None:
+        """Read what the client sends; when it goes away, cancel `work`."""
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self._gone = True
+                self._tell()
+                work.cancel()
+                return
+            if chunk := message.get("body", b""):
+                self._chunks.append(chunk)
+                self._waiting += len(chunk)
+            self._complete = not message.get("more_body", False)
+            self._tell()
+            while self._waiting > READ_AHEAD:
+                await self._changed.wait()
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    async def body(self) -> AsyncIterator[bytes]:
+        while True:
+            while self._chunks:
+                chunk = self._chunks.popleft()
+                self._waiting -= len(chunk)
+                self._tell()
+                yield chunk
+            if self._complete:
+                return
+            if self._gone:
+                raise OSError("the client went away while it sent the body")
+            await self._changed.wait()
+
+
+def _request(scope: Scope, client: _Client) -> Request:
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+    given = dict(headers)
+    host = given.get("host") or "{}:{}".format(*(scope.get("server") or ("localhost", 80)))
+    query = scope.get("query_string", b"").decode("latin-1")
+    url = f"{scope.get('scheme', 'http')}://{host}{_path_of(scope)}{f'?{query}' if query else ''}"
+    method = scope["method"].upper()
+    announced = "transfer-encoding" in given or given.get("content-length", "0") != "0"
+    body = client.body() if announced and method not in ("GET", "HEAD") else None
+    return Request.new(url, {"method": method, "headers": headers, "body": body})
+
+
+def _path_of(scope: Scope) -> str:
+    # Percent-encoded, as it came: /caf%C3%A9 stays that in request.url.
+    raw: bytes | None = scope.get("raw_path")
+    if raw:
+        return raw.decode("latin-1").partition("?")[0]
+    return quote(scope["path"], safe="/%:@!$&'()*+,;=~")
+
+
+def _as_bytes(chunk: Any) -> bytes:
+    if isinstance(chunk, str):
+        return chunk.encode()
+    if isinstance(chunk, bytes | bytearray | memoryview):
+        return bytes(chunk)
+    raise TypeError(f"a response body is made of bytes or str, not {type(chunk).__name__}")
+
+
+def _is_the_scripts(error: BaseException) -> bool:
+    """Whether the script raised `error`, as opposed to this request being cancelled from outside."""
+    if isinstance(error, KeyboardInterrupt | GeneratorExit):
+        return False
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() == 0
+    return not isinstance(error, anyio.get_cancelled_exc_class())
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,74 @@
+"""Which of a script's functions answers a request, and how it is called."""
+
+from __future__ import annotations
+
+import datetime
+import inspect
+from collections.abc import Awaitable, Callable
+from types import ModuleType
+from typing import Any
+
+from cfai.config import Config
+from cfai.worker import sdk
+from cfai.worker.calls import relaxed
+from cfai.worker.ctx import Context
+from cfai.worker.env import Env
+from cfai.worker.web import messages
+
+__all__ = ["Handler", "find_handler", "has_class_handlers"]
+
+Handler = Callable[[messages.Request, Env, Context], Awaitable[messages.Response]]
+
+CLASS_HANDLERS = datetime.date(2025, 8, 14)
+
+
+def has_class_handlers(config: Config) -> bool:
+    """Whether the runtime of that day looks for `Default.fetch`, not for `on_fetch`."""
+    flags = config.compatibility_flags
+    if "python_no_global_handlers" in flags:
+        return True
+    return config.compatibility_date >= CLASS_HANDLERS and "disable_python_no_global_handlers" not in flags
+
+
+def find_handler(module: ModuleType, config: Config) -> Handler:
+    """The handler of `module`: the one that the compatibility date asks for, otherwise the one that is there."""
+    by_class = has_class_handlers(config)
+    default = getattr(module, "Default", None)
+    if inspect.isclass(default):
+        if not issubclass(default, sdk.WorkerEntrypoint):
+            raise TypeError("class Default does not derive from workers.WorkerEntrypoint")
+        names = ("fetch", "on_fetch") if by_class else ("on_fetch", "fetch")
+        method = next((name for name in names if hasattr(default, name)), None)
+        if method is not None:
+            return _of_class(default, method)
+    if callable(function := getattr(module, "on_fetch", None)):
+        return _of_function(function)
+    if inspect.isclass(default):
+        raise TypeError("Method fetch does not exist")
+    if by_class:
+        raise TypeError("Handler does not export a fetch() function.")
+    assert config.main is not None  # a module was loaded from it
+    raise TypeError(f'Python entrypoint "{config.main.name}" does not export a handler named "on_fetch"')
+
+
+def _of_class(default: type[sdk.WorkerEntrypoint], method: str) -> Handler:
+    async def handle(request: messages.Request, env: Env, ctx: Context) -> messages.Response:
+        entrypoint = default(ctx, env)
+        return _as_response(await relaxed(getattr(entrypoint, method), sdk.Request(request), env, ctx))
+
+    return handle
+
+
+def _of_function(function: Callable[..., Any]) -> Handler:
+    async def handle(request: messages.Request, env: Env, ctx: Context) -> messages.Response:
+        return _as_response(await relaxed(function, request, env, ctx))
+
+    return handle
+
+
+def _as_response(result: Any) -> messages.Response:
+    if isinstance(result, sdk.Response):
+        return result.js_object
+    if isinstance(result, messages.Response):
+        return result
+    raise TypeError("Incorrect type for Promise: the Promise did not resolve to 'Response'.")
