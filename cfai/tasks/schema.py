@@ -245,23 +245,28 @@ def _length(text: str) -> int:
 def _shown(value: Any, depth: int = 0) -> str:
     # What a JavaScript template string makes of the value, cut where it would fill the error with the user's data.
     match value:
+        case str():
+            text = value
         case None:
             text = "null"
         case bool():
             text = str(value).lower()
-        case str():
-            text = value
-        case int() | float() if not _is_integer(value):
-            text = {1: "Infinity", -1: "-Infinity"}.get(
-                (value > 1e308) - (value < -1e308), repr(value).replace("nan", "NaN")
-            )
         case int() | float():
-            text = str(int(value))
-        case list() | tuple() if depth < 2:
+            text = _shown_number(value)
+        case list() | tuple() if depth < 8:
             text = ",".join("" if item is None else _shown(item, depth + 1) for item in value[:100])
         case _:
             text = "[object Object]"
     return text if len(text) <= 200 else text[:200] + "..."
+
+
+def _shown_number(value: float) -> str:
+    if _is_integer(value) and abs(value) < 1e21:
+        return str(int(value))
+    try:
+        return str(float(value)).replace("inf", "Infinity").replace("nan", "NaN")
+    except OverflowError:
+        return "Infinity" if value > 0 else "-Infinity"
 
 
 def _with_defaults(payload: Any, defaults: list[tuple[Path, Any]]) -> Any:
