@@ -120,16 +120,19 @@ class WorkerApp:
         self._log = log
         self._report = report
         self._live: set[_Exchange] = set()
+        self._background: set[anyio.CancelScope] = set()
 
     @property
     def live(self) -> int:
         """How many requests are being answered."""
         return len(self._live)
 
-    def end_streams(self) -> None:
+    async def end_streams(self) -> None:
         """End every answer that is under way: an event stream with an error event and `[DONE]`, others cut."""
         for exchange in list(self._live):
             exchange.stop()
+        for scope in self._background:
+            scope.deadline = min(scope.deadline, anyio.current_time() + CLOSE_LIMIT)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -142,6 +145,8 @@ class WorkerApp:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with anyio.create_task_group() as background:
+            scope_of_waiting = background.cancel_scope
+            self._background.add(scope_of_waiting)
             ctx = Context(background, lambda error: self._report(trace_of(error)))
             exchange = _Exchange(scope, receive, send, ctx, self._log, self._report)
             self._live.add(exchange)
@@ -152,7 +157,12 @@ class WorkerApp:
                 contexts.current.reset(token)
                 self._live.discard(exchange)
                 await ctx.close_streams(unread_only=True)
-                background.cancel_scope.deadline = anyio.current_time() + WAIT_UNTIL_LIMIT
+                # From here on only what was given to waitUntil is left.
+                limit = anyio.current_time() + WAIT_UNTIL_LIMIT
+                scope_of_waiting.deadline = min(scope_of_waiting.deadline, limit)
+        self._background.discard(scope_of_waiting)
+        if scope_of_waiting.cancel_called:
+            self._report(f"waitUntil: work was still going on {WAIT_UNTIL_LIMIT:.0f} s after the response; cancelled")
         await ctx.close_streams()
 
     async def _respond(self, request: Request, path: str, ctx: Context) -> Response:

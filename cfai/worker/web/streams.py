@@ -158,8 +158,9 @@ class _Underlying:
         return controller.chunks.popleft()
 
     async def aclose(self) -> None:
-        if not self._controller.ended:
-            self._controller.ended = True
+        controller = self._controller
+        if not controller.ended and controller.failure is None:
+            controller.ended = True
             await _settled(self._cancel, None)
 
 
