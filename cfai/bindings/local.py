@@ -1,12 +1,295 @@
-"""The local runtime: models in this process."""
+"""The local runtime: models in this process, each with an engine of its own."""
 
 from __future__ import annotations
 
-from cfai.binding import Call, Reply
+import os
+import sys
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio import to_thread
+
+from cfai import sse, weights
+from cfai.binding import EVENT_STREAM, JSON, Call, Reply
+from cfai.catalog import Catalog, Limits, Model, parse_as_of
+from cfai.errors import AiError, BadInput, ContextExceeded, NoSuchModel, OutOfCapacity, WeightsMissing
+from cfai.results import ByteStream
+from cfai.tasks import text_generation
+from cfai.tasks.text_generation import TextGeneration, Usage
+
+if TYPE_CHECKING:
+    from cfai.engine import LocalEngine, TextStream
+
+__all__ = ["LocalBinding"]
+
+KEEP_ALIVE_SECONDS = 10.0
+"""After so long without a piece (a model loads, a long prompt is read) a stream sends a comment line."""
+
+LONG_TEXT = 10_000
+"""From this many characters on, a prompt is tokenised outside the event loop."""
+
+MOST_BYTES_PER_TOKEN = 16
+"""A prompt longer than this times the context window is refused without tokenising it."""
 
 
 class LocalBinding:
-    async def send(self, call: Call) -> Reply:
-        raise NotImplementedError
+    """Answer with models on this machine.
 
-    async def aclose(self) -> None: ...
+    ```python
+    binding = LocalBinding({"@cf/meta/llama-2-7b-chat-int8": "./llama-2-7b-chat"})
+    ai = Ai(binding)
+    ```
+
+    models       model ids to checkpoint folders or hub repositories (`"org/name"`); ids may be new ones
+    demo         let the demo model answer for models whose weights are missing; default: the variable CFAI_DEMO
+    as_of        the day, `"2023-11-14"`, whose limits and wire form apply; default today's. A call's own wins
+    device       "cuda", "mps" or "cpu"; default the best that is there
+    dtype        "float32", "bfloat16" or "float16"; default float32 on the CPU, the checkpoint's own on a GPU
+    threads      CPU threads of one model; default one for a small model, else one per physical core
+    slots        answers that one model makes at once; default 4
+    queue_limit  answers that may wait for a slot; one more is refused with 3040/429. Default 32
+    on_progress  called with the model's id, tensors loaded and tensors in all while a model loads, from its thread
+    on_notice    called with a line that the user should see; default: stderr
+
+    A model loads when it is first asked for and stays until `aclose`. Usable from any number of tasks and event loops.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, str | Path | weights.Source] | None = None,
+        *,
+        demo: bool | None = None,
+        as_of: str | date | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
+        threads: int | None = None,
+        slots: int = 4,
+        queue_limit: int = 32,
+        on_progress: Callable[[str, int, int], None] | None = None,
+        on_notice: Callable[[str], None] | None = None,
+    ) -> None:
+        self._sources = {name: _as_source(place) for name, place in (models or {}).items()}
+        builtin = Catalog.builtin()
+        known = {model.id for model in builtin.models()}
+        self.catalog = builtin.with_models(*(Model(id=name) for name in self._sources if name not in known))
+        self._demo = os.environ.get("CFAI_DEMO", "") not in ("", "0") if demo is None else demo
+        self._as_of = parse_as_of(as_of) if isinstance(as_of, str) else as_of
+        self._settings = {
+            "device": device,
+            "dtype": dtype,
+            "threads": threads,
+            "slots": slots,
+            "queue_limit": queue_limit,
+        }
+        self._on_progress = on_progress
+        self._on_notice = on_notice or _to_stderr
+        self._engines: dict[Path, LocalEngine] = {}
+        self._noticed: set[str] = set()
+
+    async def send(self, call: Call) -> Reply:
+        headers = {"cf-ai-req-id": str(uuid.uuid4())}
+        try:
+            answer = await self._prepare(call)
+            if answer.request.stream:
+                try:
+                    with anyio.move_on_after(KEEP_ALIVE_SECONDS):
+                        await answer.begin()
+                except BaseException:  # refused, failed or cancelled: nobody will read it
+                    await answer.aclose()
+                    raise
+                return Reply(ByteStream(answer), headers={**headers, "content-type": EVENT_STREAM})
+            async with aclosing(answer):
+                return Reply(await answer.whole(), headers={**headers, "content-type": JSON})
+        except AiError as error:
+            if isinstance(error, OutOfCapacity):
+                headers["retry-after"] = "1"
+            return Reply.from_error(error, headers)
+
+    async def _prepare(self, call: Call) -> _Answer:
+        as_of = self._as_of
+        if (asked := call.options.get("asOf")) is not None:
+            try:
+                as_of = parse_as_of(str(asked))
+            except ValueError as error:
+                raise BadInput(str(error)) from error
+        model = self.catalog.get(call.model)
+        if model.task != "Text Generation":
+            raise NoSuchModel(call.model, hint=f"its task, {model.task}, does not run locally")
+        request = text_generation.check(call.inputs, as_of=as_of)
+        return _Answer(await self._engine(model), request, model.limits(as_of), as_of)
+
+    async def _engine(self, model: Model) -> LocalEngine:
+        folder = await self._folder(model)
+        # Importing torch takes seconds: not in the event loop.
+        engine_room = await to_thread.run_sync(_import_engine)
+        engine = self._engines.get(folder)
+        if engine is None or not engine.is_alive:
+            report = self._on_progress
+            progress = (lambda done, total: report(model.id, done, total)) if report else None
+            engine = engine_room.LocalEngine(folder, engine_room.EngineSettings(**self._settings), progress)
+            self._engines[folder] = engine
+        return engine
+
+    async def _folder(self, model: Model) -> Path:
+        try:
+            return await to_thread.run_sync(weights.find, model, self._sources.get(model.id))
+        except WeightsMissing:
+            if not self._demo or model.id in self._sources:
+                raise
+        demo = self.catalog.get(weights.DEMO_MODEL)
+        if model.id not in self._noticed:
+            self._noticed.add(model.id)
+            self._on_notice(
+                f"cfai: the demo model {demo.id} answers in place of {model.id}, whose weights are not here"
+            )
+        return weights.find(demo)
+
+    def stats(self) -> dict[str, Any]:
+        """Running and waiting answers, tokens made so far, and the same for every loaded model by folder name."""
+        models = {folder.name: engine.stats() for folder, engine in self._engines.items() if engine.is_alive}
+        total = {key: sum(int(model[key]) for model in models.values()) for key in ("running", "waiting", "tokens")}
+        return {**total, "models": models}
+
+    async def aclose(self) -> None:
+        """End the running answers with 3008 and give the models' memory back."""
+        engines = [*self._engines.values()]
+        self._engines.clear()
+        with anyio.CancelScope(shield=True):
+            for engine in engines:
+                await to_thread.run_sync(engine.close)
+
+
+class _Answer:
+    """One answer on its way through the engine; iterated, its events."""
+
+    def __init__(self, engine: LocalEngine, request: TextGeneration, limits: Limits, as_of: date | None) -> None:
+        self.request = request
+        self._engine = engine
+        self._limits = limits
+        self._as_of = as_of
+        self._pieces: TextStream | None = None
+        self._last: list[bytes] | None = None
+        """The events that end the stream, once no piece follows."""
+
+    async def begin(self) -> None:
+        """Return when the first piece is there; raise what stands in its way. May be cancelled and called again."""
+        await self._engine.ready.wait()
+        pieces = await self._submitted()
+        await pieces.wait()
+        if (error := pieces.error) is not None:
+            raise error
+
+    async def _submitted(self) -> TextStream:
+        if self._pieces is None:
+            prompt = await self._encoded_prompt()
+            self._pieces = self._engine.submit(prompt, self._sampling(len(prompt)))
+        return self._pieces
+
+    async def _encoded_prompt(self) -> list[int]:
+        texts = [self.request.prompt or "", *(message.content for message in self.request.messages or ())]
+        length = sum(map(len, texts))
+        most = self._limits.max_input_tokens or self._context_window
+        if most is not None and length > most * MOST_BYTES_PER_TOKEN:
+            raise ContextExceeded(length // MOST_BYTES_PER_TOKEN, most, hint=f"the prompt has {length} characters")
+        if length < LONG_TEXT:
+            return self._encode()
+        return await to_thread.run_sync(self._encode)
+
+    def _encode(self) -> list[int]:
+        request, prompts = self.request, self._engine.checkpoint.prompts
+        if request.prompt is not None:
+            if request.raw or text_generation.prompt_form(self._as_of) == "raw":
+                return prompts.raw(request.prompt)
+            return prompts.chat([{"role": "user", "content": request.prompt}])
+        messages = [message.to_json() for message in request.messages or ()]
+        if request.raw:
+            return prompts.raw("".join(str(message["content"]) for message in messages))
+        return prompts.chat(messages, request.tools)
+
+    @property
+    def _context_window(self) -> int | None:
+        """Prompt and answer together, in tokens: the catalog's figure or what the weights were made for, if less."""
+        known = [self._limits.context_window, self._engine.checkpoint.max_positions]
+        return min((tokens for tokens in known if tokens is not None), default=None)
+
+    def _sampling(self, prompt_tokens: int) -> Any:
+        from cfai.engine import Sampling
+
+        request, limits = self.request, self._limits
+        default = limits.default_max_tokens_streaming if request.stream else limits.default_max_tokens
+        max_tokens = default if request.max_tokens is None else request.max_tokens
+        if max_tokens < 1:
+            raise BadInput(f"'/max_tokens' must be >= 1, it is {max_tokens}")
+        told = f"{prompt_tokens} prompt tokens and max_tokens {max_tokens}"
+        for tokens, most in (
+            (prompt_tokens, limits.max_input_tokens),
+            (max_tokens, limits.max_output_tokens),
+            (prompt_tokens + max_tokens, self._context_window),
+        ):
+            if most is not None and tokens > most:
+                raise ContextExceeded(tokens, most, hint=told)
+        return Sampling(
+            max_tokens=max_tokens,
+            temperature=request.temperature,
+            top_p=request.top_p,
+            top_k=request.top_k,
+            seed=request.seed,
+            repetition_penalty=request.repetition_penalty,
+            frequency_penalty=request.frequency_penalty,
+            presence_penalty=request.presence_penalty,
+            stop=request.stop,
+        )
+
+    async def whole(self) -> dict[str, Any]:
+        """The whole answer as one JSON object."""
+        await self.begin()
+        text = "".join([piece async for piece in await self._submitted()])
+        return text_generation.answer(text, self._usage(), as_of=self._as_of)
+
+    def _usage(self) -> Usage:
+        assert self._pieces is not None
+        return Usage(self._pieces.prompt_tokens, self._pieces.completion_tokens)
+
+    async def __anext__(self) -> bytes:
+        if self._last is None:
+            try:
+                with anyio.move_on_after(KEEP_ALIVE_SECONDS) as waiting:
+                    await self.begin()
+                if waiting.cancelled_caught:
+                    return sse.KEEP_ALIVE
+                piece = await (await self._submitted()).__anext__()
+                return sse.encode(text_generation.piece_event(piece))
+            except StopAsyncIteration:
+                usage = text_generation.usage_event(self._usage(), as_of=self._as_of)
+                self._last = [sse.encode(usage)] if usage else []
+            except AiError as error:
+                # A stream that has begun ends the same way whatever happened: an EventSource that sees a cut
+                # connects again and runs the prompt once more.
+                self._last = [sse.encode(error.to_event())]
+            self._last.append(sse.DONE)
+        if not self._last:
+            raise StopAsyncIteration
+        return self._last.pop(0)
+
+    async def aclose(self) -> None:
+        if self._pieces is not None:
+            await self._pieces.aclose()
+
+
+def _as_source(place: str | Path | weights.Source) -> weights.Source:
+    return place if isinstance(place, weights.Source) else weights.Source(str(place))
+
+
+def _import_engine() -> Any:
+    import cfai.engine
+
+    return cfai.engine
+
+
+def _to_stderr(line: str) -> None:
+    sys.stderr.write(f"{line}\n")

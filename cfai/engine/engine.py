@@ -42,6 +42,10 @@ SMALL_MODEL = 100_000_000
 """Below this many weights, handing work from core to core costs more than the work."""
 
 
+CLOSE_SECONDS = 10.0
+"""How long closing waits for a step or a load to end. The thread is a daemon and may outlive it harmlessly."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
     """How a model runs.
@@ -122,11 +126,10 @@ class LocalEngine:
         }
 
     def close(self) -> None:
-        """End the running answers with 3008 and give the memory back. Blocks for one step at most."""
+        """End the running answers with 3008 and give the memory back. Blocks until the step or the load is over."""
         self._closing = True
         self._wakeup.set()
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
+        self._thread.join(CLOSE_SECONDS)
 
     # the engine thread
 

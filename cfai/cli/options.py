@@ -1,0 +1,102 @@
+"""Options that several commands share, and how a command ends."""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated, NoReturn
+
+import typer
+
+from cfai.errors import AccessDenied, AiError, InvalidRequest, NoSuchModel, Unavailable, WeightsMissing
+from cfai.weights import Source, parse_source
+
+__all__ = ["AsOf", "Demo", "Device", "Dtype", "ExitCode", "Models", "Threads", "fail", "fail_with", "parse_models"]
+
+
+class ExitCode(enum.IntEnum):
+    """What a script can tell from the exit status."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    """Options or inputs that no retry mends."""
+    MODEL_MISSING = 3
+    """No such model, or its weights are not here."""
+    UNAVAILABLE = 4
+    """Busy, timed out or aborted: the same command may work later."""
+    PORT_TAKEN = 5
+    INTERRUPTED = 130
+    """Ctrl-C, as shells have it: 128 and the signal's number."""
+
+
+def _as_of(text: str | None) -> str | None:
+    from cfai.catalog import parse_as_of
+
+    if text is not None:
+        try:
+            parse_as_of(text)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+    return text
+
+
+def _models(texts: list[str] | None) -> list[str]:
+    for text in texts or ():
+        try:
+            parse_source(text)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+    return texts or []
+
+
+Models = Annotated[
+    list[str],
+    typer.Option(
+        "--model", metavar="ID=FOLDER", callback=_models, help="Weights of a model: a folder or a hub repository."
+    ),
+]
+Demo = Annotated[
+    bool,
+    typer.Option("--demo", envvar="CFAI_DEMO", help="Let the demo model answer for models whose weights are missing."),
+]
+AsOf = Annotated[
+    str | None,
+    typer.Option(metavar="DATE", callback=_as_of, help="The day whose limits and wire form apply, such as 2023-11-14."),
+]
+Device = Annotated[str | None, typer.Option(help="cuda, mps or cpu; the best there is by default.")]
+Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; what suits the device by default.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads of a model; chosen by its size by default.")]
+
+
+def parse_models(texts: list[str]) -> dict[str, Source]:
+    return dict(map(parse_source, texts))
+
+
+def fail(message: str, code: ExitCode, *, hint: str = "") -> NoReturn:
+    """End the command with a message on stderr."""
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print("[bold red]error:[/bold red]", end=" ")
+    console.print(message, markup=False)
+    if hint:
+        console.print("[bold]try:[/bold]", end=" ")
+        console.print(hint, markup=False)
+    raise typer.Exit(code)
+
+
+def fail_with(error: AiError) -> NoReturn:
+    fail(str(error), _exit_code(error), hint=error.hint)
+
+
+_EXIT_CODES: list[tuple[type[AiError], ExitCode]] = [
+    (NoSuchModel, ExitCode.MODEL_MISSING),
+    (WeightsMissing, ExitCode.MODEL_MISSING),
+    (InvalidRequest, ExitCode.USAGE),
+    (AccessDenied, ExitCode.USAGE),
+    (Unavailable, ExitCode.UNAVAILABLE),
+]
+
+
+def _exit_code(error: AiError) -> ExitCode:
+    return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), ExitCode.FAILED)

@@ -1,0 +1,109 @@
+"""`cfai run`: one prompt, answered on the terminal."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from cfai import sse
+from cfai.cli.options import AsOf, Demo, Device, Dtype, ExitCode, Models, Threads, fail_with, parse_models
+from cfai.errors import AiError
+
+__all__ = ["run"]
+
+
+def run(
+    model: Annotated[str, typer.Argument(help="A model id, such as @cf/meta/llama-2-7b-chat-int8.")],
+    prompt: Annotated[str, typer.Argument(help="The prompt; - reads it from standard input.")],
+    stream: Annotated[bool, typer.Option("--stream/--no-stream", help="Print the answer as it is made.")] = True,
+    json: Annotated[bool, typer.Option("--json", help="Print the raw events, or the result as JSON.")] = False,
+    system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Make this many tokens at most.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="0 always takes the likeliest token; 0.6 by default.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Make the same answer again.")] = None,
+    as_of: AsOf = None,
+    models: Models = [],  # noqa: B006  # Typer copies it
+    demo: Demo = False,
+    device: Device = None,
+    dtype: Dtype = None,
+    threads: Threads = None,
+) -> None:
+    """Run a model with one prompt and print its answer as it is made.
+
+    Exit codes: 0 answered, 1 the model failed, 2 bad input, 3 no such model or no weights, 4 busy, 130 Ctrl-C.
+    """
+    import anyio
+
+    from cfai.ai import Ai
+    from cfai.bindings import LocalBinding
+    from cfai.cli.loading import loading_bar
+
+    text = sys.stdin.read() if prompt == "-" else prompt
+    inputs: dict[str, Any] = {"stream": stream}
+    if system is None:
+        inputs["prompt"] = text
+    else:
+        inputs["messages"] = [{"role": "system", "content": system}, {"role": "user", "content": text}]
+    given = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
+    inputs |= {name: value for name, value in given.items() if value is not None}
+
+    async def main() -> None:
+        with loading_bar() as bar:
+            binding = LocalBinding(
+                parse_models(models),
+                demo=demo,
+                as_of=as_of,
+                device=device,
+                dtype=dtype,
+                threads=threads,
+                on_progress=bar.progress,
+                on_notice=bar.say,
+            )
+            async with Ai(binding) as ai:
+                result = await ai.run(model, inputs)
+                bar.stop()
+                await (_print_stream(result, json) if stream else _print_result(result, json))
+
+    try:
+        anyio.run(main)
+    except AiError as error:
+        fail_with(error)
+    except KeyboardInterrupt:
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read the answer has seen enough; the interpreter would complain about it
+        raise typer.Exit(ExitCode.FAILED) from None
+
+
+async def _print_stream(stream: Any, json: bool) -> None:
+    decoder = sse.Decoder()
+    ended_at_line_start = True
+    async with stream:
+        try:
+            async for event in stream:
+                if json:
+                    _write(event.decode())
+                    continue
+                for data in decoder.feed(event):
+                    piece = (sse.loads(data) or {}).get("response", "")
+                    _write(piece)
+                    ended_at_line_start = piece.endswith("\n") if piece else ended_at_line_start
+        finally:
+            if not json and not ended_at_line_start:
+                _write("\n")
+
+
+async def _print_result(result: Any, json: bool) -> None:
+    _write((sse.dumps(result) if json else result["response"]) + "\n")
+
+
+def _write(text: str) -> None:
+    if sys.stdout.isatty():
+        # Whatever a model says, it must not steer the terminal.
+        text = "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
+    sys.stdout.write(text)
+    sys.stdout.flush()

@@ -1,0 +1,75 @@
+"""`cfai serve`: the REST API over local models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cfai.cli.options import AsOf, Demo, Device, Dtype, ExitCode, Models, Threads, fail, parse_models
+
+__all__ = ["serve"]
+
+
+def serve(
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; others than loopback need a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8788,
+    socket: Annotated[
+        Path | None, typer.Option(help="Speak the binding protocol of env.AI on this Unix socket instead.")
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option(envvar="CFAI_TOKEN", help="The bearer token that requests must bring.")
+    ] = None,
+    allow_host: Annotated[list[str], typer.Option(help="Another name under which the server is reached.")] = [],  # noqa: B006
+    as_of: AsOf = None,
+    models: Models = [],  # noqa: B006  # Typer copies it
+    demo: Demo = False,
+    device: Device = None,
+    dtype: Dtype = None,
+    threads: Threads = None,
+    slots: Annotated[int, typer.Option(min=1, help="Answers that a model makes at once.")] = 4,
+    queue: Annotated[int, typer.Option(min=0, help="Answers that may wait for a model; more get 429.")] = 32,
+) -> None:
+    """Serve the REST API of Workers AI: POST /client/v4/accounts/{account}/ai/run/{model}.
+
+    Exit codes: 0 told to end, 2 bad options, 5 the port is taken.
+    """
+    import anyio
+
+    from cfai.bindings import LocalBinding
+    from cfai.cli.logs import show_logs
+    from cfai.server.app import binding_app, rest_app
+    from cfai.serving import PortTaken, is_loopback, listen
+    from cfai.serving import serve as serve_app
+
+    if not is_loopback(host) and not token:
+        fail(f"listening on {host} lets other machines in", ExitCode.USAGE, hint="set --token or CFAI_TOKEN")
+    try:
+        listener = None if socket else listen(host, port)
+    except PortTaken as error:
+        fail(str(error.strerror), ExitCode.PORT_TAKEN, hint="another --port, or 0 for a free one")
+    console = show_logs()
+    binding = LocalBinding(
+        parse_models(models),
+        demo=demo,
+        as_of=as_of,
+        device=device,
+        dtype=dtype,
+        threads=threads,
+        slots=slots,
+        queue_limit=queue,
+        on_notice=lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
+    )
+    if listener is None:
+        anyio.run(lambda: serve_app(binding_app(binding), unix_socket=socket, end_streams=binding.aclose))
+        return
+    app = rest_app(binding, token=token, hosts=[*allow_host, host])
+    shown = f"[{host}]" if ":" in host else host
+    address = f"http://{shown}:{listener.getsockname()[1]}"
+    console.print(f"cfai listens on [bold]{address}[/bold]", highlight=False)
+    console.print(f"  REST    {address}/client/v4/accounts/local/ai/run/MODEL", highlight=False, soft_wrap=True)
+    console.print(f"  health  {address}/health", highlight=False)
+    anyio.run(lambda: serve_app(app, listener=listener, end_streams=binding.aclose))

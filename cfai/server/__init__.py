@@ -1,0 +1,1 @@
+"""The ASGI applications over a binding."""

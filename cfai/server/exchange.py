@@ -1,0 +1,73 @@
+"""One HTTP exchange: a reply is awaited and sent while somebody listens for the client going away.
+
+    request -> produce() -> Reply -> head, body
+       \\________ receive() ________/   http.disconnect cancels the rest, in every phase
+
+Starlette's own streaming response listens only while it streams; here a client that leaves while its request waits in
+the queue, during prefill, or for an answer that is not streamed stops the model just the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+import anyio
+from starlette.types import Receive, Send
+
+from cfai import sse
+from cfai.binding import JSON, Reply
+from cfai.results import ByteStream
+
+__all__ = ["respond", "send_reply"]
+
+
+async def respond(
+    produce: Callable[[], Awaitable[Reply]],
+    receive: Receive,
+    send: Send,
+    *,
+    render: Callable[[Reply], Reply] = lambda reply: reply,
+) -> None:
+    """Send what `produce` gives, passed through `render`; stop it when the client leaves.
+
+    The request's body must have been read: from then on `receive` only tells of the end.
+    """
+    async with anyio.create_task_group() as tasks:
+
+        async def answer() -> None:
+            reply = render(await produce())
+            try:
+                await send_reply(reply, send)
+            finally:
+                await reply.aclose()
+            tasks.cancel_scope.cancel()
+
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(answer)
+        tasks.start_soon(watch)
+
+
+async def send_reply(reply: Reply, send: Send) -> None:
+    """Send a reply that is there already, a refusal for one."""
+    if not isinstance(reply.body, ByteStream):
+        body = reply.body if isinstance(reply.body, bytes) else sse.dumps(reply.body).encode()
+        await _start(send, reply.status, {"content-type": JSON, **reply.headers, "content-length": str(len(body))})
+        await send({"type": "http.response.body", "body": body})
+        return
+    # no-transform and X-Accel-Buffering keep proxies from holding pieces back.
+    await _start(
+        send, reply.status, {"cache-control": "no-cache, no-transform", "x-accel-buffering": "no", **reply.headers}
+    )
+    async for chunk in reply.body:
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _start(send: Send, status: int, headers: Mapping[str, str]) -> None:
+    fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    fields.append((b"x-content-type-options", b"nosniff"))
+    await send({"type": "http.response.start", "status": status, "headers": fields})
