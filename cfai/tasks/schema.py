@@ -23,18 +23,22 @@ from __future__ import annotations
 
 import enum
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, NoReturn
 
 from cfai.errors import BadInput
 
-__all__ = ["Checked", "Schema", "types_of", "validate"]
+__all__ = ["Checked", "Schema", "place", "types_of", "validate"]
 
 Schema = Mapping[str, Any]
 """A JSON schema made of the keywords that this module knows: type, properties, required, additionalProperties, items,
 oneOf, anyOf, enum, minimum, maximum, minLength, maxLength, default. Others are ignored."""
 
 Path = tuple[str, ...]
+
+LONGEST_SHOWN = 200
+"""Characters of the user's own text, such as a key, that one place in a refusal may hold."""
 
 
 class Checked(NamedTuple):
@@ -56,7 +60,8 @@ def validate(schema: Schema, payload: Any) -> Checked:
     try:
         check.matches(schema, payload, (), noting=False)
     except _Refusal as refusal:
-        raise BadInput(str(refusal)) from None
+        # It may quote half a surrogate pair, which cannot be sent.
+        raise BadInput(re.sub("[\ud800-\udfff]", "\ufffd", str(refusal))) from None
     return Checked(_with_defaults(payload, check.defaults), check.option)
 
 
@@ -79,6 +84,11 @@ def types_of(value: Any) -> tuple[str, ...]:
             return ("array", "binary") if other is None else ("array",)
         case _:
             return ("object",)
+
+
+def place(path: Path) -> str:
+    """Where in the inputs a path leads, as the refusals name it: `/messages/0/content`."""
+    return "/" + "/".join(str(name)[:LONGEST_SHOWN] for name in path)
 
 
 class _Absent(enum.Enum):
@@ -125,7 +135,7 @@ class _Check:
     def _choice(self, keyword: str, schema: Schema, value: Any, path: Path, *, noting: bool) -> int:
         matched = 0
         before = len(self.defaults)
-        for place, option in enumerate(schema[keyword]):
+        for index, option in enumerate(schema[keyword]):
             mark = len(self.defaults)
             try:
                 matched += min(1, self.matches({"type": schema.get("type"), **option}, value, path, noting=True))
@@ -134,7 +144,7 @@ class _Check:
                 del self.defaults[mark:]
                 continue
             if not path and matched == 1:
-                self.option = place
+                self.option = index
             # An option that is absent without a refusal ends a oneOf at once; one match is enough for anyOf.
             if matched != (1 if keyword == "oneOf" else 0):
                 break
@@ -162,7 +172,7 @@ class _Check:
             )
         required = schema.get("required", ())
         if not met.issuperset(required):
-            self._refuse(f"required properties at '{_place(path)}' are '{','.join(required)}'", noting=noting)
+            self._refuse(f"required properties at '{place(path)}' are '{','.join(required)}'", noting=noting)
         return 1 if met or others else 0
 
     def _others(self, wanted: Any, value: Mapping[str, Any], names: list[str], path: Path, *, noting: bool) -> int:
@@ -170,8 +180,8 @@ class _Check:
             return len(names)
         if wanted is False:
             if names:
-                listed = ", ".join(_place((*path, name)) for name in names)
-                sentence = f"Additional or unevaluated properties '{listed}' at '{_place(path)}' not allowed"
+                listed = ", ".join(place((*path, name)) for name in names)
+                sentence = f"Additional or unevaluated properties '{listed}' at '{place(path)}' not allowed"
                 self._refuse(sentence, noting=noting)
             return 0
         # Each is checked as if it were the whole input: its notes are its own, and its path starts at its name.
@@ -187,24 +197,20 @@ class _Check:
 def _scalar_problem(schema: Schema, value: Any, types: tuple[str, ...], path: Path) -> str | None:
     kind = schema.get("type")
     if "enum" in schema and not _is_one_of(value, schema["enum"]):
-        return f"enum {_shown(value)} not in {','.join(map(_shown, schema['enum']))} at '{_place(path)}'"
+        return f"enum {_shown(value)} not in {','.join(map(_shown, schema['enum']))} at '{place(path)}'"
     if kind is not None and kind not in types:
-        return f"Type mismatch of '{_place(path)}', '{kind}' not in {','.join(repr(name) for name in types)}"
+        return f"Type mismatch of '{place(path)}', '{kind}' not in {','.join(repr(name) for name in types)}"
     if kind == "string":
         if "maxLength" in schema and _length(value) > schema["maxLength"]:
-            return f"Length of '{_place(path)}' must be <= {schema['maxLength']}"
+            return f"Length of '{place(path)}' must be <= {schema['maxLength']}"
         if "minLength" in schema and _length(value) < schema["minLength"]:
-            return f"Length of '{_place(path)}' must be >= {schema['minLength']} not met"
+            return f"Length of '{place(path)}' must be >= {schema['minLength']} not met"
     if kind in ("number", "integer"):
         if "minimum" in schema and value < schema["minimum"]:
-            return f"'{_place(path)}' must be >= {schema['minimum']}"
+            return f"'{place(path)}' must be >= {schema['minimum']}"
         if "maximum" in schema and value > schema["maximum"]:
-            return f"'{_place(path)}' must be <= {schema['maximum']}"
+            return f"'{place(path)}' must be <= {schema['maximum']}"
     return None
-
-
-def _place(path: Path) -> str:
-    return "/" + "/".join(map(str, path))
 
 
 def _property(value: Any, name: str) -> Any:
@@ -257,7 +263,7 @@ def _shown(value: Any, depth: int = 0) -> str:
             text = ",".join("" if item is None else _shown(item, depth + 1) for item in value[:100])
         case _:
             text = "[object Object]"
-    return text if len(text) <= 200 else text[:200] + "..."
+    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "..."
 
 
 def _shown_number(value: float) -> str:

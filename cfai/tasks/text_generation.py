@@ -15,7 +15,7 @@ from datetime import date
 from typing import Any, Literal, NoReturn
 
 from cfai.errors import BadInput
-from cfai.tasks.schema import Schema, types_of, validate
+from cfai.tasks.schema import Schema, place, types_of, validate
 
 __all__ = [
     "Message",
@@ -268,93 +268,93 @@ _TODAY = _classic({"oneOf": [_TEXT, _TEXT_PARTS]})
 _BEFORE_CONTENT_PARTS = _classic(_TEXT)
 
 
-# From JSON to fields. The schema has a weak notion of objects and arrays, so these trust nothing that it has let pass.
+# From JSON to fields. The schema has a weak notion of objects and arrays, so these look again at what should be one.
 
 
-def _text(value: Any, place: str) -> str:
+def _text(value: Any, where: str) -> str:
     if not isinstance(value, str):
-        _mismatch(value, place, "string")
+        _mismatch(value, where, "string")
     return str(value)
 
 
-def _integer(value: float, place: str) -> int:
+def _integer(value: float, where: str) -> int:
     return int(value)
 
 
-def _number(value: float, place: str) -> float:
+def _number(value: float, where: str) -> float:
     return float(value)
 
 
-def _flag(value: bool, place: str) -> bool:
+def _flag(value: bool, where: str) -> bool:
     return value
 
 
-def _max_tokens(value: float, place: str) -> int:
+def _max_tokens(value: float, where: str) -> int:
     if value < 1:
-        raise BadInput(f"'{place}' must be >= 1")
+        raise BadInput(f"'{where}' must be >= 1")
     return int(value)
 
 
-def _array(value: Any, place: str) -> tuple[Any, ...]:
+def _array(value: Any, where: str) -> tuple[Any, ...]:
     if not isinstance(value, (list, tuple)):
-        _mismatch(value, place, "array")
+        _mismatch(value, where, "array")
     return tuple(value)
 
 
-def _object(value: Any, place: str) -> Mapping[str, Any]:
+def _object(value: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        _mismatch(value, place, "object")
+        _mismatch(value, where, "object")
     return value
 
 
-def _stop(value: Any, place: str) -> tuple[str, ...]:
+def _stop(value: Any, where: str) -> tuple[str, ...]:
     # Not in the classic form; the OpenAI form has it, and a model here can honour it either way.
-    stops = (value,) if isinstance(value, str) else _array(value, place)
-    _check_length(stops, MOST_STOPS, place)
-    texts = tuple(_text(stop, f"{place}/{index}") for index, stop in enumerate(stops))
+    stops = (value,) if isinstance(value, str) else _array(value, where)
+    _check_length(stops, MOST_STOPS, where)
+    texts = tuple(_text(stop, f"{where}/{index}") for index, stop in enumerate(stops))
     if "" in texts:
-        raise BadInput(f"Length of '{place}' must be >= 1 not met")
+        raise BadInput(f"Length of '{where}' must be >= 1 not met")
     return texts
 
 
-def _messages(value: Any, place: str) -> tuple[Message, ...]:
-    messages = _array(value, place)
+def _messages(value: Any, where: str) -> tuple[Message, ...]:
+    messages = _array(value, where)
     if not messages:
-        raise BadInput(f"Length of '{place}' must be >= 1 not met")
-    return tuple(_message(message, f"{place}/{index}") for index, message in enumerate(messages))
+        raise BadInput(f"Length of '{where}' must be >= 1 not met")
+    return tuple(_message(message, f"{where}/{index}") for index, message in enumerate(messages))
 
 
-def _message(value: Any, place: str) -> Message:
-    message = _object(value, place)
-    if "role" not in message or "content" not in message:
-        raise BadInput(f"required properties at '{place}' are 'role,content'")
-    role = _text(message["role"], f"{place}/role")
+def _message(value: Any, where: str) -> Message:
+    # An array whose items the schema has not looked at begins with something that is no object, so that after this
+    # line there are a role and a content.
+    message = _object(value, where)
+    role = _text(message["role"], f"{where}/role")
     if role not in ROLES:
-        raise BadInput(f"enum {role[:40]} not in {','.join(ROLES)} at '{place}/role'")
+        raise BadInput(f"enum {role[:40]} not in {','.join(ROLES)} at '{where}/role'")
     name, call = message.get("name"), message.get("tool_call_id")
     return Message(
         role=role,
-        content=_content(message["content"], f"{place}/content"),
-        name=None if name is None else _text(name, f"{place}/name"),
-        tool_call_id=None if call is None else _text(call, f"{place}/tool_call_id"),
-        tool_calls=_array(message.get("tool_calls") or (), f"{place}/tool_calls"),
+        content=_content(message["content"], f"{where}/content"),
+        name=None if name is None else _text(name, f"{where}/name"),
+        tool_call_id=None if call is None else _text(call, f"{where}/tool_call_id"),
+        tool_calls=_array(message.get("tool_calls") or (), f"{where}/tool_calls"),
     )
 
 
-def _content(value: Any, place: str) -> str:
+def _content(value: Any, where: str) -> str:
     if isinstance(value, str):
         return value
-    return "\n".join(_part(part, f"{place}/{index}") for index, part in enumerate(_array(value, place)))
+    return "\n".join(_part(part, f"{where}/{index}") for index, part in enumerate(_array(value, where)))
 
 
-def _part(value: Any, place: str) -> str:
-    part = _object(value, place)
+def _part(value: Any, where: str) -> str:
+    part = _object(value, where)
     kind = part.get("type", "text")
     if kind != "text":
-        raise BadInput(f"'{place}' has the type {str(kind)[:40]!r}, and content is made of 'text' parts only")
+        raise BadInput(f"'{where}' has the type {str(kind)[:40]!r}, and content is made of 'text' parts only")
     if "text" not in part:
-        raise BadInput(f"required properties at '{place}' are 'type,text'")
-    return _text(part["text"], f"{place}/text")
+        raise BadInput(f"required properties at '{where}' are 'type,text'")
+    return _text(part["text"], f"{where}/text")
 
 
 _Field = Callable[[Any, str], Any]
@@ -379,14 +379,14 @@ _FORMS = (("prompt", *_SHARED_FIELDS), ("messages", "tools", *_SHARED_FIELDS))
 _MESSAGES_OPTION = 1
 
 
-def _mismatch(value: Any, place: str, wanted: str) -> NoReturn:
+def _mismatch(value: Any, where: str, wanted: str) -> NoReturn:
     found = ",".join(repr(name) for name in types_of(value))
-    raise BadInput(f"Type mismatch of '{place}', '{wanted}' not in {found}")
+    raise BadInput(f"Type mismatch of '{where}', '{wanted}' not in {found}")
 
 
-def _check_length(value: Any, most: int, place: str) -> None:
+def _check_length(value: Any, most: int, where: str) -> None:
     if isinstance(value, (list, tuple)) and len(value) > most:
-        raise BadInput(f"Length of '{place}' must be <= {most}")
+        raise BadInput(f"Length of '{where}' must be <= {most}")
 
 
 def _check_json(fields: Mapping[str, Any]) -> None:
@@ -399,29 +399,25 @@ def _check_json(fields: Mapping[str, Any]) -> None:
         elif isinstance(value, (int, float)):
             # A whole number too long for a double is Infinity to JavaScript.
             if value.bit_length() > 1024 if isinstance(value, int) else not math.isfinite(value):
-                raise BadInput(f"'{_place(path)}' must be a finite number")
+                raise BadInput(f"'{place(path)}' must be a finite number")
         elif isinstance(value, (Mapping, list, tuple)):
             # An object that contains itself ends here as well.
             if len(path) > DEEPEST:
-                raise BadInput(f"'{_place(path[:1])}' must be nested at most {DEEPEST} deep")
+                raise BadInput(f"'{place(path[:1])}' must be nested at most {DEEPEST} deep")
             items = (
                 list(value.items()) if isinstance(value, Mapping) else [(str(i), item) for i, item in enumerate(value)]
             )
             for name, _ in items:
                 if not isinstance(name, str):
-                    raise BadInput(f"'{_place(path)}' has a key that is not a string: {str(name)[:40]}")
+                    raise BadInput(f"'{place(path)}' has a key that is not a string: {str(name)[:40]}")
                 _check_text(name, path)
             waiting.extend((item, (*path, name)) for name, item in reversed(items))
         elif value is not None:
-            raise BadInput(f"'{_place(path)}' must be a JSON value, not {type(value).__name__}")
+            raise BadInput(f"'{place(path)}' must be a JSON value, not {type(value).__name__}")
 
 
 def _check_text(text: str, path: tuple[str, ...]) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise BadInput(f"'{_place(path)}' has half a surrogate pair, at character {error.start}") from None
-
-
-def _place(path: tuple[str, ...]) -> str:
-    return "/" + "/".join(path)
+        raise BadInput(f"'{place(path)}' has half a surrogate pair, at character {error.start}") from None
