@@ -274,7 +274,7 @@ _BEFORE_CONTENT_PARTS = _classic(_TEXT)
 def _text(value: Any, where: str) -> str:
     if not isinstance(value, str):
         _mismatch(value, where, "string")
-    return str(value)
+    return str.__str__(value)  # of an enum's member that is a str, the str
 
 
 def _integer(value: float, where: str) -> int:
@@ -343,7 +343,8 @@ def _message(value: Any, where: str) -> Message:
 
 def _content(value: Any, where: str) -> str:
     if isinstance(value, str):
-        return value
+        return _text(value, where)
+    # A line each, so that the last word of one does not run into the first of the next.
     return "\n".join(_part(part, f"{where}/{index}") for index, part in enumerate(_array(value, where)))
 
 

@@ -1,5 +1,6 @@
 """Inputs of text generation become something that can be answered, or a BadInput and nothing else."""
 
+import enum
 import json
 import random
 from datetime import date
@@ -206,6 +207,14 @@ def test_options_beside_messages(extra: dict[str, Any], sentence: str) -> None:
 )
 def test_messages_that_the_schema_lets_through(messages: Any, sentence: str) -> None:
     assert problem({"messages": messages}) == sentence
+
+
+def test_members_of_an_enum_of_texts_are_their_texts() -> None:
+    class Role(str, enum.Enum):  # noqa: UP042, a StrEnum would not show the difference
+        USER = "user"
+
+    assert check({"messages": [{"role": Role.USER, "content": Role.USER}]}).messages == (Message("user", "user"),)
+    assert type(check({"prompt": Role.USER}).prompt) is str
 
 
 def test_an_empty_list_of_parts_is_an_empty_message() -> None:

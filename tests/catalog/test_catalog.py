@@ -1,0 +1,189 @@
+import json
+import re
+from datetime import date
+from importlib import resources
+
+import pytest
+
+from cfai.catalog import Catalog, Era, Limits, Model, Precision, Task, Weights
+from cfai.errors import InvalidModelName, NoSuchModel
+
+CATALOG = Catalog.builtin()
+INT8 = CATALOG.get("@cf/meta/llama-2-7b-chat-int8")
+FP16 = CATALOG.get("@cf/meta/llama-2-7b-chat-fp16")
+FIRST_STREAM = date(2023, 11, 14)
+TASKS = {
+    row["name"] for row in json.loads((resources.files("cfai.catalog") / "tasks.json").read_text(encoding="utf-8"))
+}
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def test_every_known_id_is_there_and_the_demo_model() -> None:
+    models = CATALOG.models()
+    ids = [model.id for model in models]
+    assert len(ids) == 133 + 1
+    assert ids == sorted(set(ids))
+    assert all(CATALOG.get(model.id) is model for model in models)
+
+
+@pytest.mark.parametrize("model", CATALOG.models(), ids=lambda model: model.id)
+def test_the_rows_make_sense(model: Model) -> None:
+    assert re.fullmatch(r"@(cf|hf|cfai)/[\w.-]+/[\w.-]+", model.id)
+    assert model.task in TASKS
+    assert model.uuid is None or UUID.fullmatch(model.uuid)
+    days = [day for day in (model.created, model.first_seen, model.last_seen) if day]
+    assert days == sorted(days)
+    assert model.removed is None or model.status == "gone"
+    assert model.successor is None or CATALOG.get(model.successor).id == model.successor
+    starts = [era.start or date.min for era in model.eras]
+    assert starts == sorted(set(starts))
+    assert (model.limits().context_window or 0) >= (model.context_window or 0)
+    assert all(price.unit.startswith("per ") and price.usd >= 0 for price in model.prices)
+    if model.neurons and (price := next((p.usd for p in model.prices if p.unit == "per M input tokens"), None)):
+        assert model.neurons.input == pytest.approx(price / 0.011 * 1000, rel=0.02)
+    if model.weights is not None:
+        assert re.fullmatch(r"[\w.-]+/[\w.-]+", model.weights.repo)
+        assert model.weights.params_b is None or 0 < model.weights.params_b < 2000
+    if model.bundled is not None:
+        assert model.weights is None
+
+
+def test_one_line_per_model() -> None:
+    lines = (resources.files("cfai.catalog") / "models.json").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == len(CATALOG.models()) + 2
+
+
+def test_the_catalog_is_read_once() -> None:
+    assert Catalog.builtin() is CATALOG
+
+
+@pytest.mark.parametrize(
+    ("model", "as_of", "limits"),
+    [
+        (INT8, date(2023, 11, 13), Limits(None, 768, 256, 256, 256)),
+        (FP16, date(2023, 11, 13), Limits(None, 768, 256, 256, 256)),
+        (INT8, FIRST_STREAM, Limits(None, 2048, 1800, 256, 1800)),
+        (FP16, FIRST_STREAM, Limits(None, 3072, 2500, 256, 2500)),
+        (INT8, date(2025, 1, 1), Limits(8192, None, None, 256, 256)),
+        (FP16, date(2025, 1, 1), Limits(4096, None, None, 256, 256)),
+        (INT8, None, Limits(8192, None, None, 256, 256)),
+        (FP16, None, Limits(4096, None, None, 256, 256)),
+        (CATALOG.get("@cf/qwen/qwen3-30b-a3b-fp8"), None, Limits(32768, None, None, 2000, 2000)),
+        (CATALOG.get("@hf/mistral/mistral-7b-instruct-v0.2"), None, Limits(4096, 3072, None, 256, 256)),
+        (CATALOG.get("@cf/tinyllama/tinyllama-1.1b-chat-v1.0"), FIRST_STREAM, Limits(2048)),
+        (CATALOG.get("@cfai/demo/tiny-chat"), None, Limits(8192)),
+    ],
+    ids=lambda value: value.id if isinstance(value, Model) else str(value),
+)
+def test_limits_have_their_day(model: Model, as_of: date | None, limits: Limits) -> None:
+    assert model.limits(as_of) == limits
+
+
+def test_a_day_before_all_known_limits_gets_the_first_ones() -> None:
+    model = Model("@cf/x/y", eras=(Era(date(2024, 1, 1), Limits(1)), Era(date(2025, 1, 1), Limits(2))))
+    assert [model.limits(day).context_window for day in (date(2023, 1, 1), date(2024, 6, 1), None)] == [1, 1, 2]
+
+
+def test_the_first_streaming_model() -> None:
+    assert INT8.created == date(2023, 9, 25)
+    assert INT8.weights == Weights(
+        "meta-llama/Llama-2-7b-chat-hf",
+        gated=True,
+        params_b=7,
+        ungated_repo="NousResearch/Llama-2-7b-chat-hf",
+        evidence="inferred",
+    )
+
+
+def test_the_demo_model_ships_with_the_package() -> None:
+    demo = CATALOG.get("@cfai/demo/tiny-chat")
+    assert demo == Model("@cfai/demo/tiny-chat", context_window=8192, bundled="demo/tiny-chat")
+    assert demo.task == "Text Generation"
+
+
+@pytest.mark.parametrize(
+    ("model_id", "precision"),
+    [
+        ("@cf/meta/llama-2-7b-chat-int8", "int8"),
+        ("@cf/meta/llama-2-7b-chat-fp16", "fp16"),
+        ("@cf/meta/llama-3.3-70b-instruct-fp8-fast", "fp8"),
+        ("@cf/fblgit/una-cybertron-7b-v2-bf16", "bf16"),
+        ("@hf/thebloke/llama-2-13b-chat-awq", "awq"),
+        ("@cf/meta/llama-3-8b-instruct", None),
+    ],
+)
+def test_the_id_names_the_precision(model_id: str, precision: Precision | None) -> None:
+    assert CATALOG.get(model_id).precision == precision
+
+
+@pytest.mark.parametrize(
+    ("model_id", "as_of", "retired"),
+    [
+        ("@cf/meta/llama-2-7b-chat-int8", None, True),
+        ("@cf/meta/llama-2-7b-chat-int8", date(2026, 5, 29), False),
+        ("@cf/meta/llama-2-7b-chat-int8", date(2026, 5, 30), True),
+        # Its removal has no known day, so the last list that has it counts.
+        ("@cf/meta/llama-3.1-8b-instruct", date(2025, 4, 30), False),
+        ("@cf/meta/llama-3.1-8b-instruct", date(2025, 5, 1), True),
+        ("@cf/openai/gpt-oss-20b", None, False),
+        ("@cf/openai/gpt-oss-20b", date(2030, 1, 1), False),
+        ("@cf/nexaaidev/octopus-v2", None, False),
+        ("@cf/nexaaidev/octopus-v2", date(2026, 1, 1), False),
+        ("@cfai/demo/tiny-chat", None, False),
+    ],
+)
+def test_models_retire(model_id: str, as_of: date | None, retired: bool) -> None:
+    assert CATALOG.get(model_id).is_retired(as_of) is retired
+
+
+def test_an_alias_is_the_model_that_it_stands_for() -> None:
+    model = CATALOG.get("@hf/mistralai/mistral-7b-instruct-v0.2")
+    assert model.id == "@hf/mistral/mistral-7b-instruct-v0.2"
+
+
+@pytest.mark.parametrize(
+    ("model_id", "hint"),
+    [
+        ("@cf/meta/llama-2-7b-chat-int", "did you mean @cf/meta/llama-2-7b-chat-int8? "),
+        ("@CF/moondream/Moondream3.1-9b-a2b", "did you mean @cf/moondream/moondream3.1-9B-A2B? "),
+        ("@cf/x/y", ""),
+    ],
+)
+def test_an_unknown_id_gets_the_nearest_known_one(model_id: str, hint: str) -> None:
+    with pytest.raises(NoSuchModel, match=f"5007: No such model {model_id} or task") as refused:
+        CATALOG.get(model_id)
+    assert refused.value.hint == f"{hint}`cfai models` lists the models that run here"
+
+
+@pytest.mark.parametrize(
+    "model_id",
+    ["", "gpt-4", "@cf", "@cf/", "@cf//x", "cf/meta/llama", "@cf/meta/llama 2", "@cf/a/../b", "@cf/a/b\n", "@cf/é"],
+)
+def test_what_cannot_be_an_id_is_refused_as_such(model_id: str) -> None:
+    with pytest.raises(InvalidModelName) as refused:
+        CATALOG.get(model_id)
+    assert refused.value.code == 3042
+
+
+def test_an_endless_id_does_not_come_back_whole() -> None:
+    with pytest.raises(InvalidModelName) as refused:
+        CATALOG.get("@cf/x/" + "y" * 10_000)
+    assert len(str(refused.value)) < 300
+
+
+def test_users_add_and_replace_models() -> None:
+    mine = Model("@cf/me/mine", context_window=1024)
+    other = Model(INT8.id, context_window=2048)
+    catalog = CATALOG.with_models(mine, other)
+    assert catalog.get("@cf/me/mine") is mine
+    assert catalog.get(INT8.id).limits().context_window == 2048
+    assert catalog.get("@hf/mistralai/mistral-7b-instruct-v0.2").weights is not None
+    assert len(catalog.models()) == len(CATALOG.models()) + 1
+    assert CATALOG.get(INT8.id) is INT8
+    with pytest.raises(NoSuchModel):
+        CATALOG.get("@cf/me/mine")
+
+
+def test_a_task_has_an_id_and_a_rate() -> None:
+    assert CATALOG.task("Text Generation") == Task("Text Generation", "c329a1f9-323d-4e91-b2aa-582dd4188d34", 300)
+    assert CATALOG.task("Mind Reading") == Task("Mind Reading")
