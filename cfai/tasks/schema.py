@@ -245,7 +245,7 @@ def _is_one_of(value: Any, allowed: list[Any]) -> bool:
 
 def _length(text: str) -> int:
     # JavaScript counts UTF-16 units: a character beyond U+FFFF is two.
-    return len(text) + sum(character > "\uffff" for character in text)
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def _shown(value: Any, depth: int = 0) -> str:

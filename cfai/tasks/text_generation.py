@@ -35,7 +35,7 @@ PROMPT_TEMPLATED_SINCE = date(2023, 12, 1)
 USAGE_SINCE = date(2024, 1, 1)
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
-MOST_MESSAGES = 1024
+MOST_ITEMS = 1024
 MOST_STOPS = 16
 DEEPEST = 64
 
@@ -119,8 +119,9 @@ def check(inputs: Any, *, as_of: date | None = None) -> TextGeneration:
     given = inputs
     if isinstance(inputs, Mapping):
         given = {name: value for name, value in inputs.items() if value is not None}
-        # Before the schema, whose error has a sentence for each message that does not fit.
-        _check_length(given.get("messages"), MOST_MESSAGES, "/messages")
+        # Before the schema, whose error may have a sentence for each of them.
+        for name in ("messages", "tools", "functions"):
+            _check_length(given.get(name), MOST_ITEMS, f"/{name}")
     checked = validate(input_schema(as_of), given)
     if checked.option == _MESSAGES_OPTION:
         validate(_MESSAGES_SAMPLING, given)

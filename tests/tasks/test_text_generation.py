@@ -162,6 +162,8 @@ def test_options_that_the_schema_lets_through(form: dict[str, Any], extra: dict[
         ({"temperature": -1}, "oneOf at '/' not met, 0 matches: '/temperature' must be >= 0"),
         ({"lora": 5}, "Type mismatch of '/lora', 'string' not in 'number','integer'"),
         ({"tools": {}}, "Type mismatch of '/tools', 'array' not in 'object'"),
+        ({"tools": [{}] * 1025}, "Length of '/tools' must be <= 1024"),
+        ({"functions": [{}] * 1025}, "Length of '/functions' must be <= 1024"),
         ({"tools": ["\ud800"]}, "'/tools/0' has half a surrogate pair, at character 0"),
     ],
 )
