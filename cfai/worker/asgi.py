@@ -11,6 +11,7 @@ import anyio
 
 from cfai.worker import ctx as contexts
 from cfai.worker import sdk
+from cfai.worker.ctx import Context
 from cfai.worker.web import messages
 
 __all__ = ["env", "fetch"]
@@ -28,7 +29,8 @@ async def fetch(app: App, req: Any, env: Any, ctx: Any = None, *, options: Any =
     """
     request: messages.Request = req.js_object if isinstance(req, sdk.Request) else req
     answer = _Answer(_scope(request, env), bytes(await request.bytes()))
-    contexts.current.get().start(answer.run, app)
+    context = contexts.current.get()
+    context.start(answer.run, app, context)
     return sdk.Response(await answer.response())
 
 
@@ -67,7 +69,7 @@ class _Answer:
         self._complete = False
         self._put, self._chunks = anyio.create_memory_object_stream[bytes](0)
 
-    async def run(self, app: App) -> None:
+    async def run(self, app: App, context: Context) -> None:
         with self._call, self._put:
             try:
                 async with _Lifespan(app, self._scope).running():
@@ -75,9 +77,9 @@ class _Answer:
                     if not self._complete:
                         raise RuntimeError("the ASGI application returned without a complete response")
             except Exception as error:
-                if self._complete:
-                    raise
                 self._failure = _only(error)
+                if self._complete:  # Starlette answers 500 by itself and raises then
+                    context.report(self._failure)
             finally:
                 self._head.set()
 

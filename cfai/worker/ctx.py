@@ -24,7 +24,7 @@ class Context:
 
     def __init__(self, background: TaskGroup, report: Callable[[BaseException], None]) -> None:
         self._background = background
-        self._report = report
+        self.report = report
         self._streams: list[Any] = []
         self.props: dict[str, Any] = {}
         self.passes_through = False
@@ -58,4 +58,4 @@ class Context:
         try:
             await work
         except Exception as error:
-            self._report(error)
+            self.report(error)

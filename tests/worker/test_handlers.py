@@ -1,0 +1,454 @@
+"""Which function of a script answers, what it is given, and what becomes of what it returns or raises."""
+
+import datetime
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from cfai.worker import import_path
+from cfai.worker.env import Env
+from tests.worker.asgi_client import Client
+from tests.worker.conftest import Workers
+
+BEFORE_CLASSES = datetime.date(2025, 8, 13)
+CLASSES = datetime.date(2025, 8, 14)
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        "self",
+        "self, request",
+        "self, request, env",
+        "self, request, env, ctx",
+        "self, *args",
+        "self, request, env=None",
+    ],
+)
+@pytest.mark.parametrize("kind", ["def", "async def"])
+async def test_the_signatures_of_fetch(worker: Workers, signature: str, kind: str) -> None:
+    client = worker(f"""
+        from workers import Response, WorkerEntrypoint
+
+        class Default(WorkerEntrypoint):
+            {kind} fetch({signature}):
+                return Response("hello")
+        """)
+    assert (await client.get("/")).text == "hello"
+
+
+@pytest.mark.parametrize("signature", ["request", "request, env", "request, env, ctx", ""])
+@pytest.mark.parametrize("date", [BEFORE_CLASSES, CLASSES])
+async def test_the_signatures_of_on_fetch(worker: Workers, signature: str, date: datetime.date) -> None:
+    client = worker(
+        f"""
+        from js import Response
+
+        async def on_fetch({signature}):
+            return Response.new("hello", status=201)
+        """,
+        compatibility_date=date,
+    )
+    response = await client.get("/")
+    assert (response.status, response.text) == (201, "hello")
+
+
+BOTH = """
+    from workers import Response, WorkerEntrypoint
+
+    class Default(WorkerEntrypoint):
+        async def fetch(self, request):
+            return Response("fetch")
+
+        async def on_fetch(self, request):
+            return Response("on_fetch of the class")
+
+    async def on_fetch(request):
+        return Response("on_fetch of the module")
+    """
+
+
+@pytest.mark.parametrize(
+    ("date", "flags", "answer"),
+    [
+        (BEFORE_CLASSES, (), "on_fetch of the class"),
+        (CLASSES, (), "fetch"),
+        (BEFORE_CLASSES, ("python_no_global_handlers",), "fetch"),
+        (CLASSES, ("disable_python_no_global_handlers",), "on_fetch of the class"),
+    ],
+)
+async def test_the_date_chooses_the_handler(
+    worker: Workers, date: datetime.date, flags: tuple[str, ...], answer: str
+) -> None:
+    client = worker(BOTH, compatibility_date=date, compatibility_flags=flags)
+    assert (await client.get("/")).text == answer
+
+
+@pytest.mark.parametrize(
+    ("script", "date", "problem"),
+    [
+        ("", CLASSES, "Handler does not export a fetch() function."),
+        ("", BEFORE_CLASSES, 'Python entrypoint "entry.py" does not export a handler named "on_fetch"'),
+        ("import workers\nclass Default(workers.WorkerEntrypoint): pass", CLASSES, "Method fetch does not exist"),
+        ("class Default: pass", CLASSES, "class Default does not derive from workers.WorkerEntrypoint"),
+    ],
+)
+async def test_a_script_without_a_handler(worker: Workers, script: str, date: datetime.date, problem: str) -> None:
+    response = await worker(script, compatibility_date=date).get("/")
+    assert (response.status, response.text) == (500, f"PythonError: TypeError: {problem}\n")
+
+
+@pytest.mark.parametrize("returned", ["None", "'text'", "{'a': 1}", "Response"])
+async def test_what_is_not_a_response(worker: Workers, returned: str) -> None:
+    client = worker(f"""
+        from workers import Response
+
+        def on_fetch(request):
+            return {returned}
+        """)
+    response = await client.get("/")
+    assert response.status == 500
+    assert response.headers["content-type"] == "text/plain; charset=utf-8"
+    assert "TypeError: Incorrect type for Promise: the Promise did not resolve to 'Response'." in response.text
+
+
+async def test_an_exception_shows_the_scripts_own_frames(worker: Workers) -> None:
+    client = worker("""
+        from workers import WorkerEntrypoint
+
+        class Default(WorkerEntrypoint):
+            async def fetch(self, request):
+                raise ValueError("boom")
+        """)
+    response = await client.get("/a?b")
+    entry = worker.folder / "entry.py"
+    assert response.status == 500
+    assert response.text == (
+        "PythonError: Traceback (most recent call last):\n"
+        f'  File "{entry}", line 6, in fetch\n'
+        '    raise ValueError("boom")\n'
+        "ValueError: boom\n"
+    )
+    assert worker.reported == [response.text.removeprefix("PythonError: ")]
+    assert worker.logged[0].startswith("[wrangler:info] GET /a 500 Internal Server Error (")
+
+
+@pytest.mark.parametrize("raised", ["SystemExit(1)", "RecursionError()", "asyncio.CancelledError()", "BaseException()"])
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_whatever_a_script_raises_is_a_500(worker: Workers, raised: str) -> None:
+    client = worker(f"""
+        import asyncio
+
+        async def on_fetch(request):
+            raise {raised}
+        """)
+    assert (await client.get("/")).status == 500
+    assert (await client.get("/")).status == 500
+
+
+async def test_instances_are_per_request_and_the_module_stays(worker: Workers) -> None:
+    client = worker("""
+        from workers import Response, WorkerEntrypoint
+
+        count = 0
+
+        class Default(WorkerEntrypoint):
+            seen = None
+
+            def __init__(self, ctx, env):
+                super().__init__(ctx, env)
+                self.mine = 0
+
+            async def fetch(self, request):
+                global count
+                count += 1
+                self.mine += 1
+                return Response.json([count, self.mine])
+        """)
+    assert [(await client.get("/")).text for _ in range(2)] == ["[1, 1]", "[2, 1]"]
+
+
+async def test_env(worker: Workers) -> None:
+    client = worker(
+        """
+        from workers import Response, WorkerEntrypoint, env as outer
+
+        AT_IMPORT = outer.NAME
+
+        class Default(WorkerEntrypoint):
+            async def fetch(self, request):
+                env = self.env
+                return Response.json({
+                    "import": AT_IMPORT,
+                    "name": env.NAME,
+                    "number": env.NUMBER,
+                    "flag": env.FLAGS.beta,
+                    "missing": getattr(env, "KV", None),
+                    "has": [hasattr(env, "AI"), hasattr(env, "THINK"), hasattr(env._env, "THINK")],
+                    "repr": repr(env),
+                })
+        """,
+        ai_binding="THINK",
+        vars={"NAME": "value", "NUMBER": 3, "FLAGS": {"beta": True}},
+    )
+    assert json.loads((await client.get("/")).text) == {
+        "import": "value",
+        "name": "value",
+        "number": 3,
+        "flag": True,
+        "missing": None,
+        "has": [False, True, True],
+        "repr": "Env(NAME, NUMBER, FLAGS, THINK)",
+    }
+
+
+def test_a_missing_binding_says_what_there_is() -> None:
+    with pytest.raises(AttributeError, match=r"env has no 'KV' \(it has: NAME\)"):
+        Env({}, {"NAME": "secret"}).KV  # noqa: B018
+
+
+async def test_a_script_that_cannot_be_imported(worker: Workers) -> None:
+    client = worker("import nowhere\n")
+    response = await client.get("/")
+    assert response.status == 500
+    assert response.text.startswith('PythonError: Traceback (most recent call last):\n  File "')
+    assert 'entry.py", line 1, in <module>' in response.text
+    assert "ModuleNotFoundError: No module named 'nowhere'" in response.text
+    assert "cfai/worker" not in response.text
+    assert worker.reported == [response.text.removeprefix("PythonError: ")]
+
+
+@pytest.mark.parametrize(
+    ("script", "said"), [("def on_fetch(:", "SyntaxError"), ("raise SystemExit(3)", "SystemExit: 3")]
+)
+async def test_a_script_that_is_broken(worker: Workers, script: str, said: str) -> None:
+    response = await worker(script).get("/")
+    assert response.status == 500
+    assert said in response.text
+
+
+async def test_imports_from_the_scripts_folder(worker: Workers) -> None:
+    (worker.folder / "helpers").mkdir()
+    (worker.folder / "helpers" / "words.py").write_text("WORD = 'hello'\n")
+    client = worker("""
+        from pathlib import Path
+
+        from helpers.words import WORD
+        from workers import Response
+
+        def on_fetch(request):
+            from helpers import words
+            return Response(f"{words.WORD} from {Path(__file__).name}, {__name__}")
+        """)
+    assert (await client.get("/")).text == "hello from entry.py, entry"
+
+
+async def test_importing_from_src_is_explained(worker: Workers) -> None:
+    response = await worker("from src.helpers import x\n").get("/")
+    assert "imports begin in" in response.text
+
+
+def test_nothing_of_a_script_stays_behind(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("")
+    before = list(sys.path)
+    with import_path(tmp_path):
+        import mine  # type: ignore[import-not-found]
+        import workers  # type: ignore[import-not-found]
+
+        assert mine.__file__ == str(tmp_path / "mine.py")
+        assert workers.Response
+    assert sys.path == before
+    assert {"mine", "workers", "js", "pyodide"}.isdisjoint(sys.modules)
+
+
+async def test_assets_come_before_the_script(worker: Workers) -> None:
+    public = worker.folder / "public"
+    (public / "docs").mkdir(parents=True)
+    (public / "index.html").write_text("<h1>hi</h1>")
+    (public / "about.html").write_text("about")
+    (public / "docs" / "index.html").write_text("docs")
+    (public / "a b.css").write_text("body{}")
+    (public / ".secret").write_text("secret")
+    (worker.folder / "outside.txt").write_text("outside")
+    (public / "link.txt").symlink_to(worker.folder / "outside.txt")
+    client = worker(
+        """
+        from workers import Response, WorkerEntrypoint
+
+        class Default(WorkerEntrypoint):
+            async def fetch(self, request):
+                if request.url.endswith("/asset"):
+                    return await self.env.ASSETS.fetch("https://assets.local/about")
+                return Response("script", status=404)
+        """,
+        assets_directory=public,
+        assets_binding="ASSETS",
+    )
+
+    async def kind(path: str) -> tuple[str, str | None]:
+        response = await client.get(path)
+        return response.text, response.headers.get("content-type")
+
+    html = "text/html; charset=utf-8"
+    assert await kind("/") == ("<h1>hi</h1>", html)
+    assert await kind("/about") == ("about", html)
+    assert await kind("/asset") == ("about", html)
+    assert await kind("/docs/") == ("docs", html)
+    assert await kind("/a%20b.css?v=1") == ("body{}", "text/css; charset=utf-8")
+    for path in (
+        "/.secret",
+        "/../outside.txt",
+        "/%2e%2e/outside.txt",
+        "/..%2foutside.txt",
+        "/link.txt",
+        "/a%00b",
+        "//etc/passwd",
+    ):
+        assert (await client.get(path)).text == "script"
+    head = await client("HEAD", "/")
+    assert (head.chunks, head.headers["content-length"]) == ([], "11")
+    assert (await client("POST", "/", body=[b"x"])).text == "script"
+
+
+async def test_the_request_as_a_class_handler_sees_it(worker: Workers) -> None:
+    client = worker("""
+        from urllib.parse import urlparse
+        from workers import Response, WorkerEntrypoint
+
+        class Default(WorkerEntrypoint):
+            async def fetch(self, request):
+                return Response.json({
+                    "url": request.url,
+                    "path": urlparse(request.url).path,
+                    "post": request.method == "POST" and f"{request.method}" == "POST",
+                    "header": [request.headers.get("X-Word"), request.headers["x-word"], request.headers["nope"]],
+                    "again": dict(request.headers)["x-word"],
+                    "json": await request.json(),
+                    "used": request.body_used,
+                })
+        """)
+    response = await client("POST", "/caf%C3%A9?q=1", headers=[("x-word", "w")], body=[b'{"a": [1]}'])
+    assert json.loads(response.text) == {
+        "url": "http://localhost:8787/caf%C3%A9?q=1",
+        "path": "/caf%C3%A9",
+        "post": True,
+        "header": ["w", "w", None],
+        "again": "w",
+        "json": {"a": [1]},
+        "used": True,
+    }
+
+
+async def test_reading_a_body_twice_and_bad_json(worker: Workers) -> None:
+    client = worker("""
+        import json
+        from workers import Response, WorkerEntrypoint
+
+        class Default(WorkerEntrypoint):
+            async def fetch(self, request):
+                copy = request.clone()
+                said = []
+                try:
+                    await request.json()
+                except json.JSONDecodeError:
+                    said.append("not json")
+                try:
+                    await request.text()
+                except OSError as error:
+                    said.append(str(error))
+                return Response.json([*said, await copy.text()])
+        """)
+    assert json.loads((await client("POST", "/", body=[b"{"])).text) == ["not json", "Body already used", "{"]
+
+
+@pytest.mark.parametrize(
+    ("response", "status", "headers", "text"),
+    [
+        ('Response("hi")', 200, {"content-type": "text/plain;charset=UTF-8", "content-length": "2"}, "hi"),
+        ('Response(b"hi")', 200, {"content-length": "2"}, "hi"),
+        ("Response(None, status=204)", 204, {}, ""),
+        ('Response("x", 201, headers=[("a", "1"), ("a", "2")])', 201, {"a": "2"}, "x"),
+        ('Response.json({"a": 1}, status=202)', 202, {"content-type": "application/json"}, '{"a": 1}'),
+        ('Response.from_json([1], headers={"content-type": "x/y"})', 200, {"content-type": "x/y"}, "[1]"),
+        ('Response.redirect("http://x/y")', 302, {"location": "http://x/y"}, ""),
+        ('js.Response.json(to_js({"a": 1}))', 200, {"content-type": "application/json"}, '{"a":1}'),
+        ('js.Response.new("x", to_js({"status": 404}))', 404, {}, "x"),
+        ('js.Response.new("x", headers=js.Headers.new({"a": "b"}.items()))', 200, {"a": "b"}, "x"),
+        ('js.Response.new(to_js(b"abc"), headers=to_js({"a": "b"}))', 200, {"a": "b"}, "abc"),
+        ('Response(js.Response.new("x", status=201))', 201, {}, "x"),
+    ],
+)
+async def test_responses(worker: Workers, response: str, status: int, headers: dict[str, str], text: str) -> None:
+    client = worker(f"""
+        import js
+        from pyodide.ffi import to_js
+        from workers import Response
+
+        def on_fetch(request):
+            return {response}
+        """)
+    got = await client.get("/")
+    assert (got.status, got.text) == (status, text)
+    assert headers.items() <= got.headers.items()
+
+
+@pytest.mark.parametrize(
+    ("response", "error"),
+    [
+        ("Response({})", "TypeError: Unsupported type in Response: dict"),
+        ("Response(3)", "TypeError: Unsupported type in Response: int"),
+        ('Response("x", headers=3)', "TypeError: Received unexpected type for headers argument: int"),
+        ('Response("x", headers={"a": "b\\r\\nc: d"})', "TypeError: Invalid header value"),
+        ('Response("x", headers={"a b": "c"})', "TypeError: Invalid header name"),
+        ('Response("x", status=99999)', "RangeError: Responses may only be constructed with status codes in the range"),
+        ("Response.new()", "AttributeError: type object 'Response' has no attribute 'new'"),
+        ("js.Headers({})", "TypeError: Class constructor Headers cannot be invoked without 'new'"),
+        ('Response(js.Response.new("x"), status=3)', "ValueError: Expected no options when constructing Response"),
+        ("js.nope", "AttributeError: module 'js' has no attribute 'nope'"),
+        ('js.JSON.parse("{")', "SyntaxError: "),
+    ],
+)
+async def test_refused_responses(worker: Workers, response: str, error: str) -> None:
+    client = worker(f"""
+        import js
+        from workers import Response
+
+        def on_fetch(request):
+            return {response}
+        """)
+    got = await client.get("/")
+    assert got.status == 500
+    assert error in got.text
+
+
+async def test_requests_run_beside_each_other(worker: Workers) -> None:
+    client = worker("""
+        import anyio
+        from workers import Response, WorkerEntrypoint
+
+        class Default(WorkerEntrypoint):
+            async def fetch(self, request):
+                await anyio.sleep(0.05)
+                return Response(request.url[-1])
+        """)
+    answers: list[Any] = []
+
+    async def ask(n: int) -> None:
+        answers.append((await client.get(f"/{n}")).text)
+
+    with anyio.fail_after(1):
+        async with anyio.create_task_group() as tasks:
+            for n in range(8):
+                tasks.start_soon(ask, n)
+    assert sorted(answers) == [str(n) for n in range(8)]
+
+
+async def test_the_app_needs_no_script_for_assets_alone(worker: Workers) -> None:
+    (worker.folder / "index.html").write_text("page")
+    client = Client(worker.app("", main=None, assets_directory=worker.folder))
+    assert (await client.get("/")).text == "page"
+    assert (await client.get("/nope")).status == 404
