@@ -1,0 +1,125 @@
+"""What every binding does alike: the same tests, and where they hold the same model, the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from cfai import Ai, Binding, ByteStream, Call, FakeBinding, HttpBinding, LocalBinding, Reply, sse
+from cfai.errors import BadInput, InvalidModelName, NoSuchModel
+from cfai.server.app import binding_app, rest_app
+from tests.serving import serving
+
+MODEL = "@cf/test/llama"
+PROMPT = {"prompt": "New York is located", "temperature": 0, "max_tokens": 12}
+
+
+@pytest.fixture(params=["local", "http", "http on a socket", "fake"])
+async def binding(request: pytest.FixtureRequest, local: LocalBinding, tmp_path: Path) -> AsyncIterator[Binding]:
+    match request.param:
+        case "local":
+            yield local
+        case "http":
+            async with serving(rest_app(local, token="t0ken")) as address:
+                http = HttpBinding(address, token="t0ken")
+                yield http
+                await http.aclose()
+        case "http on a socket":
+            socket = tmp_path / "ai.sock"
+            async with serving(binding_app(local), unix_socket=socket):
+                http = HttpBinding(socket=socket)
+                yield http
+                await http.aclose()
+        case "fake":
+            yield await _fake_of(local)
+
+
+async def _fake_of(local: LocalBinding) -> FakeBinding:
+    """A fake scripted with what the local model says."""
+    events = await _events(await local.send(Call(MODEL, {**PROMPT, "stream": True})))
+    pieces = [sse.loads(event.decode()[6:])["response"] for event in events[:-2]]
+
+    def answer(call: Call) -> Any:
+        try:
+            local.catalog.get(call.model)
+        except (NoSuchModel, InvalidModelName) as error:
+            return error
+        if not call.inputs.get("prompt"):
+            return BadInput("no prompt")
+        return pieces
+
+    return FakeBinding(dict.fromkeys([MODEL, "@cf/no/such", "no model"], answer))
+
+
+async def _events(reply: Reply) -> list[bytes]:
+    assert isinstance(reply.body, ByteStream)
+    return [event async for event in reply.body]
+
+
+async def test_a_stream_is_whole_events_that_end_in_done(binding: Binding, local: LocalBinding) -> None:
+    call = Call(MODEL, {**PROMPT, "stream": True})
+    reply = await binding.send(call)
+    assert (reply.status, reply.headers["content-type"]) == (200, "text/event-stream")
+    assert reply.headers["cf-ai-req-id"]
+    events = await _events(reply)
+    assert all(
+        event.startswith(b"data: ") and event.endswith(b"\n\n") and event.count(b"\n\n") == 1 for event in events
+    )
+    assert events[-1] == b"data: [DONE]\n\n"
+    bodies = [sse.loads(event.decode()[6:]) for event in events[:-1]]
+    assert all(isinstance(body["response"], str) for body in bodies)
+    if not isinstance(binding, FakeBinding):
+        assert events == await _events(await local.send(call))
+        assert bodies[-1]["usage"]["completion_tokens"] == 12
+
+
+async def test_a_whole_answer_is_the_streams_text(binding: Binding) -> None:
+    reply = await binding.send(Call(MODEL, PROMPT))
+    assert (reply.status, reply.headers["content-type"]) == (200, "application/json")
+    events = await _events(await binding.send(Call(MODEL, {**PROMPT, "stream": True})))
+    text = "".join(sse.loads(event.decode()[6:])["response"] for event in events[:-1])
+    assert reply.body["response"] == text
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "kind"),
+    [
+        ("@cf/no/such", {"prompt": "hi"}, NoSuchModel),
+        ("no model", {"prompt": "hi"}, InvalidModelName),
+        (MODEL, {"prompt": ""}, BadInput),
+        (MODEL, {}, BadInput),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_refusal_is_a_reply_that_describes_its_error(
+    binding: Binding, model: str, inputs: dict[str, Any], kind: type[Exception], stream: bool
+) -> None:
+    reply = await binding.send(Call(model, {**inputs, "stream": stream}))
+    assert isinstance(reply.error, kind)
+    assert reply.status == reply.error.status
+    with pytest.raises(kind):
+        await Ai(binding).run(model, {**inputs, "stream": stream})
+
+
+async def test_a_stream_may_be_closed_unread(binding: Binding) -> None:
+    for _ in range(3):
+        reply = await binding.send(Call(MODEL, {**PROMPT, "stream": True}))
+        await reply.aclose()
+    assert (await binding.send(Call(MODEL, PROMPT))).status == 200
+
+
+async def test_many_at_once(binding: Binding) -> None:
+    bodies: list[Any] = []
+
+    async def ask() -> None:
+        bodies.append((await binding.send(Call(MODEL, PROMPT))).body)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(20):
+            tasks.start_soon(ask)
+    assert len(bodies) == 20
+    assert all(body == bodies[0] for body in bodies)

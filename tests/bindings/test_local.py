@@ -1,0 +1,261 @@
+"""LocalBinding: limits, the wire form of a day, weights that are missing, and what must not stay behind."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import AsyncIterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from cfai import Ai, AiError, ByteStream, Call, LocalBinding, sse
+from cfai.errors import ContextExceeded, EngineFailure, NoSuchModel, OutOfCapacity, WeightsMissing
+from tests.waiting import until
+
+INT8 = "@cf/meta/llama-2-7b-chat-int8"
+FP16 = "@cf/meta/llama-2-7b-chat-fp16"
+
+
+async def events(binding: LocalBinding, model: str, inputs: dict[str, Any], **options: Any) -> list[Any]:
+    reply = await binding.send(Call(model, {**inputs, "stream": True}, options))
+    assert isinstance(reply.body, ByteStream), reply.body
+    return [sse.loads(event.decode()[6:]) or event async for event in reply.body]
+
+
+@pytest.fixture
+async def seed_pair(endless_llama: Path) -> AsyncIterator[LocalBinding]:
+    """The two models of the first streaming example, with a model that never ends by itself."""
+    binding = LocalBinding({INT8: endless_llama, FP16: endless_llama}, demo=False)
+    yield binding
+    await binding.aclose()
+
+
+async def test_todays_stream_ends_with_usage_and_done(seed_pair: LocalBinding) -> None:
+    got = await events(seed_pair, INT8, {"prompt": "where is new york?", "max_tokens": 5})
+    assert got[-2] == {"response": "", "usage": {"prompt_tokens": 13, "completion_tokens": 5, "total_tokens": 18}}
+    assert got[-1] == sse.DONE
+    assert all(body.keys() == {"response"} for body in got[:-2])
+
+
+async def test_the_stream_of_november_2023_has_pieces_and_done_only(seed_pair: LocalBinding) -> None:
+    got = await events(seed_pair, INT8, {"prompt": "New York", "max_tokens": 5}, asOf="2023-11-14")
+    assert got[-1] == sse.DONE
+    assert all(body.keys() == {"response"} for body in got[:-1])
+
+
+async def test_a_prompt_of_november_2023_is_read_raw(seed_pair: LocalBinding) -> None:
+    inputs = {"prompt": "New York", "max_tokens": 1}
+    (raw,) = {(await events(seed_pair, INT8, {**inputs, "raw": True}))[-2]["usage"]["prompt_tokens"]}
+    templated = (await events(seed_pair, INT8, inputs))[-2]["usage"]["prompt_tokens"]
+    assert (raw, templated) == (3, 6)
+    greedy = {**inputs, "max_tokens": 12, "temperature": 0}
+    then = await events(seed_pair, INT8, greedy, asOf="2023-11-14")
+    assert then[:-1] == (await events(seed_pair, INT8, {**greedy, "raw": True}))[:-2]
+
+
+@pytest.mark.parametrize(
+    ("model", "as_of", "stream", "tokens"),
+    [
+        (INT8, "2023-11-14", True, 1800),
+        (INT8, "2023-11-14", False, 256),
+        (FP16, "2023-11-14", True, 2500),
+        (FP16, "2023-11-14", False, 256),
+        (INT8, None, True, 256),
+        (INT8, None, False, 256),
+    ],
+)
+async def test_an_answer_has_the_days_default_length(
+    endless_llama: Path, seed_pair: LocalBinding, model: str, as_of: str | None, stream: bool, tokens: int
+) -> None:
+    options = {"asOf": as_of} if as_of else {}
+    reply = await seed_pair.send(Call(model, {"prompt": "New York", "stream": stream, "temperature": 0}, options))
+    if isinstance(reply.body, ByteStream):
+        assert [event async for event in reply.body][-1] == sse.DONE
+    assert seed_pair.stats()["tokens"] == tokens
+
+
+@pytest.mark.parametrize(
+    ("model", "as_of", "words", "max_tokens", "told"),
+    [
+        (INT8, "2023-11-14", 2049, 10, "(2050) exceeded this model context window limit (2048)"),
+        (INT8, "2023-11-14", 10, 1801, "(1801) exceeded this model context window limit (1800)"),
+        (FP16, "2023-11-14", 3073, 10, "(3074) exceeded this model context window limit (3072)"),
+        (FP16, "2023-11-14", 10, 2501, "(2501) exceeded this model context window limit (2500)"),
+        (INT8, None, 4000, 97, "(4101) exceeded this model context window limit (4096)"),
+        (FP16, None, 100_000, 10, "exceeded this model context window limit (4096)"),
+    ],
+)
+async def test_what_does_not_fit_is_refused_with_the_counts(
+    seed_pair: LocalBinding, model: str, as_of: str | None, words: int, max_tokens: int, told: str
+) -> None:
+    options = {"asOf": as_of} if as_of else {}
+    inputs = {"prompt": "New" + " York" * (words - 1), "max_tokens": max_tokens}
+    for stream in (True, False):
+        reply = await seed_pair.send(Call(model, {**inputs, "stream": stream}, options))
+        assert isinstance(reply.error, ContextExceeded)
+        assert told in str(reply.error)
+    assert seed_pair.stats()["tokens"] == 0
+
+
+async def test_the_bindings_own_day_applies_unless_the_call_has_one(endless_llama: Path) -> None:
+    binding = LocalBinding({INT8: endless_llama}, as_of="2023-11-14")
+    assert len(await events(binding, INT8, {"prompt": "New York", "temperature": 0})) > 1000
+    got = await events(binding, INT8, {"prompt": "New York", "max_tokens": 3}, asOf="2026-01-01")
+    assert "usage" in got[-2]
+    await binding.aclose()
+    assert LocalBinding(as_of=date(2023, 11, 14)).stats()["tokens"] == 0
+    with pytest.raises(ValueError, match="YYYY-MM-DD"):
+        LocalBinding(as_of="yesterday")
+
+
+async def test_a_day_that_is_none_is_bad_input(seed_pair: LocalBinding) -> None:
+    reply = await seed_pair.send(Call(INT8, {"prompt": "hi"}, {"asOf": "soon"}))
+    assert (reply.status, reply.body["internalCode"]) == (400, 5006)
+
+
+async def test_messages_go_through_the_chat_template(seed_pair: LocalBinding) -> None:
+    messages = [{"role": "system", "content": "hello"}, {"role": "user", "content": "New York"}]
+    got = await events(seed_pair, INT8, {"messages": messages, "max_tokens": 1})
+    assert got[-2]["usage"]["prompt_tokens"] > 6
+    raw = await events(seed_pair, INT8, {"messages": messages, "raw": True, "max_tokens": 1})
+    assert raw[-2]["usage"]["prompt_tokens"] == 4
+
+
+async def test_missing_weights_say_which_from_where_and_how() -> None:
+    binding = LocalBinding(demo=False)
+    with pytest.raises(WeightsMissing) as caught:
+        await Ai(binding).run(INT8, {"prompt": "hi"})
+    assert "The weights of @cf/meta/llama-2-7b-chat-int8 are not on this machine" in str(caught.value)
+    assert "meta-llama/Llama-2-7b-chat-hf" in str(caught.value)
+    for way in ("hf download", "--model @cf/meta/llama-2-7b-chat-int8=FOLDER", "--demo"):
+        assert way in caught.value.hint
+
+
+async def test_a_folder_without_weights_is_an_error_every_time(tmp_path: Path) -> None:
+    binding = LocalBinding({"@cf/my/model": tmp_path})
+    for _ in range(2):
+        with pytest.raises(WeightsMissing, match=r"has no model\.safetensors"):
+            await Ai(binding).run("@cf/my/model", {"prompt": "hi"})
+    await binding.aclose()
+
+
+async def test_a_model_of_another_task_does_not_run(seed_pair: LocalBinding) -> None:
+    with pytest.raises(NoSuchModel) as caught:
+        await Ai(seed_pair).run("@cf/openai/whisper", {"audio": [1]})
+    assert "does not run locally" in caught.value.hint
+
+
+async def test_cancelling_a_run_stops_the_model(local: LocalBinding) -> None:
+    ai = Ai(local)
+    await ai.run("@cf/test/endless", {"prompt": "New York", "max_tokens": 1})
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ai.run, "@cf/test/endless", {"prompt": "New York", "max_tokens": 3500})
+        await until(lambda: local.stats()["tokens"] > 5)
+        tasks.cancel_scope.cancel()
+    await until(lambda: local.stats()["running"] == 0)
+    assert local.stats()["tokens"] < 3500
+
+
+async def test_a_full_queue_is_429_with_retry_after(endless_llama: Path) -> None:
+    binding = LocalBinding({"@cf/test/endless": endless_llama}, slots=1, queue_limit=0)
+    stream = await Ai(binding).run("@cf/test/endless", {"prompt": "New", "stream": True, "max_tokens": 3000})
+    reply = await binding.send(Call("@cf/test/endless", {"prompt": "New"}))
+    assert isinstance(reply.error, OutOfCapacity)
+    assert (reply.status, reply.headers["retry-after"]) == (429, "1")
+    await stream.aclose()
+    await until(lambda: binding.stats()["running"] == 0)
+    assert (await binding.send(Call("@cf/test/endless", {"prompt": "New", "max_tokens": 2}))).status == 200
+    await binding.aclose()
+
+
+async def test_a_model_that_breaks_in_the_middle_ends_its_stream_properly(local: LocalBinding) -> None:
+    ai = Ai(local)
+    reply = await local.send(Call("@cf/test/endless", {"prompt": "New", "stream": True, "max_tokens": 3000}))
+    assert isinstance(reply.body, ByteStream)
+    await anext(reply.body)
+    await local.aclose()
+    rest = [event async for event in reply.body]
+    assert rest[-2:] == [
+        b'data: {"response":"","errors":[{"code":3008,"message":"Request was aborted"}]}\n\n',
+        b"data: [DONE]\n\n",
+    ]
+    stream = await ai.run("@cf/test/endless", {"prompt": "New", "stream": True, "max_tokens": 3000})
+    await anext(stream)
+    await local.aclose()
+    with pytest.raises(AiError, match="3008"):
+        async for _ in stream:
+            pass
+
+
+async def test_weights_that_are_damaged_are_a_status_and_the_next_request_works(llama: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for file in llama.iterdir():
+        (broken / file.name).write_bytes(file.read_bytes())
+    whole = (broken / "model.safetensors").read_bytes()
+    (broken / "model.safetensors").write_bytes(whole[:-5])
+    binding = LocalBinding({"@cf/my/model": broken})
+    for stream in (True, False):
+        reply = await binding.send(Call("@cf/my/model", {"prompt": "hi", "stream": stream}))
+        assert isinstance(reply.error, EngineFailure)
+        assert reply.status == 500
+    (broken / "model.safetensors").write_bytes(whole)
+    assert (await binding.send(Call("@cf/my/model", {"prompt": "hi"}))).status == 200
+    await binding.aclose()
+
+
+async def test_nothing_stays_behind(local: LocalBinding) -> None:
+    ai = Ai(local)
+    inputs = {"prompt": "New York", "max_tokens": 4}
+
+    async def once(stream: bool) -> None:
+        result = await ai.run("@cf/test/llama", {**inputs, "stream": stream})
+        if isinstance(result, ByteStream):
+            async for _ in result:
+                pass
+
+    async def twenty() -> None:
+        async with anyio.create_task_group() as tasks:
+            for at in range(20):
+                tasks.start_soon(once, at % 2 == 0)
+
+    await once(True)
+    await twenty()
+    gc.collect()
+    threads, objects = threading.active_count(), len(gc.get_objects())
+    for at in range(100):
+        await once(at % 2 == 0)
+    await twenty()
+    await until(lambda: local.stats()["running"] == 0)
+    gc.collect()
+    assert threading.active_count() <= threads
+    assert len(gc.get_objects()) - objects < 500
+    assert local.stats()["waiting"] == 0
+
+
+async def test_models_share_an_engine_if_they_share_a_folder(seed_pair: LocalBinding) -> None:
+    for model in (INT8, FP16):
+        await Ai(seed_pair).run(model, {"prompt": "hi", "max_tokens": 1})
+    assert list(seed_pair.stats()["models"].values()) == [
+        {
+            "running": 0,
+            "waiting": 0,
+            "tokens": 2,
+            "device": "cpu",
+            "dtype": "float32",
+            "memory": pytest.approx(2e5, rel=1),
+        }
+    ]
+
+
+async def test_progress_is_reported_while_a_model_loads(llama: Path) -> None:
+    seen: list[tuple[str, int, int]] = []
+    binding = LocalBinding({"@cf/my/model": llama}, on_progress=lambda *step: seen.append(step))
+    await Ai(binding).run("@cf/my/model", {"prompt": "hi", "max_tokens": 1})
+    assert seen[-1][0] == "@cf/my/model"
+    assert seen[-1][1] == seen[-1][2] == len(seen)
+    await binding.aclose()

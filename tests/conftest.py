@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from cfai import LocalBinding
+from tests.models import make_llama
+
+ANY_LOOP = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"], indirect=True)
+"""For tests of code that both event loops run."""
+
+
+@pytest.fixture
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    return getattr(request, "param", "asyncio")
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama that ends its answers now and then."""
+    return make_llama(tmp_path_factory.mktemp("llama"))
+
+
+@pytest.fixture(scope="session")
+def endless_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama that never ends an answer by itself."""
+    return make_llama(tmp_path_factory.mktemp("endless"), endless=True)
+
+
+@pytest.fixture
+async def local(llama: Path, endless_llama: Path) -> AsyncIterator[LocalBinding]:
+    binding = LocalBinding({"@cf/test/llama": llama, "@cf/test/endless": endless_llama}, demo=False)
+    yield binding
+    await binding.aclose()
