@@ -6,10 +6,11 @@ import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, ExtensionFileLoader, FileFinder, SourceFileLoader
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import CodeType, ModuleType, TracebackType
 
 from cfai.config import Config
 from cfai.worker.env import Env
@@ -35,24 +36,55 @@ def import_path(root: Path) -> Iterator[None]:
     Whatever was imported from either is forgotten on the way out, so that another script starts afresh.
     """
     added = [str(SHIM), str(root)]
+    hook = _hook(root)
     # An installed workers-runtime-sdk or pyodide-py may be loaded already; it comes back afterwards.
-    hidden = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in SHIM_NAMES}
+    hidden = {name: sys.modules.pop(name) for name in list(sys.modules) if _top(name) in SHIM_NAMES}
+    before = set(sys.modules)
     sys.path[:0] = added
-    importlib.invalidate_caches()
+    sys.path_hooks.insert(0, hook)
+    _forget_finders(root)
     try:
         yield
     finally:
         for path in added:
             sys.path.remove(path)
-        for name, module in list(sys.modules.items()):
-            if name.partition(".")[0] in SHIM_NAMES or _is_under(module, root):
+        sys.path_hooks.remove(hook)
+        _forget_finders(root)
+        for name in sys.modules.keys() - before:
+            file: str | None = getattr(sys.modules[name], "__file__", None)
+            if _top(name) in SHIM_NAMES or (_top(name) != "cfai" and file is not None and _is_the_projects(file, root)):
                 del sys.modules[name]
         sys.modules.update(hidden)
 
 
-def _is_under(module: ModuleType, root: Path) -> bool:
-    file: str | None = getattr(module, "__file__", None)
-    return file is not None and Path(file).is_relative_to(root) and "site-packages" not in Path(file).parts
+def _top(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _is_the_projects(path: str, root: Path) -> bool:
+    return Path(path).is_relative_to(root) and "site-packages" not in Path(path).parts
+
+
+class _FromSource(SourceFileLoader):
+    # Bytecode is told from its source by size and whole seconds: of two quick saves, the first would run.
+    def get_code(self, fullname: str) -> CodeType | None:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
+def _hook(root: Path) -> Callable[[str], FileFinder]:
+    def finder(path: str) -> FileFinder:
+        if not _is_the_projects(path, root):
+            raise ImportError(path)  # the way to leave a folder to the next hook
+        return FileFinder(path, (_FromSource, SOURCE_SUFFIXES), (ExtensionFileLoader, EXTENSION_SUFFIXES))
+
+    return finder
+
+
+def _forget_finders(root: Path) -> None:
+    for path in list(sys.path_importer_cache):
+        if _is_the_projects(path, root):
+            del sys.path_importer_cache[path]
 
 
 def load(config: Config, env: Env) -> ModuleType:
@@ -62,8 +94,8 @@ def load(config: Config, env: Env) -> ModuleType:
         raise ScriptError(f"{main} does not exist", f"The script {main} does not exist.\n")
     importlib.import_module("workers").__dict__["env"] = env
     name = main.stem
-    spec = importlib.util.spec_from_file_location(name, main)
-    assert spec is not None and spec.loader is not None  # there is a loader for every .py file
+    spec = importlib.util.spec_from_file_location(name, main, loader=_FromSource(name, str(main)))
+    assert spec is not None and spec.loader is not None  # a loader was given
     module = importlib.util.module_from_spec(spec)
     taken = name in sys.modules
     if not taken:  # a script called types.py must not become everybody's `types`

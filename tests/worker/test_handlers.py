@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import anyio
 import pytest
 
-from cfai.worker import import_path
+from cfai import FakeBinding
+from cfai.config import load_config
+from cfai.worker import import_path, worker_app
 from cfai.worker.env import Env
 from tests.worker.asgi_client import Client
 from tests.worker.conftest import Workers
@@ -263,6 +266,18 @@ def test_nothing_of_a_script_stays_behind(tmp_path: Path) -> None:
         assert workers.Response
     assert sys.path == before
     assert {"mine", "workers", "js", "pyodide"}.isdisjoint(sys.modules)
+
+
+async def test_the_last_of_two_quick_saves_is_run(tmp_path: Path) -> None:
+    script, helper = tmp_path / "entry.py", tmp_path / "helper.py"
+    script.write_text("import helper\nfrom workers import Response\ndef on_fetch(): return Response(helper.WORD)\n")
+    for word in ("one", "two"):
+        helper.write_text(f"WORD = {word!r}\n")
+        os.utime(helper, (1, 1))
+        with import_path(tmp_path):
+            app = worker_app(load_config(script), FakeBinding())
+            assert (await Client(app).get("/")).text == word
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["entry.py", "helper.py"]
 
 
 async def test_assets_come_before_the_script(worker: Workers) -> None:
