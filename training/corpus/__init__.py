@@ -1,0 +1,1 @@
+"""The text that the demo model learns from, written by this project."""
