@@ -53,7 +53,7 @@ async def supervise(path: Path, config: Config, listener: socket, engine_options
             worker.start()
             _say(f"[wrangler:info] Ready on http://{'localhost' if is_loopback(host) else host}:{port}")
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_reload_on_save, config.folder, worker)
+                tasks.start_soon(_reload_on_save, config, worker)
                 tasks.start_soon(_restart_if_it_ends, engine, ai_socket)
                 tasks.start_soon(_restart_if_it_ends, worker)
                 with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
@@ -73,8 +73,20 @@ async def _wait_for(ai_socket: Path, engine: Child) -> None:
         await anyio.sleep(0.02)
 
 
-async def _reload_on_save(folder: Path, worker: Child) -> None:
-    async for _ in watchfiles.awatch(folder):
+class _ProjectFiles(watchfiles.DefaultFilter):
+    """What a Worker is made of. Its own output, a log or a database in the same folder, must not reload it."""
+
+    ignore_dirs = (*watchfiles.DefaultFilter.ignore_dirs, ".wrangler", "python_modules", ".venv-workers", "dist")
+    _suffixes = frozenset({".py", ".json", ".jsonc", ".toml", ".html", ".css", ".js", ".txt", ".md", ".jinja", ".vars"})
+
+    def __call__(self, change: watchfiles.Change, path: str) -> bool:
+        return Path(path).suffix in self._suffixes and super().__call__(change, path)
+
+
+async def _reload_on_save(config: Config, worker: Child) -> None:
+    # A script on its own may lie in a folder with anything beside and below it: then only its neighbours count.
+    is_project = config.source is not None
+    async for _ in watchfiles.awatch(config.folder, watch_filter=_ProjectFiles(), recursive=is_project):
         _say("⎔ Reloading local server...")
         await to_thread.run_sync(worker.replace)
         _say("⎔ Local server updated and ready")

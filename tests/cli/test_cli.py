@@ -1,0 +1,251 @@
+"""The commands, run as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from cfai.cli import app
+
+MODEL = "@cf/meta/llama-2-7b-chat-int8"
+GREEDY = ["--temperature", "0", "--max-tokens", "8"]
+
+
+@pytest.fixture(autouse=True)
+def no_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CFAI_DEMO", raising=False)
+
+
+def cfai(*arguments: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(app, arguments, input=stdin)
+
+
+def test_help_names_every_command() -> None:
+    result = cfai("--help")
+    assert result.exit_code == 0
+    for command in ("run", "models", "serve", "dev"):
+        assert command in result.stdout
+
+
+def test_help_imports_nothing_slow() -> None:
+    code = (
+        "import sys\nfrom cfai.cli import main\nsys.argv = ['cfai', '--help']\n"
+        "try:\n    main()\nfinally:\n    sys.stderr.write(' '.join(sys.modules))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "transformers", "uvicorn", "starlette", "httpx2", "watchfiles"} & set(out.stderr.split())
+
+
+def test_the_version() -> None:
+    assert cfai("--version").stdout.strip().count(".") == 2
+
+
+def test_run_prints_the_answer(llama: Path) -> None:
+    streamed = cfai("run", MODEL, "New York", *GREEDY, "--model", f"{MODEL}={llama}")
+    whole = cfai("run", MODEL, "New York", *GREEDY, "--model", f"{MODEL}={llama}", "--no-stream")
+    assert streamed.exit_code == whole.exit_code == 0
+    assert streamed.stdout.strip() == whole.stdout.strip() != ""
+    assert streamed.stdout.endswith("\n")
+
+
+def test_run_prints_raw_events_or_json(llama: Path) -> None:
+    events = cfai("run", MODEL, "New York", *GREEDY, "--json", "--model", f"{MODEL}={llama}").stdout
+    assert events.startswith('data: {"response":"')
+    assert events.endswith("\n\ndata: [DONE]\n\n")
+    result = cfai("run", MODEL, "New York", *GREEDY, "--json", "--no-stream", "--model", f"{MODEL}={llama}").stdout
+    assert json.loads(result).keys() == {"response", "usage"}
+
+
+def test_run_in_november_2023(llama: Path) -> None:
+    result = cfai("run", MODEL, "hi", *GREEDY, "--json", "--as-of", "2023-11-14", "--model", f"{MODEL}={llama}")
+    assert "usage" not in result.stdout
+
+
+def test_run_reads_the_prompt_from_stdin_and_takes_a_system_prompt(llama: Path) -> None:
+    arguments = [MODEL, *GREEDY, "--model", f"{MODEL}={llama}", "--json", "--no-stream"]
+    given = json.loads(cfai("run", *arguments, "-", stdin="New York").stdout)
+    assert given == json.loads(cfai("run", *arguments, "New York").stdout)
+    with_system = json.loads(cfai("run", *arguments, "New York", "--system", "hello").stdout)
+    assert with_system["usage"]["prompt_tokens"] > given["usage"]["prompt_tokens"]
+
+
+def test_run_gives_the_same_answer_for_a_seed(llama: Path) -> None:
+    arguments = ["run", MODEL, "New York", "--max-tokens", "20", "--model", f"{MODEL}={llama}", "--seed"]
+    assert cfai(*arguments, "7").stdout == cfai(*arguments, "7").stdout != cfai(*arguments, "8").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        ([MODEL, "hi"], 3, "are not on this machine"),
+        (["@cf/meta/llama-2-7b-chat", "hi"], 3, "did you mean @cf/meta/llama-2-7b-chat-int8?"),
+        (["@cfai/demo/tiny-chat", ""], 2, "Length of '/prompt' must be >= 1 not met"),
+        (["@cfai/demo/tiny-chat", "hi", "--temperature", "9"], 2, "'/temperature' must be <= 5"),
+        (["@cfai/demo/tiny-chat", "hi", "--as-of", "soon"], 2, "YYYY-MM-DD"),
+        (["@cfai/demo/tiny-chat", "hi", "--model", "nonsense"], 2, "ID=FOLDER"),
+        (["@cfai/demo/tiny-chat", "hi", "--model", "@cf/x/y=/no/such/folder"], 2, "there is no folder"),
+        (["not a model", "hi"], 2, "3042"),
+    ],
+)
+def test_run_says_what_is_wrong_and_ends_with_its_code(arguments: list[str], code: int, told: str) -> None:
+    result = cfai("run", *arguments)
+    assert result.exit_code == code
+    assert told in " ".join(result.stderr.replace("│", " ").split())
+    assert "Traceback" not in result.stderr
+
+
+def test_models_lists_what_is_known_and_what_is_here(llama: Path) -> None:
+    listed = json.loads(cfai("models", "--json", "--model", f"{MODEL}={llama}").stdout)
+    rows = {row["id"]: row for row in listed}
+    assert len(rows) > 100
+    assert rows[MODEL]["folder"] == str(llama)
+    assert rows[MODEL]["bytes"] > 10_000
+    assert rows[MODEL]["retired"]
+    assert rows["@cfai/demo/tiny-chat"]["folder"]
+    assert rows["@cf/meta/llama-2-7b-chat-fp16"]["folder"] is None
+    then = json.loads(cfai("models", "--json", "--as-of", "2023-11-14").stdout)
+    row = next(row for row in then if row["id"] == MODEL)
+    assert (row["max_output_tokens"], row["retired"]) == (1800, False)
+
+
+def test_models_prints_a_table_for_people(llama: Path) -> None:
+    result = cfai("models", "--here", "--model", f"@cf/my/own={llama}", "--model", "@cf/my/hub=org/name")
+    assert "@cf/my/own" in result.stdout
+    assert "@cf/my/hub" not in result.stdout
+    assert MODEL not in result.stdout
+    assert "2 of 2 here" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["serve", "--host", "0.0.0.0"], 2, "lets other machines in"),
+        (["dev", "no/such/place"], 2, "there is no such file or folder"),
+        (["serve", "--port", "99999"], 2, "65535"),
+    ],
+)
+def test_servers_refuse_what_they_cannot_do(arguments: list[str], code: int, told: str) -> None:
+    result = cfai(*arguments)
+    assert result.exit_code == code
+    assert told in " ".join(result.stderr.replace("│", " ").split())
+
+
+class Process:
+    """A `cfai` process whose output is read line by line."""
+
+    def __init__(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "cfai", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "200", **(environment or {})},
+        )
+        assert self._process.stdout is not None
+        self._output = self._process.stdout
+        self.lines: Iterator[str] = iter(self._output.readline, "")
+
+    def read_until(self, text: str) -> str:
+        seen = []
+        for line in self.lines:
+            seen.append(line)
+            if text in line:
+                return line
+        raise AssertionError(f"{text!r} never came: {''.join(seen)}")
+
+    def tell(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def end(self, number: signal.Signals) -> int:
+        """Send the signal, read what is left to read, and return the exit status."""
+        self.tell(number)
+        self.rest = "".join(self.lines)
+        self._output.close()
+        return self._process.wait(30)
+
+
+def test_ctrl_c_stops_a_run_at_once(endless_llama: Path) -> None:
+    process = Process("run", MODEL, "New", "--max-tokens", "4000", "--json", "--model", f"{MODEL}={endless_llama}")
+    process.read_until('{"response":')
+    assert process.end(signal.SIGINT) == 130
+    assert "Traceback" not in process.rest
+    assert "[DONE]" not in process.rest
+
+
+def test_serve_tells_where_it_listens_and_ends_when_told(llama: Path) -> None:
+    import httpx2
+
+    process = Process("serve", "--port", "0", "--model", f"{MODEL}={llama}", environment={"CFAI_TOKEN": "s3cret"})
+    address = process.read_until("cfai listens on").split()[-1]
+    url = f"{address}/client/v4/accounts/a/ai/run/{MODEL}"
+    assert httpx2.post(url, json={"prompt": "hi"}).status_code == 401
+    body = {"prompt": "New", "max_tokens": 2}
+    answer = httpx2.post(url, json=body, headers={"authorization": "Bearer s3cret"}, timeout=60)
+    assert answer.json()["success"]
+    port = address.rpartition(":")[2]
+    second = cfai("serve", "--port", port)
+    assert second.exit_code == 5
+    assert "cannot listen on" in second.stderr
+    assert process.end(signal.SIGTERM) == 0
+    assert "s3cret" not in process.rest
+
+
+def test_serve_gives_running_streams_their_last_event(endless_llama: Path) -> None:
+    import httpx2
+
+    process = Process("serve", "--port", "0", "--model", f"{MODEL}={endless_llama}")
+    address = process.read_until("cfai listens on").split()[-1]
+    url = f"{address}/client/v4/accounts/a/ai/run/{MODEL}"
+    body = {"prompt": "New", "max_tokens": 4000, "stream": True}
+    with httpx2.stream("POST", url, json=body, timeout=60) as response:
+        chunks = response.iter_raw()
+        received = next(chunks)
+        process.tell(signal.SIGINT)
+        time.sleep(0.3)
+        process.tell(signal.SIGINT)  # the second one does not wait for streams
+        received += b"".join(chunks)
+    assert received.endswith(b'"errors":[{"code":3008,"message":"Request was aborted"}]}\n\ndata: [DONE]\n\n')
+    assert process.end(signal.SIGINT) == 0
+
+
+def test_dev_runs_a_project_and_reloads_it(llama: Path, tmp_path: Path) -> None:
+    import httpx2
+
+    script = tmp_path / "worker.py"
+    source = (
+        "from workers import Response, WorkerEntrypoint\n\n"
+        "class Default(WorkerEntrypoint):\n"
+        "    async def fetch(self, request):\n"
+        f"        r = await self.env.AI.run({MODEL!r}, {{'prompt': 'New York', 'max_tokens': 3, 'temperature': 0}})\n"
+        "        return Response('one ' + r.response)\n"
+    )
+    script.write_text(source)
+    process = Process("dev", str(script), "--port", "0", "--model", f"{MODEL}={llama}")
+    address = process.read_until("[wrangler:info] Ready on").split()[-1]
+    first = httpx2.get(address, timeout=60)
+    assert first.text.startswith("one ")
+    script.write_text(source.replace("'one '", "'two '"))
+    process.read_until("updated and ready")
+    answer = ""
+    for _ in range(50):
+        answer = httpx2.get(address, timeout=60).text
+        if answer.startswith("two "):
+            break
+    assert answer == first.text.replace("one ", "two ")
+    script.write_text("import nothing_of_that_name\n")
+    process.read_until("updated and ready")
+    for _ in range(50):
+        broken = httpx2.get(address, timeout=60)
+        if broken.status_code == 500:
+            break
+    assert "nothing_of_that_name" in broken.text
+    assert process.end(signal.SIGINT) == 0
