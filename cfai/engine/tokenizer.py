@@ -120,6 +120,7 @@ class SentencePieceTokenizer:
 class _PieceDetokenizer:
     def __init__(self, model: Any, hidden: frozenset[int], beyond: Mapping[int, str]) -> None:
         self._model = model
+        self._size = model.vocab_size()
         self._hidden = hidden
         self._beyond = beyond
         self._bytes = codecs.getincrementaldecoder("utf-8")("replace")
@@ -130,6 +131,8 @@ class _PieceDetokenizer:
             return ""
         if token in self._beyond:
             return self.flush() + self._beyond[token]
+        if token >= self._size:  # models pad their vocabulary to a round number
+            return ""
         piece: str = self._model.id_to_piece(token)
         if self._model.is_byte(token):
             self._is_first = False

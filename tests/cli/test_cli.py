@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from cfai.cli import app
+from tests.processes import Process
 
 MODEL = "@cf/meta/llama-2-7b-chat-int8"
 GREEDY = ["--temperature", "0", "--max-tokens", "8"]
@@ -139,82 +138,51 @@ def test_servers_refuse_what_they_cannot_do(arguments: list[str], code: int, tol
     assert told in " ".join(result.stderr.replace("│", " ").split())
 
 
-class Process:
-    """A `cfai` process whose output is read line by line."""
-
-    def __init__(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "cfai", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "200", **(environment or {})},
-        )
-        assert self._process.stdout is not None
-        self._output = self._process.stdout
-        self.lines: Iterator[str] = iter(self._output.readline, "")
-
-    def read_until(self, text: str) -> str:
-        seen = []
-        for line in self.lines:
-            seen.append(line)
-            if text in line:
-                return line
-        raise AssertionError(f"{text!r} never came: {''.join(seen)}")
-
-    def tell(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
-
-    def end(self, number: signal.Signals) -> int:
-        """Send the signal, read what is left to read, and return the exit status."""
-        self.tell(number)
-        self.rest = "".join(self.lines)
-        self._output.close()
-        return self._process.wait(30)
-
-
 def test_ctrl_c_stops_a_run_at_once(endless_llama: Path) -> None:
-    process = Process("run", MODEL, "New", "--max-tokens", "4000", "--json", "--model", f"{MODEL}={endless_llama}")
-    process.read_until('{"response":')
-    assert process.end(signal.SIGINT) == 130
-    assert "Traceback" not in process.rest
-    assert "[DONE]" not in process.rest
+    arguments = ["run", MODEL, "New", "--max-tokens", "4000", "--json", "--model", f"{MODEL}={endless_llama}"]
+    with Process(*arguments) as process:
+        process.read_until('{"response":')
+        assert process.end(signal.SIGINT) == 130
+        assert "Traceback" not in process.rest
+        assert "[DONE]" not in process.rest
 
 
 def test_serve_tells_where_it_listens_and_ends_when_told(llama: Path) -> None:
     import httpx2
 
-    process = Process("serve", "--port", "0", "--model", f"{MODEL}={llama}", environment={"CFAI_TOKEN": "s3cret"})
-    address = process.read_until("cfai listens on").split()[-1]
-    url = f"{address}/client/v4/accounts/a/ai/run/{MODEL}"
-    assert httpx2.post(url, json={"prompt": "hi"}).status_code == 401
-    body = {"prompt": "New", "max_tokens": 2}
-    answer = httpx2.post(url, json=body, headers={"authorization": "Bearer s3cret"}, timeout=60)
-    assert answer.json()["success"]
-    port = address.rpartition(":")[2]
-    second = cfai("serve", "--port", port)
-    assert second.exit_code == 5
-    assert "cannot listen on" in second.stderr
-    assert process.end(signal.SIGTERM) == 0
-    assert "s3cret" not in process.rest
+    with Process(
+        "serve", "--port", "0", "--model", f"{MODEL}={llama}", environment={"CFAI_TOKEN": "s3cret"}
+    ) as process:
+        address = process.read_until("cfai listens on").split()[-1]
+        url = f"{address}/client/v4/accounts/a/ai/run/{MODEL}"
+        assert httpx2.post(url, json={"prompt": "hi"}).status_code == 401
+        body = {"prompt": "New", "max_tokens": 2}
+        answer = httpx2.post(url, json=body, headers={"authorization": "Bearer s3cret"}, timeout=60)
+        assert answer.json()["success"]
+        port = address.rpartition(":")[2]
+        second = cfai("serve", "--port", port)
+        assert second.exit_code == 5
+        assert "cannot listen on" in second.stderr
+        assert process.end(signal.SIGTERM) == 0
+        assert "s3cret" not in process.rest
 
 
 def test_serve_gives_running_streams_their_last_event(endless_llama: Path) -> None:
     import httpx2
 
-    process = Process("serve", "--port", "0", "--model", f"{MODEL}={endless_llama}")
-    address = process.read_until("cfai listens on").split()[-1]
-    url = f"{address}/client/v4/accounts/a/ai/run/{MODEL}"
-    body = {"prompt": "New", "max_tokens": 4000, "stream": True}
-    with httpx2.stream("POST", url, json=body, timeout=60) as response:
-        chunks = response.iter_raw()
-        received = next(chunks)
-        process.tell(signal.SIGINT)
-        time.sleep(0.3)
-        process.tell(signal.SIGINT)  # the second one does not wait for streams
-        received += b"".join(chunks)
-    assert received.endswith(b'"errors":[{"code":3008,"message":"Request was aborted"}]}\n\ndata: [DONE]\n\n')
-    assert process.end(signal.SIGINT) == 0
+    with Process("serve", "--port", "0", "--model", f"{MODEL}={endless_llama}") as process:
+        address = process.read_until("cfai listens on").split()[-1]
+        url = f"{address}/client/v4/accounts/a/ai/run/{MODEL}"
+        body = {"prompt": "New", "max_tokens": 4000, "stream": True}
+        with httpx2.stream("POST", url, json=body, timeout=60) as response:
+            chunks = response.iter_raw()
+            received = next(chunks)
+            process.tell(signal.SIGINT)
+            time.sleep(0.3)
+            process.tell(signal.SIGINT)  # the second one does not wait for streams
+            received += b"".join(chunks)
+        assert received.endswith(b'"errors":[{"code":3008,"message":"Request was aborted"}]}\n\ndata: [DONE]\n\n')
+        assert process.end(signal.SIGINT) == 0
 
 
 def test_dev_runs_a_project_and_reloads_it(llama: Path, tmp_path: Path) -> None:
@@ -229,23 +197,23 @@ def test_dev_runs_a_project_and_reloads_it(llama: Path, tmp_path: Path) -> None:
         "        return Response('one ' + r.response)\n"
     )
     script.write_text(source)
-    process = Process("dev", str(script), "--port", "0", "--model", f"{MODEL}={llama}")
-    address = process.read_until("[wrangler:info] Ready on").split()[-1]
-    first = httpx2.get(address, timeout=60)
-    assert first.text.startswith("one ")
-    script.write_text(source.replace("'one '", "'two '"))
-    process.read_until("updated and ready")
-    answer = ""
-    for _ in range(50):
-        answer = httpx2.get(address, timeout=60).text
-        if answer.startswith("two "):
-            break
-    assert answer == first.text.replace("one ", "two ")
-    script.write_text("import nothing_of_that_name\n")
-    process.read_until("updated and ready")
-    for _ in range(50):
-        broken = httpx2.get(address, timeout=60)
-        if broken.status_code == 500:
-            break
-    assert "nothing_of_that_name" in broken.text
-    assert process.end(signal.SIGINT) == 0
+    with Process("dev", str(script), "--port", "0", "--model", f"{MODEL}={llama}") as process:
+        address = process.read_until("[wrangler:info] Ready on").split()[-1]
+        first = httpx2.get(address, timeout=60)
+        assert first.text.startswith("one ")
+        script.write_text(source.replace("'one '", "'two '"))
+        process.read_until("updated and ready")
+        answer = ""
+        for _ in range(50):
+            answer = httpx2.get(address, timeout=60).text
+            if answer.startswith("two "):
+                break
+        assert answer == first.text.replace("one ", "two ")
+        script.write_text("import nothing_of_that_name\n")
+        process.read_until("updated and ready")
+        for _ in range(50):
+            broken = httpx2.get(address, timeout=60)
+            if broken.status_code == 500:
+                break
+        assert "nothing_of_that_name" in broken.text
+        assert process.end(signal.SIGINT) == 0

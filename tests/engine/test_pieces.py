@@ -62,6 +62,11 @@ def test_special_tokens_give_no_piece(tokenizer: Tokenizer) -> None:
     assert "".join(pieces(tokenizer, [bos, user, *ids, tokenizer.specials["</s>"]])) == "New York"
 
 
+def test_a_token_beyond_the_vocabulary_gives_no_piece(llama: Path) -> None:
+    tokenizer = load_tokenizer(llama)
+    assert pieces(tokenizer, [*tokenizer.encode("New"), 10_000]) == ["New"]
+
+
 def test_special_tokens_in_text_are_recognised_unless_guarded(tokenizer: Tokenizer) -> None:
     eos = tokenizer.specials["</s>"]
     assert tokenizer.encode("</s>")[-1] == eos

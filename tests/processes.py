@@ -1,0 +1,58 @@
+"""A `cfai` process in tests, its output read line by line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Self
+
+__all__ = ["Process"]
+
+
+class Process:
+    """`cfai ARGUMENTS...`, interrupted when the block is left."""
+
+    def __init__(self, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "cfai", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "200", **(environment or {})},
+        )
+        assert self._process.stdout is not None
+        self._output = self._process.stdout
+        self._lines: Iterator[str] = iter(self._output.readline, "")
+        self.rest = ""
+
+    def read_until(self, text: str) -> str:
+        """The first line with `text` in it."""
+        seen = []
+        for line in self._lines:
+            seen.append(line)
+            if text in line:
+                return line
+        raise AssertionError(f"{text!r} never came: {''.join(seen)}")
+
+    def tell(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def end(self, number: signal.Signals) -> int:
+        """Send the signal, read what is left to read into `rest`, and return the exit status."""
+        self.tell(number)
+        self.rest = "".join(self._lines)
+        self._output.close()
+        return self._process.wait(30)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._output.closed:
+            self.end(signal.SIGINT)
