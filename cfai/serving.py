@@ -10,6 +10,7 @@ EventSource takes a cut for an accident and asks again.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import signal
@@ -25,6 +26,9 @@ __all__ = ["DRAIN_SECONDS", "Guard", "PortTaken", "is_loopback", "listen", "serv
 
 DRAIN_SECONDS = 10.0
 """How long running answers may go on after SIGTERM or the first Ctrl-C."""
+
+ARRIVAL_SECONDS = 0.2
+"""How long a connection that was just accepted has to bring its request when the server is told to end."""
 
 LEAVE_SECONDS = 5
 """How long the last events, and what a Worker gave to `waitUntil`, may take after that."""
@@ -84,12 +88,26 @@ class _Server(uvicorn.Server):
 async def _stop_on_signal(server: uvicorn.Server, end_streams: Callable[[], Awaitable[None]], drain: float) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         await anext(signals)
+        await _stop_accepting(server)
         server.should_exit = True
         with anyio.move_on_after(drain):
             await anext(signals)
         while True:  # also what comes in on connections that are still open
             await end_streams()
             await anyio.sleep(0.1)
+
+
+async def _stop_accepting(server: uvicorn.Server) -> None:
+    """Take no more connections, but answer those whose request is still on its way.
+
+    uvicorn closes a connection that has not brought its request yet; the next process on the same socket would have
+    answered it.
+    """
+    loop = asyncio.get_running_loop()
+    for listening in server.servers:
+        for one in listening.sockets:
+            loop.remove_reader(one.fileno())
+    await anyio.sleep(ARRIVAL_SECONDS)
 
 
 class Guard:

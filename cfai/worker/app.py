@@ -56,7 +56,6 @@ def worker_app(
     *,
     log: Log | None = None,
     report: Log | None = None,
-    on_script_error: Callable[[ScriptError], None] | None = None,
 ) -> WorkerApp:
     """The Worker of `config`, its script imported, `env.AI` answered by `ai`.
 

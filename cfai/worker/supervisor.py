@@ -154,10 +154,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _announce(config: Config) -> None:
     _say("Your Worker has access to the following bindings:")
     rows = [(f"env.{config.ai_binding}", "AI", "local")] if config.ai_binding else []
+    if config.assets_binding:
+        rows.append((f"env.{config.assets_binding}", "Assets", "local"))
     rows += [(f"env.{name}", "Environment Variable", "local") for name in config.vars]
     width = max((len(name) for name, *_ in rows), default=0)
     for name, kind, where in rows:
         _say(f"  {name:<{width}}  {kind:<22}{where}")
+    if config.secrets is not None:
+        _say(f"Using secrets defined in {config.secrets.name}")
     _say("⎔ Starting local server...")
 
 
