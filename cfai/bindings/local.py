@@ -125,8 +125,7 @@ class LocalBinding:
 
     async def _engine(self, model: Model) -> LocalEngine:
         folder = await self._folder(model)
-        # Importing torch takes seconds: not in the event loop.
-        engine_room = await to_thread.run_sync(_import_engine)
+        engine_room = await self.warm_up()
         engine = self._engines.get(folder)
         if engine is None or not engine.is_alive:
             report = self._on_progress
@@ -134,6 +133,10 @@ class LocalBinding:
             engine = engine_room.LocalEngine(folder, engine_room.EngineSettings(**self._settings), progress)
             self._engines[folder] = engine
         return engine
+
+    async def warm_up(self) -> Any:
+        """Import torch and transformers, which takes seconds, before the first answer is asked for."""
+        return await to_thread.run_sync(_import_engine, abandon_on_cancel=True)
 
     async def _folder(self, model: Model) -> Path:
         try:

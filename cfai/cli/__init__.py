@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from typing import Annotated
 
 import typer
@@ -43,4 +46,16 @@ def options(
 
 
 def main() -> None:
-    app()
+    try:
+        app()
+    except SystemExit as ended:
+        _leave_threads_behind(ended)
+        raise
+
+
+def _leave_threads_behind(ended: SystemExit) -> None:
+    """End at once although a thread is still importing torch; Python would wait seconds for it."""
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(ended.code if isinstance(ended.code, int) else 0)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cfai.cli.options import AsOf, Demo, Device, Dtype, ExitCode, Models, Threads, fail, parse_models
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 __all__ = ["serve"]
 
@@ -63,8 +66,15 @@ def serve(
         queue_limit=queue,
         on_notice=lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
     )
+
+    async def main(app: ASGIApp) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(binding.warm_up)
+            await serve_app(app, listener=listener, unix_socket=socket, end_streams=binding.aclose)
+            tasks.cancel_scope.cancel()
+
     if listener is None:
-        anyio.run(lambda: serve_app(binding_app(binding), unix_socket=socket, end_streams=binding.aclose))
+        anyio.run(main, binding_app(binding))
         return
     app = rest_app(binding, token=token, hosts=[*allow_host, host])
     shown = f"[{host}]" if ":" in host else host
@@ -72,4 +82,4 @@ def serve(
     console.print(f"cfai listens on [bold]{address}[/bold]", highlight=False)
     console.print(f"  REST    {address}/client/v4/accounts/local/ai/run/MODEL", highlight=False, soft_wrap=True)
     console.print(f"  health  {address}/health", highlight=False)
-    anyio.run(lambda: serve_app(app, listener=listener, end_streams=binding.aclose))
+    anyio.run(main, app)

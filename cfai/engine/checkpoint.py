@@ -53,7 +53,8 @@ def load_checkpoint(
     """Load the model in `folder`.
 
     device  "cuda", "cuda:1", "mps" or "cpu"; None takes the first that is there, in this order
-    dtype   "float32", "bfloat16" or "float16"; None takes float32 on the CPU, on a GPU what the checkpoint says
+    dtype   "float32", "bfloat16" or "float16"; None takes float32 on the CPU if it fits into memory, else, and on a
+            GPU, the one that the weights are stored in
 
     Only safetensors are read, and no code from the folder is run. Raises `WeightsMissing` if there are no weights,
     `EngineFailure` if they are damaged, do not fit the architecture or do not fit into memory.
@@ -64,8 +65,7 @@ def load_checkpoint(
     place = torch.device(device or _best_device())
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-        kind = _dtype(dtype, place, config)
-        _check_memory(files, kind, place)
+        kind = _dtype(dtype, files, place, config)
         with _loading_progress(progress):
             model, report = AutoModelForCausalLM.from_pretrained(
                 folder,
@@ -98,16 +98,35 @@ def _best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _dtype(asked: str | None, device: torch.device, config: Any) -> torch.dtype:
-    if asked is not None:
-        dtype = getattr(torch, asked, None)
-        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-            raise EngineFailure(f"there is no dtype {asked!r}", hint="use float32, bfloat16 or float16")
-        return dtype
-    if device.type == "cpu":
-        return torch.float32
-    stored: torch.dtype | None = config.dtype
-    return stored if stored in (torch.float16, torch.bfloat16) else torch.float16
+def _dtype(asked: str | None, files: list[Path], device: torch.device, config: Any) -> torch.dtype:
+    """The dtype to load with; refuses a model that cannot fit, rather than have the system kill the process."""
+    weights, free = sum(map(_count_weights, files)), _free_memory(device)
+    choices = [_named_dtype(asked)] if asked is not None else _dtypes_for(device, config.dtype)
+    for dtype in choices:
+        if free is None or weights * dtype.itemsize <= free:
+            return dtype
+    needed, there = weights * choices[-1].itemsize / 1e9, (free or 0) / 1e9
+    raise EngineFailure(
+        f"the weights need {needed:.1f} GB as {_name(choices[-1])}, {device.type} has {there:.1f} GB free",
+        hint="choose a smaller model or another dtype",
+    )
+
+
+def _named_dtype(name: str) -> torch.dtype:
+    dtype = getattr(torch, name, None)
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise EngineFailure(f"there is no dtype {name!r}", hint="use float32, bfloat16 or float16")
+    return dtype
+
+
+def _dtypes_for(device: torch.device, stored: torch.dtype | None) -> list[torch.dtype]:
+    """The dtypes to try, best first. Half precision is slow on most CPUs, and all that a GPU needs."""
+    half = stored if stored in (torch.float16, torch.bfloat16) else torch.float16
+    return [torch.float32, half] if device.type == "cpu" else [half]
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _weight_files(folder: Path) -> list[Path]:
@@ -139,22 +158,9 @@ def _check_safetensors(file: Path) -> Mapping[str, Any]:
     return header
 
 
-def _check_memory(files: list[Path], dtype: torch.dtype, device: torch.device) -> None:
-    """Refuse a model that cannot fit, rather than have the system kill the process."""
-    weights = sum(
-        _elements(tensor["shape"])
-        for file in files
-        for name, tensor in _check_safetensors(file).items()
-        if name != "__metadata__"
-    )
-    needed = weights * dtype.itemsize
-    free = _free_memory(device)
-    if free is not None and needed > free:
-        raise EngineFailure(
-            f"the weights need {needed / 1e9:.1f} GB as {str(dtype).removeprefix('torch.')}, "
-            f"{device.type} has {free / 1e9:.1f} GB free",
-            hint="choose a smaller model or another dtype",
-        )
+def _count_weights(file: Path) -> int:
+    tensors = _check_safetensors(file).items()
+    return sum(_elements(tensor["shape"]) for name, tensor in tensors if name != "__metadata__")
 
 
 def _elements(shape: list[int]) -> int:

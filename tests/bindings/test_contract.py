@@ -9,8 +9,8 @@ from typing import Any
 import anyio
 import pytest
 
-from cfai import Ai, Binding, ByteStream, Call, FakeBinding, HttpBinding, LocalBinding, Reply, sse
-from cfai.errors import BadInput, InvalidModelName, NoSuchModel
+from cfai import Ai, AiError, Binding, ByteStream, Call, FakeBinding, HttpBinding, LocalBinding, Reply, sse
+from cfai.errors import BadInput, EngineFailure, InvalidModelName, NoSuchModel
 from cfai.server.app import binding_app, rest_app
 from tests.serving import serving
 
@@ -123,3 +123,58 @@ async def test_many_at_once(binding: Binding) -> None:
             tasks.start_soon(ask)
     assert len(bodies) == 20
     assert all(body == bodies[0] for body in bodies)
+
+
+async def test_the_http_binding_works_under_trio(local: LocalBinding) -> None:
+    async def ask(address: str) -> list[bytes]:
+        binding = HttpBinding(address)
+        stream = await Ai(binding).run(MODEL, {**PROMPT, "stream": True})
+        events = [event async for event in stream]
+        await binding.aclose()
+        return events
+
+    expected = await _events(await local.send(Call(MODEL, {**PROMPT, "stream": True})))
+    async with serving(rest_app(local)) as address:
+        got = await anyio.to_thread.run_sync(lambda: anyio.run(ask, address, backend="trio"))
+    assert got == expected
+
+
+async def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
+    for binding, name in (
+        (HttpBinding("http://127.0.0.1:9"), "http://127.0.0.1:9"),
+        (HttpBinding(socket=tmp_path / "no.sock"), "no.sock"),
+    ):
+        reply = await binding.send(Call(MODEL, PROMPT))
+        assert isinstance(reply.error, EngineFailure)
+        assert f"{name} does not answer" in str(reply.error)
+        await binding.aclose()
+
+
+async def test_a_server_that_breaks_off_is_an_error_and_not_an_end() -> None:
+    async def half(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send(
+            {"type": "http.response.body", "body": b'data: {"response":"New"}\n\ndata: {"res', "more_body": True}
+        )
+
+    async with serving(half) as address:
+        binding = HttpBinding(address)
+        stream = await Ai(binding).run(MODEL, {"prompt": "hi", "stream": True})
+        assert await anext(stream) == b'data: {"response":"New"}\n\n'
+        with pytest.raises(EngineFailure, match=r"does not answer|ended before"):
+            await anext(stream)
+        await binding.aclose()
+
+
+async def test_a_page_in_place_of_an_answer_is_an_error() -> None:
+    async def page(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 502, "headers": [(b"content-type", b"text/html")]})
+        await send({"type": "http.response.body", "body": b"<html>Bad gateway</html>"})
+
+    async with serving(page) as address:
+        binding = HttpBinding(address)
+        with pytest.raises(AiError, match="Bad gateway") as caught:
+            await Ai(binding).run(MODEL, {"prompt": "hi"})
+        await binding.aclose()
+    assert caught.value.status == 502

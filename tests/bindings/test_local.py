@@ -135,6 +135,37 @@ async def test_missing_weights_say_which_from_where_and_how() -> None:
         assert way in caught.value.hint
 
 
+async def test_the_demo_model_answers_in_place_and_says_so_once() -> None:
+    told: list[str] = []
+    binding = LocalBinding(demo=True, on_notice=told.append)
+    for _ in range(2):
+        result = await Ai(binding).run(INT8, {"prompt": "where is new york?", "temperature": 0})
+    assert result.response.startswith("New York is located in the")
+    assert told == [f"cfai: the demo model @cfai/demo/tiny-chat answers in place of {INT8}, whose weights are not here"]
+    reply = await binding.send(Call(INT8, {"prompt": "hi", "max_tokens": 1801}, {"asOf": "2023-11-14"}))
+    assert isinstance(reply.error, ContextExceeded), "under the limits of the model that was asked for"
+    await binding.aclose()
+
+
+async def test_the_demo_model_does_not_stand_in_for_a_named_folder(tmp_path: Path) -> None:
+    binding = LocalBinding({INT8: tmp_path}, demo=True)
+    with pytest.raises(WeightsMissing):
+        await Ai(binding).run(INT8, {"prompt": "hi"})
+    await binding.aclose()
+
+
+@pytest.mark.parametrize(("value", "stands_in"), [("1", True), ("0", False), ("", False)])
+async def test_the_variable_switches_the_demo_model_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], value: str, stands_in: bool
+) -> None:
+    monkeypatch.setenv("CFAI_DEMO", value)
+    binding = LocalBinding()
+    reply = await binding.send(Call(INT8, {"prompt": "hi", "max_tokens": 1}))
+    await binding.aclose()
+    assert (reply.status == 200) is stands_in
+    assert ("answers in place of" in capsys.readouterr().err) is stands_in
+
+
 async def test_a_folder_without_weights_is_an_error_every_time(tmp_path: Path) -> None:
     binding = LocalBinding({"@cf/my/model": tmp_path})
     for _ in range(2):

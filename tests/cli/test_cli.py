@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -116,6 +118,27 @@ def test_models_lists_what_is_known_and_what_is_here(llama: Path) -> None:
     assert (row["max_output_tokens"], row["retired"]) == (1800, False)
 
 
+def test_weights_in_the_hubs_cache_are_found_and_used_offline(llama: Path, tmp_path: Path) -> None:
+    repository = tmp_path / "hub" / "models--meta-llama--Llama-2-7b-chat-hf"
+    shutil.copytree(llama, repository / "snapshots" / "abc")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("abc")
+    environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "cfai", *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    rows = {row["id"]: row for row in json.loads(run("models", "--json").stdout)}
+    assert rows["@cf/meta/llama-2-7b-chat-fp16"]["folder"].endswith("snapshots/abc")
+    assert run("run", "@cf/meta/llama-2-7b-chat-fp16", "New York", *GREEDY).returncode == 0
+    named = "@cf/my/own=meta-llama/Llama-2-7b-chat-hf"
+    assert run("run", "@cf/my/own", "New York", *GREEDY, "--model", named).returncode == 0
+    missing = run("run", "@cf/my/own", "hi", "--model", "@cf/my/own=org/no-such-model")
+    assert missing.returncode == 3
+    assert "The hub repository org/no-such-model could not be fetched" in missing.stderr
+
+
 def test_models_prints_a_table_for_people(llama: Path) -> None:
     result = cfai("models", "--here", "--model", f"@cf/my/own={llama}", "--model", "@cf/my/hub=org/name")
     assert "@cf/my/own" in result.stdout
@@ -145,6 +168,13 @@ def test_ctrl_c_stops_a_run_at_once(endless_llama: Path) -> None:
         assert process.end(signal.SIGINT) == 130
         assert "Traceback" not in process.rest
         assert "[DONE]" not in process.rest
+
+
+def test_a_reader_who_has_seen_enough_ends_a_run_quietly(endless_llama: Path) -> None:
+    command = f"{sys.executable} -m cfai run {MODEL} New --max-tokens 4000 --model {MODEL}={endless_llama} --json"
+    out = subprocess.run(f"{command} | head -c 20", shell=True, capture_output=True, text=True, check=False)
+    assert out.stdout.startswith('data: {"response":')
+    assert out.stderr == ""
 
 
 def test_serve_tells_where_it_listens_and_ends_when_told(llama: Path) -> None:

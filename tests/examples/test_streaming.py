@@ -15,6 +15,7 @@ from playwright.sync_api import Page, sync_playwright
 from tests.processes import Process
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "streaming"
+PIECES = ["New", " York", " is", " located", " in", " the"]
 
 # Keeps every text that the answer had, from before the page's own script runs.
 WATCH = """
@@ -73,6 +74,21 @@ def test_the_curl_line_of_the_example(address: str) -> None:
     with httpx2.stream("GET", f"{address}/worker-endpoint", timeout=60) as response:
         assert response.headers["content-type"] == "text/event-stream"
         body = b"".join(response.iter_raw())
-    pieces = ["New", " York", " is", " located", " in", " the"]
-    assert body.startswith(b"".join(b'data: {"response":"%s"}\n\n' % piece.encode() for piece in pieces))
+    assert body.startswith(b"".join(b'data: {"response":"%s"}\n\n' % piece.encode() for piece in PIECES))
     assert body.endswith(b"data: [DONE]\n\n")
+
+
+def test_the_curl_request_of_november_2023_byte_for_byte() -> None:
+    """The first published request: pieces, then [DONE], and nothing else."""
+    with Process("serve", "--port", "0", "--demo", "--token", "t", "--as-of", "2023-11-14") as process:
+        address = process.read_until("cfai listens on").split()[-1]
+        answer = httpx2.post(
+            f"{address}/client/v4/accounts/acc/ai/run/@cf/meta/llama-2-7b-chat-int8",
+            headers={"Authorization": "Bearer t", "Content-Type": "application/json"},
+            content=b'{ "prompt": "where is new york?", "stream": true }',
+            timeout=60,
+        )
+    events = answer.text.split("\n\n")
+    assert events[:6] == [f'data: {{"response":"{piece}"}}' for piece in PIECES]
+    assert events[-2:] == ["data: [DONE]", ""]
+    assert all(event.startswith('data: {"response":"') and event.endswith('"}') for event in events[:-2])
