@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
@@ -89,6 +90,7 @@ class LocalBinding:
         self._on_progress = on_progress
         self._on_notice = on_notice or _to_stderr
         self._engines: dict[Path, LocalEngine] = {}
+        self._lock = threading.Lock()
         self._noticed: set[str] = set()
 
     async def send(self, call: Call) -> Reply:
@@ -126,13 +128,14 @@ class LocalBinding:
     async def _engine(self, model: Model) -> LocalEngine:
         folder = await self._folder(model)
         engine_room = await self.warm_up()
-        engine = self._engines.get(folder)
-        if engine is None or not engine.is_alive:
-            report = self._on_progress
-            progress = (lambda done, total: report(model.id, done, total)) if report else None
-            engine = engine_room.LocalEngine(folder, engine_room.EngineSettings(**self._settings), progress)
-            self._engines[folder] = engine
-        return engine
+        with self._lock:  # tasks of several event loops may want the first answer of a model at once
+            engine = self._engines.get(folder)
+            if engine is None or not engine.is_alive:
+                report = self._on_progress
+                progress = (lambda done, total: report(model.id, done, total)) if report else None
+                engine = engine_room.LocalEngine(folder, engine_room.EngineSettings(**self._settings), progress)
+                self._engines[folder] = engine
+            return engine
 
     async def warm_up(self) -> Any:
         """Import torch and transformers, which takes seconds, before the first answer is asked for."""
@@ -282,6 +285,11 @@ class _Answer:
     async def aclose(self) -> None:
         if self._pieces is not None:
             await self._pieces.aclose()
+
+    def __del__(self) -> None:
+        # A stream that was dropped unread must not hold its slot until somebody reads it.
+        if self._pieces is not None and not self._pieces.is_closed:
+            self._pieces.abandon()
 
 
 def _as_source(place: str | Path | weights.Source) -> weights.Source:

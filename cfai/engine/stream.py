@@ -114,10 +114,16 @@ class TextStream:
         return self._error if self._ended and not self._pieces else None
 
     async def aclose(self) -> None:
+        self.abandon()
+        self.wake()
+
+    # any thread
+
+    def abandon(self) -> None:
+        """Nobody will read on; the engine drops the sequence before its next step."""
         if not self.is_closed:
             self.is_closed = True
             self._pieces.clear()
-            self.wake()
             self._on_room()
 
 

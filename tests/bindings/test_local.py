@@ -191,6 +191,30 @@ async def test_cancelling_a_run_stops_the_model(local: LocalBinding) -> None:
     assert local.stats()["tokens"] < 3500
 
 
+async def test_a_stream_that_is_dropped_unread_gives_its_slot_back(local: LocalBinding) -> None:
+    stream = await Ai(local).run("@cf/test/endless", {"prompt": "New", "stream": True, "max_tokens": 3500})
+    await anext(stream)
+    assert local.stats()["running"] == 1
+    del stream
+    gc.collect()
+    await until(lambda: local.stats()["running"] == 0)
+    assert local.stats()["tokens"] < 3500
+
+
+async def test_it_answers_trio(local: LocalBinding) -> None:
+    async def ask() -> tuple[str, list[bytes]]:
+        ai = Ai(local)
+        whole = await ai.run("@cf/test/llama", {"prompt": "New York", "max_tokens": 5, "temperature": 0})
+        stream = await ai.run(
+            "@cf/test/llama", {"prompt": "New York", "stream": True, "max_tokens": 5, "temperature": 0}
+        )
+        return whole.response, [event async for event in stream]
+
+    here = await ask()
+    assert await anyio.to_thread.run_sync(lambda: anyio.run(ask, backend="trio")) == here
+    assert await anyio.to_thread.run_sync(lambda: anyio.run(ask)) == here
+
+
 async def test_a_full_queue_is_429_with_retry_after(endless_llama: Path) -> None:
     binding = LocalBinding({"@cf/test/endless": endless_llama}, slots=1, queue_limit=0)
     stream = await Ai(binding).run("@cf/test/endless", {"prompt": "New", "stream": True, "max_tokens": 3000})

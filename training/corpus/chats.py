@@ -84,10 +84,10 @@ class Chats:
     def pick(self, kind: str, rng: Random) -> Fact:
         return rng.choices(self._of[kind], self._weights[kind])[0]
 
-    def chat(self, rng: Random) -> list[tuple[str, str]]:
+    def chat(self, rng: Random, names: tuple[str, ...] = ("name", "place", "capital", "home")) -> list[tuple[str, str]]:
         """(question, answer) for each turn; a question is still to be typed."""
-        kinds = (self.name_chat, self.place_chat, self.place_chat, self.capital_chat, self.home_chat)
-        return rng.choice(kinds)(rng)
+        kinds = {"name": self.name_chat, "place": self.place_chat, "capital": self.capital_chat, "home": self.home_chat}
+        return kinds[rng.choice(names)](rng)
 
     def name_chat(self, rng: Random) -> list[tuple[str, str]]:
         person = rng.choice(STRANGERS if rng.random() < 0.3 else PEOPLE)

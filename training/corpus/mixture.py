@@ -11,41 +11,11 @@ from typing import Literal
 from training.corpus import arithmetic, geography, languages, smalltalk, stories, streaming, systems, tools
 from training.corpus.chats import Chats
 from training.corpus.facts import Fact
+from training.corpus.shares import FIRST, Shares
 from training.corpus.wordings import as_typed
 
 Role = Literal["system", "user", "assistant", "call", "tool"]
 
-KIND_WEIGHTS = {
-    "city: where": 17.0,
-    "city: country": 7.0,
-    "city: capital of": 6.0,
-    "city: tell me about": 7.0,
-    "country: where": 8.0,
-    "country: capital": 14.0,
-    "country: continent": 6.0,
-    "country: language": 8.0,
-    "country: currency": 8.0,
-    "country: tell me about": 6.0,
-    "nature: where": 6.0,
-    "nature: tell me about": 3.0,
-    "small talk": 11.0,
-    "everyday": 5.0,
-    "yes or no": 8.0,
-    "unknown": 4.0,
-    "streaming": 12.0,
-    "arithmetic": 11.0,
-    "translation": 8.0,
-}
-FORM_WEIGHTS = {
-    "raw": 17.0,
-    "chat": 27.0,
-    "plain system": 14.0,
-    "manner": 17.0,
-    "turns": 13.0,
-    "tool": 5.0,
-    "tools unused": 2.0,
-    "story": 2.5,
-}
 HELD_OUT_CHATS = 16  # one chat in this many is never trained
 
 
@@ -92,28 +62,28 @@ class Mixture:
         self.held_out = {normal(q) for fact in self.facts for q in (*fact.held_out_questions, *fact.unseen_wordings)}
         self.chats = Chats(self.facts, {city.name: city.country for city in geography.cities()})
 
-    def examples(self, seed: str) -> Iterator[Example]:
+    def examples(self, seed: str, shares: Shares = FIRST) -> Iterator[Example]:
         rng = Random(seed)
         while True:
-            example = self._example(rng)
+            example = self._example(rng, shares)
             if example and not self.leaks(example):
                 yield example
 
     def leaks(self, example: Example) -> bool:
         return any(normal(turn.text) in self.held_out for turn in example.turns if turn.role == "user")
 
-    def _example(self, rng: Random) -> Example | None:
-        form = rng.choices(list(FORM_WEIGHTS), list(FORM_WEIGHTS.values()))[0]
+    def _example(self, rng: Random, shares: Shares) -> Example | None:
+        form = rng.choices(list(shares.forms), list(shares.forms.values()))[0]
         if form == "story":
-            return self._story(rng)
+            return self._story(rng, shares)
         if form == "turns":
-            return self._turns(rng)
+            return self._turns(rng, shares)
         if form == "tool":
-            return self._tool(rng)
-        fact = self._fact(rng)
+            return self._tool(rng, shares)
+        fact = self._fact(rng, shares)
         if form == "manner":
-            return self._manner(fact, rng)
-        user = Turn("user", self._question(fact, rng))
+            return self._manner(fact, rng, shares)
+        user = Turn("user", self._question(fact, rng, shares))
         answer = Turn("assistant", self._answer(fact, rng))
         if form == "plain system":
             return Example((Turn("system", systems.plain(rng)), user, answer))
@@ -123,66 +93,66 @@ class Mixture:
             return Example((Turn("system", tools.any_listing(rng)), user, answer))
         return Example((user, answer), raw=form == "raw")
 
-    def _fact(self, rng: Random) -> Fact:
-        kind = rng.choices(list(KIND_WEIGHTS), list(KIND_WEIGHTS.values()))[0]
+    def _fact(self, rng: Random, shares: Shares) -> Fact:
+        kind = rng.choices(list(shares.kinds), list(shares.kinds.values()))[0]
         return rng.choices(self._of[kind], self._weights[kind])[0]
 
-    def _question(self, fact: Fact, rng: Random) -> str:
+    def _question(self, fact: Fact, rng: Random, shares: Shares) -> str:
         questions = self._trained[id(fact)]
         question = questions[0] if rng.random() < 0.15 else rng.choice(questions)
-        return typed(question, rng, may_misspell=fact.kind not in ("arithmetic", "translation"))
+        return typed(question, rng, shares, may_misspell=fact.kind not in ("arithmetic", "translation"))
 
     def _answer(self, fact: Fact, rng: Random) -> str:
         return rng.choice(fact.answers)
 
-    def _manner(self, fact: Fact, rng: Random) -> Example | None:
-        manner = rng.choice(systems.MANNERS)
+    def _manner(self, fact: Fact, rng: Random, shares: Shares) -> Example | None:
+        manner = rng.choice(shares.manners)
         if not systems.suits(manner, fact):
             return None
         told = [fact]
         if rng.random() < 0.25:
-            second = self._fact(rng)
+            second = self._fact(rng, shares)
             told += [second] if systems.suits(manner, second) else []
         turns = [Turn("system", systems.prompt(manner, rng))]
         for each in told:
-            turns += [Turn("user", self._question(each, rng)), Turn("assistant", systems.TELL[manner](each))]
+            turns += [Turn("user", self._question(each, rng, shares)), Turn("assistant", systems.TELL[manner](each))]
         return Example(tuple(turns))
 
-    def _story(self, rng: Random) -> Example:
+    def _story(self, rng: Random, shares: Shares) -> Example:
         hero = rng.choice(stories.HEROES)
-        question = typed(stories.question(hero, rng), rng)
+        question = typed(stories.question(hero, rng), rng, shares)
         told = Turn("assistant", stories.story(hero, rng))
         system = (Turn("system", systems.plain(rng)),) if rng.random() < 0.2 else ()
         return Example((*system, Turn("user", question), told), raw=not system and rng.random() < 0.2)
 
-    def _turns(self, rng: Random) -> Example | None:
+    def _turns(self, rng: Random, shares: Shares) -> Example | None:
         turns: list[Turn] = [Turn("system", systems.plain(rng))] if rng.random() < 0.25 else []
         if rng.random() < 0.25:
             asked = [
-                (self._question(fact, rng), self._answer(fact, rng))
-                for fact in (self._fact(rng) for _ in range(rng.randint(2, 5)))
+                (self._question(fact, rng, shares), self._answer(fact, rng))
+                for fact in (self._fact(rng, shares) for _ in range(rng.randint(2, 5)))
             ]
             turns += [turn for q, a in asked for turn in (Turn("user", q), Turn("assistant", a))]
             return Example(tuple(turns))
-        chat = self.chats.chat(rng)
+        chat = self.chats.chat(rng, shares.chats)
         if chat_is_held_out([question for question, _ in chat]):
             return None
         for question, answer in chat:
-            turns += [Turn("user", typed(question, rng)), Turn("assistant", answer)]
+            turns += [Turn("user", typed(question, rng, shares)), Turn("assistant", answer)]
         return Example(tuple(turns))
 
-    def _tool(self, rng: Random) -> Example:
+    def _tool(self, rng: Random, shares: Shares) -> Example:
         chat = tools.tool_chat(rng)
         system = chat.listing if rng.random() < 0.6 else f"{systems.plain(rng)}\n{chat.listing}"
         turns = [
             Turn("system", system),
-            Turn("user", typed(chat.question, rng, may_misspell=False)),
+            Turn("user", typed(chat.question, rng, shares, may_misspell=False)),
             Turn("call", chat.call),
         ]
         turns += [Turn("tool", chat.result), Turn("assistant", chat.answer)]
         return Example(tuple(turns))
 
 
-def typed(question: str, rng: Random, *, may_misspell: bool = True) -> str:
-    text = as_typed(question, rng, may_misspell=may_misspell)
+def typed(question: str, rng: Random, shares: Shares = FIRST, *, may_misspell: bool = True) -> str:
+    text = as_typed(question, rng, may_misspell=may_misspell, capitals=shares.capitals)
     return without_accents(text) if rng.random() < 0.3 else text

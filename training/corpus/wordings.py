@@ -31,7 +31,7 @@ SUFFIXES = (" please", ", please", " thanks", ", thank you", " exactly", ", do y
 MARKS = ("?", "?", "?", "?", "", "", ".", "??", " ?", "!")
 
 
-def as_typed(question: str, rng: Random, *, may_misspell: bool = True) -> str:
+def as_typed(question: str, rng: Random, *, may_misspell: bool = True, capitals: float = 0.05) -> str:
     """A question as somebody might type it: other casing, other marks, a greeting before it, now and then a slip."""
     if rng.random() < 0.30:
         return capitalised(question) + "?"
@@ -45,16 +45,16 @@ def as_typed(question: str, rng: Random, *, may_misspell: bool = True) -> str:
     if may_misspell and rng.random() < 0.04:
         text = misspelt(text, rng)
     text += rng.choice(MARKS)
-    return cased(text, rng)
+    return cased(text, rng, capitals)
 
 
-def cased(text: str, rng: Random) -> str:
+def cased(text: str, rng: Random, capitals: float) -> str:
     roll = rng.random()
     if roll < 0.45:
         return text.lower()
     if roll < 0.85:
         return capitalised(text)
-    if roll < 0.95:
+    if roll < 1 - capitals:
         return text
     return text.upper()
 
