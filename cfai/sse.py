@@ -77,11 +77,6 @@ class Decoder:
         self._data: list[str] = []
         self._first = True
 
-    @property
-    def is_empty(self) -> bool:
-        """Nothing is held back: the stream may end here without losing an event."""
-        return not self._pending and not self._data
-
     def feed(self, chunk: bytes) -> list[str]:
         """The data of every event that `chunk` completes, in order. Comments and empty events give none."""
         self._pending += chunk

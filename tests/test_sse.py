@@ -51,15 +51,6 @@ def test_the_decoder_reads_a_stream_cut_at_any_byte(stream: bytes, events: list[
     assert [event for at in range(len(stream)) for event in decoder.feed(stream[at : at + 1])] == events
 
 
-def test_a_decoder_knows_whether_it_holds_something_back() -> None:
-    decoder = sse.Decoder()
-    states = [decoder.is_empty]
-    for part in (b"data: x\n", b"\n"):
-        decoder.feed(part)
-        states.append(decoder.is_empty)
-    assert states == [True, False, True]
-
-
 def test_the_splitter_gives_whole_events_wherever_the_network_cuts() -> None:
     events = [sse.encode({"response": piece}) for piece in ("New", " York", "\n\n", "北京")] + [sse.DONE]
     stream = b"".join(events)

@@ -18,7 +18,7 @@ from anyio import to_thread
 from cfai import sse, weights
 from cfai.binding import EVENT_STREAM, JSON, Call, Reply
 from cfai.catalog import Catalog, Limits, Model, parse_as_of
-from cfai.errors import AiError, BadInput, ContextExceeded, NoSuchModel, OutOfCapacity, WeightsMissing
+from cfai.errors import AiError, BadInput, ContextExceeded, LoraUnsupported, NoSuchModel, OutOfCapacity, WeightsMissing
 from cfai.results import ByteStream
 from cfai.tasks import text_generation
 from cfai.tasks.text_generation import TextGeneration, Usage
@@ -123,6 +123,11 @@ class LocalBinding:
         if model.task != "Text Generation":
             raise NoSuchModel(call.model, hint=f"its task, {model.task}, does not run locally")
         request = text_generation.check(call.inputs, as_of=as_of)
+        if request.lora is not None:
+            raise LoraUnsupported(model.id)
+        if request.response_format is not None:
+            # The documented sentence for an answer that could not be made to fit; better than one that does not.
+            raise BadInput("JSON Mode couldn't be met", hint="local models do not constrain their answers to JSON yet")
         return _Answer(await self._engine(model), request, model.limits(as_of), as_of)
 
     async def _engine(self, model: Model) -> LocalEngine:

@@ -26,10 +26,6 @@ class Scheduler:
     def is_full(self) -> bool:
         return len(self.waiting) + len(self.running) >= self.slots + self.queue_limit
 
-    @property
-    def is_empty(self) -> bool:
-        return not self.waiting and not self.running
-
     def add(self, sequence: Sequence) -> None:
         self.waiting.append(sequence)
 

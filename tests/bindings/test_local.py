@@ -180,6 +180,18 @@ async def test_a_model_of_another_task_does_not_run(seed_pair: LocalBinding) -> 
     assert "does not run locally" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("extra", "code"),
+    [({"lora": "my-finetune"}, 5005), ({"response_format": {"type": "json_object"}}, 5006)],
+)
+async def test_what_local_models_cannot_do_is_refused_and_not_ignored(
+    local: LocalBinding, extra: dict[str, Any], code: int
+) -> None:
+    reply = await local.send(Call("@cf/test/llama", {"prompt": "hi", **extra}))
+    assert reply.error is not None
+    assert reply.error.code == code
+
+
 async def test_cancelling_a_run_stops_the_model(local: LocalBinding) -> None:
     ai = Ai(local)
     await ai.run("@cf/test/endless", {"prompt": "New York", "max_tokens": 1})
