@@ -46,10 +46,6 @@ class Reply:
         return cls(error.to_body(), error.status, {**(headers or {}), "content-type": JSON})
 
     @property
-    def is_stream(self) -> bool:
-        return isinstance(self.body, ByteStream)
-
-    @property
     def error(self) -> AiError | None:
         """The error that the reply describes, if it does."""
         return None if 200 <= self.status < 300 else AiError.from_body(self.body, self.status)
