@@ -89,6 +89,7 @@ class LocalBinding:
         }
         self._on_progress = on_progress
         self._on_notice = on_notice or _to_stderr
+        self._folders: dict[str, Path] = {}
         self._engines: dict[Path, LocalEngine] = {}
         self._lock = threading.Lock()
         self._noticed: set[str] = set()
@@ -131,14 +132,17 @@ class LocalBinding:
         return _Answer(await self._engine(model), request, model.limits(as_of), as_of)
 
     async def _engine(self, model: Model) -> LocalEngine:
-        folder = await self._folder(model)
-        engine_room = await self.warm_up()
+        folder = self._folders.get(model.id) or await self._find(model)
+        engine = self._engines.get(folder)
+        if engine is not None and engine.is_alive:
+            return engine
+        room = await self.warm_up()
+        report = self._on_progress
+        progress = (lambda done, total: report(model.id, done, total)) if report else None
         with self._lock:  # tasks of several event loops may want the first answer of a model at once
             engine = self._engines.get(folder)
             if engine is None or not engine.is_alive:
-                report = self._on_progress
-                progress = (lambda done, total: report(model.id, done, total)) if report else None
-                engine = engine_room.LocalEngine(folder, engine_room.EngineSettings(**self._settings), progress)
+                engine = room.LocalEngine(folder, room.EngineSettings(**self._settings), progress)
                 self._engines[folder] = engine
             return engine
 
@@ -146,12 +150,15 @@ class LocalBinding:
         """Import torch and transformers, which takes seconds, before the first answer is asked for."""
         return await to_thread.run_sync(_import_engine, abandon_on_cancel=True)
 
-    async def _folder(self, model: Model) -> Path:
+    async def _find(self, model: Model) -> Path:
         try:
-            return await to_thread.run_sync(weights.find, model, self._sources.get(model.id))
+            folder = await to_thread.run_sync(weights.find, model, self._sources.get(model.id), abandon_on_cancel=True)
         except WeightsMissing:
             if not self._demo or model.id in self._sources:
                 raise
+        else:
+            self._folders[model.id] = folder
+            return folder
         demo = self.catalog.get(weights.DEMO_MODEL)
         if model.id not in self._noticed:
             self._noticed.add(model.id)

@@ -88,8 +88,10 @@ class LocalEngine:
 
     @property
     def checkpoint(self) -> Checkpoint:
-        assert self._checkpoint is not None, "wait for ready first"
-        return self._checkpoint
+        """What was loaded; wait for `ready` first. Raises `RequestAborted` once the engine is closed."""
+        if (loaded := self._checkpoint) is None:
+            raise RequestAborted()
+        return loaded
 
     @property
     def is_alive(self) -> bool:

@@ -319,6 +319,24 @@ async def test_models_share_an_engine_if_they_share_a_folder(seed_pair: LocalBin
     ]
 
 
+async def test_closing_while_a_model_loads_aborts_those_who_wait(llama: Path) -> None:
+    binding = LocalBinding({"@cf/my/model": llama})
+    codes: list[int] = []
+
+    async def ask(stream: bool) -> None:
+        reply = await binding.send(Call("@cf/my/model", {"prompt": "hi", "stream": stream}))
+        codes.append(reply.error.code if reply.error else 0)
+        await reply.aclose()
+
+    async with anyio.create_task_group() as tasks:
+        for stream in (True, False) * 3:
+            tasks.start_soon(ask, stream)
+        await until(lambda: bool(binding.stats()["models"]))
+        await binding.aclose()
+    assert len(codes) == 6
+    assert set(codes) <= {0, 3008}
+
+
 async def test_progress_is_reported_while_a_model_loads(llama: Path) -> None:
     seen: list[tuple[str, int, int]] = []
     binding = LocalBinding({"@cf/my/model": llama}, on_progress=lambda *step: seen.append(step))
