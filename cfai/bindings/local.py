@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalBinding"]
 
-KEEP_ALIVE_SECONDS = 10.0
-"""After so long without a piece (a model loads, a long prompt is read) a stream sends a comment line."""
-
 LONG_TEXT = 10_000
 """From this many characters on, a prompt is tokenised outside the event loop."""
 
@@ -54,6 +51,8 @@ class LocalBinding:
     threads      CPU threads of one model; default one for a small model, else one per physical core
     slots        answers that one model makes at once; default 4
     queue_limit  answers that may wait for a slot; one more is refused with 3040/429. Default 32
+    keep_alive   seconds after which a stream that has no piece yet (a model loads, a long prompt is read) sends its
+                 head and a comment line, again and again; an error is then an event. Default 10
     on_progress  called with the model's id, tensors loaded and tensors in all while a model loads, from its thread
     on_notice    called with a line that the user should see; default: stderr
 
@@ -71,6 +70,7 @@ class LocalBinding:
         threads: int | None = None,
         slots: int = 4,
         queue_limit: int = 32,
+        keep_alive: float = 10.0,
         on_progress: Callable[[str, int, int], None] | None = None,
         on_notice: Callable[[str], None] | None = None,
     ) -> None:
@@ -87,6 +87,7 @@ class LocalBinding:
             "slots": slots,
             "queue_limit": queue_limit,
         }
+        self._keep_alive = keep_alive
         self._on_progress = on_progress
         self._on_notice = on_notice or _to_stderr
         self._folders: dict[str, Path] = {}
@@ -100,7 +101,7 @@ class LocalBinding:
             answer = await self._prepare(call)
             if answer.request.stream:
                 try:
-                    with anyio.move_on_after(KEEP_ALIVE_SECONDS):
+                    with anyio.move_on_after(self._keep_alive):
                         await answer.begin()
                 except BaseException:  # refused, failed or cancelled: nobody will read it
                     await answer.aclose()
@@ -129,7 +130,7 @@ class LocalBinding:
         if request.response_format is not None:
             # The documented sentence for an answer that could not be made to fit; better than one that does not.
             raise BadInput("JSON Mode couldn't be met", hint="local models do not constrain their answers to JSON yet")
-        return _Answer(await self._engine(model), request, model.limits(as_of), as_of)
+        return _Answer(await self._engine(model), request, model.limits(as_of), as_of, self._keep_alive)
 
     async def _engine(self, model: Model) -> LocalEngine:
         folder = self._folders.get(model.id) or await self._find(model)
@@ -185,8 +186,11 @@ class LocalBinding:
 class _Answer:
     """One answer on its way through the engine; iterated, its events."""
 
-    def __init__(self, engine: LocalEngine, request: TextGeneration, limits: Limits, as_of: date | None) -> None:
+    def __init__(
+        self, engine: LocalEngine, request: TextGeneration, limits: Limits, as_of: date | None, keep_alive: float
+    ) -> None:
         self.request = request
+        self._keep_alive = keep_alive
         self._engine = engine
         self._limits = limits
         self._as_of = as_of
@@ -276,7 +280,7 @@ class _Answer:
     async def __anext__(self) -> bytes:
         if self._last is None:
             try:
-                with anyio.move_on_after(KEEP_ALIVE_SECONDS) as waiting:
+                with anyio.move_on_after(self._keep_alive) as waiting:
                     await self.begin()
                 if waiting.cancelled_caught:
                     return sse.KEEP_ALIVE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import threading
 from collections.abc import AsyncIterator
 from datetime import date
@@ -335,6 +336,34 @@ async def test_closing_while_a_model_loads_aborts_those_who_wait(llama: Path) ->
         await binding.aclose()
     assert len(codes) == 6
     assert set(codes) <= {0, 3008}
+
+
+async def test_a_stream_that_waits_long_is_kept_alive_by_comments(endless_llama: Path) -> None:
+    binding = LocalBinding({"@cf/my/model": endless_llama}, keep_alive=0.001)
+    reply = await binding.send(Call("@cf/my/model", {"prompt": "New", "stream": True, "max_tokens": 3}))
+    assert isinstance(reply.body, ByteStream)
+    got = [event async for event in reply.body]
+    assert got[0] == b": keep-alive\n\n"
+    assert got[-1] == sse.DONE
+    assert b'"completion_tokens":3' in got[-2]
+    stream = await Ai(binding).run("@cf/my/model", {"prompt": "New" * 3000, "stream": True, "max_tokens": 3})
+    assert (await anext(stream)).startswith(b": keep-alive")
+    await stream.aclose()
+    await until(lambda: binding.stats()["running"] + binding.stats()["waiting"] == 0)
+    await binding.aclose()
+
+
+async def test_an_error_after_the_head_was_sent_is_an_event(llama: Path, tmp_path: Path) -> None:
+    shutil.copytree(llama, tmp_path / "broken")
+    (tmp_path / "broken" / "config.json").write_text("{")
+    binding = LocalBinding({"@cf/my/model": tmp_path / "broken"}, keep_alive=0)
+    reply = await binding.send(Call("@cf/my/model", {"prompt": "New", "stream": True}))
+    assert reply.status == 200
+    assert isinstance(reply.body, ByteStream)
+    got = [event async for event in reply.body if event != sse.KEEP_ALIVE]
+    assert b'"errors":[{"code":8500' in got[0]
+    assert got[1:] == [sse.DONE]
+    await binding.aclose()
 
 
 async def test_progress_is_reported_while_a_model_loads(llama: Path) -> None:
