@@ -15,7 +15,7 @@ from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from training.corpus.mixture import Mixture
-from training.corpus.shares import FIRST, SECOND
+from training.corpus.shares import shares_of
 from training.tokenizer import VOCABULARY, Encoded, Tokenizer
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,6 @@ class Recipe:
     warmup: int = 100
     seed: str = "tiny-chat"
     save_every: int = 200
-    second_stage: int = 9  # the pool from which the second shares hold
 
 
 FULL = Recipe(steps=5000)
@@ -89,8 +88,7 @@ def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
 def batches(mixture: Mixture, tokenizer: Tokenizer, recipe: Recipe, pool: int) -> list[list[Encoded]]:
     """One pool of examples, cut into batches of similar length."""
     rng = Random(f"{recipe.seed}/{pool}/batches")
-    shares = FIRST if pool < recipe.second_stage else SECOND
-    drawn = itertools.islice(mixture.examples(f"{recipe.seed}/{pool}", shares), recipe.pool)
+    drawn = itertools.islice(mixture.examples(f"{recipe.seed}/{pool}", shares_of(pool)), recipe.pool)
     tokens = (tokenizer.encode(example, stray_space=rng.random() < 0.08) for example in drawn)
     encoded = sorted(tokens, key=lambda e: len(e.ids) + rng.random())
     cut: list[list[Encoded]] = [[]]
