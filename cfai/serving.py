@@ -1,8 +1,9 @@
 """What every server of ours shares: a socket, a guard at the door, and an orderly end.
 
 Only this machine is served unless told otherwise. But a page of the web, open in a browser of this machine, can send
-requests to 127.0.0.1 too, directly or by a name that resolves there. So the Host header must name this machine, and a
-browser's request that another site started is refused unless the user navigates. No CORS grants are made.
+requests to 127.0.0.1 too, directly or by a name that resolves there. So the Host header must name this machine, as must
+the Origin header where there is one, and a browser's request that another site started is refused unless the user
+navigates. No CORS grants are made.
 
 At the end, streams are given some time and are then ended by the application, each with its last event: an
 EventSource takes a cut for an accident and asks again.
@@ -13,16 +14,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import os
 import signal
 import socket
+import stat
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import anyio
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-__all__ = ["DRAIN_SECONDS", "Guard", "PortTaken", "is_loopback", "listen", "serve"]
+__all__ = [
+    "DRAIN_SECONDS",
+    "Guard",
+    "PortTaken",
+    "ending_signals",
+    "is_loopback",
+    "listen",
+    "listen_unix",
+    "serve",
+]
 
 DRAIN_SECONDS = 10.0
 """How long running answers may go on after SIGTERM or the first Ctrl-C."""
@@ -35,7 +48,7 @@ LEAVE_SECONDS = 5
 
 
 class PortTaken(OSError):
-    """Another process listens there already."""
+    """Another process listens there already, or nobody may. Its `strerror` is the sentence that says so."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -44,27 +57,60 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        raise PortTaken(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
+        # Python's own words repeat the address; those for a name that does not resolve have no positive number.
+        problem = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        shown = f"[{host}]" if ":" in host else host
+        raise PortTaken(error.errno, f"cannot listen on {shown}:{port}: {problem}") from error
     listener.set_inheritable(True)
     return listener
+
+
+def listen_unix(path: Path) -> socket.socket:
+    """A listening Unix socket that only this user may connect to. Raises `PortTaken`.
+
+    A socket that an ended process left behind is replaced; `serve` removes this one at the end.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    everybody = os.umask(0o077)
+    try:
+        _remove_stale(path)
+        listener.bind(str(path))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise PortTaken(error.errno, f"cannot listen on {path}: {error.strerror or error}") from error
+    finally:
+        os.umask(everybody)
+    return listener
+
+
+def _remove_stale(path: Path) -> None:
+    if not path.exists() or not stat.S_ISSOCK(path.stat().st_mode):
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
 
 
 async def serve(
     app: ASGIApp,
     *,
-    listener: socket.socket | None = None,
-    unix_socket: Path | None = None,
+    listener: socket.socket,
     end_streams: Callable[[], Awaitable[None]],
     drain: float = DRAIN_SECONDS,
+    with_parent: int | None = None,
 ) -> None:
-    """Serve `app` on one of the two until SIGTERM or Ctrl-C.
+    """Serve `app` until SIGTERM, SIGHUP or Ctrl-C.
 
     Then stop listening, let answers go on for `drain` seconds or until a second signal, and call `end_streams`, again
     and again until nothing is open: it ends what runs so that each stream gets its last event.
+
+    with_parent  the id of the parent process, to end with it however it ends
     """
     config = uvicorn.Config(
         app,
-        uds=str(unix_socket) if unix_socket else None,
         access_log=False,
         log_config=None,
         log_level="critical",
@@ -73,10 +119,29 @@ async def serve(
         ws="none",
     )
     server = _Server(config)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_stop_on_signal, server, end_streams, drain)
-        await server.serve(sockets=[listener] if listener else None)
-        tasks.cancel_scope.cancel()
+    with _no_trace(listener):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_stop_on_signal, server, end_streams, drain)
+            if with_parent is not None:
+                tasks.start_soon(_end_with_parent, with_parent)
+            await server.serve(sockets=[listener])
+            tasks.cancel_scope.cancel()
+
+
+@contextlib.contextmanager
+def _no_trace(listener: socket.socket) -> Iterator[None]:
+    path = listener.getsockname() if listener.family == socket.AF_UNIX else None
+    try:
+        yield
+    finally:
+        if path:
+            Path(path).unlink(missing_ok=True)
+
+
+def ending_signals() -> list[signal.Signals]:
+    """What tells a program to end. A closed terminal does, unless the program was started with `nohup`."""
+    ending = [signal.SIGINT, signal.SIGTERM]
+    return ending if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [*ending, signal.SIGHUP]
 
 
 class _Server(uvicorn.Server):
@@ -86,7 +151,7 @@ class _Server(uvicorn.Server):
 
 
 async def _stop_on_signal(server: uvicorn.Server, end_streams: Callable[[], Awaitable[None]], drain: float) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with anyio.open_signal_receiver(*ending_signals()) as signals:
         await anext(signals)
         await _stop_accepting(server)
         server.should_exit = True
@@ -95,6 +160,14 @@ async def _stop_on_signal(server: uvicorn.Server, end_streams: Callable[[], Awai
         while True:  # also what comes in on connections that are still open
             await end_streams()
             await anyio.sleep(0.1)
+
+
+async def _end_with_parent(parent: int) -> None:
+    while os.getppid() == parent:  # noqa: ASYNC110  # nothing tells that a parent is gone
+        await anyio.sleep(0.5)
+    while True:  # the first lets answers finish, the second ends them: there is nobody to wait for
+        signal.raise_signal(signal.SIGTERM)
+        await anyio.sleep(0.2)
 
 
 async def _stop_accepting(server: uvicorn.Server) -> None:
@@ -111,11 +184,16 @@ async def _stop_accepting(server: uvicorn.Server) -> None:
 
 
 class Guard:
-    """Pass requests on to `app` if they come from this machine, or to one of `hosts` by name."""
+    """Pass requests on to `app` if they come from this machine, or to one of `hosts` by name.
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str] = ()) -> None:
+    any_address  let every IP address pass as Host, for a server that other machines reach: only a name can be made to
+                 resolve to somewhere else
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Collection[str] = (), *, any_address: bool = False) -> None:
         self._app = app
         self._hosts = frozenset(host.lower() for host in hosts)
+        self._any_address = any_address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan" or (problem := self._problem(scope)) is None:
@@ -130,14 +208,19 @@ class Guard:
         headers = [(name, value.decode("latin-1")) for name, value in scope["headers"]]
         hosts = [value for name, value in headers if name == b"host"]
         if len(hosts) != 1 or not self._is_ours(_host_name(hosts[0])):
-            return f"the Host header {', '.join(hosts)[:80]!r} does not name this machine"
+            shown = ", ".join(hosts)[:80]
+            return f"the Host header {shown!r} does not name this machine; start it with --allow-host NAME"
+        for name, value in headers:
+            # What browsers send besides it, Sec-Fetch-Site, they do not send to a plain-http name.
+            if name == b"origin" and not self._is_ours(_origin_name(value)):
+                return f"the Origin {value[:80]!r} is another site; start it with --allow-host NAME"
         given = dict(headers)
         if given.get(b"sec-fetch-site") == "cross-site" and given.get(b"sec-fetch-mode") != "navigate":
             return "a page of another site may not use this server"
         return None
 
     def _is_ours(self, host: str) -> bool:
-        return host in self._hosts or is_loopback(host)
+        return host in self._hosts or is_loopback(host) or (self._any_address and _is_address(host))
 
 
 def _host_name(host: str) -> str:
@@ -145,6 +228,22 @@ def _host_name(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return host.partition(":")[0].lower()
+
+
+def _origin_name(origin: str) -> str:
+    """The name in an Origin header; empty for `null` and whatever is none."""
+    try:
+        return urlsplit(origin).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def is_loopback(host: str) -> bool:

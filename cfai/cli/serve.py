@@ -35,6 +35,7 @@ def serve(
     threads: Threads = None,
     slots: Annotated[int, typer.Option(min=1, help="Answers that a model makes at once.")] = 4,
     queue: Annotated[int, typer.Option(min=0, help="Answers that may wait for a model; more get 429.")] = 32,
+    with_parent: Annotated[int | None, typer.Option(hidden=True, help="The parent process, to end with it.")] = None,
 ) -> None:
     """Serve the REST API of Workers AI: POST /client/v4/accounts/{account}/ai/run/{model}.
 
@@ -45,13 +46,13 @@ def serve(
     from cfai.bindings import LocalBinding
     from cfai.cli.logs import show_logs
     from cfai.server.app import binding_app, rest_app
-    from cfai.serving import PortTaken, is_loopback, listen
+    from cfai.serving import PortTaken, is_loopback, listen, listen_unix
     from cfai.serving import serve as serve_app
 
     if not is_loopback(host) and not token:
         fail(f"listening on {host} lets other machines in", ExitCode.USAGE, hint="set --token or CFAI_TOKEN")
     try:
-        listener = None if socket else listen(host, port)
+        listener = listen_unix(socket) if socket else listen(host, port)
     except PortTaken as error:
         fail(str(error.strerror), ExitCode.PORT_TAKEN, hint="another --port, or 0 for a free one")
     console = show_logs()
@@ -70,10 +71,10 @@ def serve(
     async def main(app: ASGIApp) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(binding.warm_up)
-            await serve_app(app, listener=listener, unix_socket=socket, end_streams=binding.aclose)
+            await serve_app(app, listener=listener, end_streams=binding.aclose, with_parent=with_parent)
             tasks.cancel_scope.cancel()
 
-    if listener is None:
+    if socket:
         anyio.run(main, binding_app(binding))
         return
     app = rest_app(binding, token=token, hosts=[*allow_host, host])

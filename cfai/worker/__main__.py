@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import io
 import os
-import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ import anyio
 from cfai.ai import Ai
 from cfai.bindings.http import HttpBinding
 from cfai.config import Config, ConfigError, load_config
-from cfai.serving import Guard, PortTaken, listen, serve
+from cfai.serving import Guard, PortTaken, is_loopback, listen, serve
 from cfai.worker.app import worker_app
 from cfai.worker.loader import import_path
 
@@ -49,6 +48,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--path", default=".", type=Path, help="a project folder, its wrangler config, or a script")
     parser.add_argument("--ai-socket", required=True, type=Path, help="the Unix socket that answers env.AI")
     parser.add_argument("--fd", type=int, help="an inherited file descriptor that listens already")
+    parser.add_argument("--parent", type=int, metavar="PID", help="the process to end with, when --fd is given")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", default=8787, type=int, help="0 takes a free one")
     parser.add_argument(
@@ -59,25 +59,15 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 async def _run(config: Config, listener: socket.socket, given: argparse.Namespace) -> None:
     # The script is imported where an event loop runs, as on Cloudflare.
-    async with Ai(HttpBinding(socket=given.ai_socket)) as ai, anyio.create_task_group() as tasks:
+    async with Ai(HttpBinding(socket=given.ai_socket)) as ai:
         with import_path(config.root):
             app = worker_app(config, ai, log=_say)
+            host, port = listener.getsockname()[:2]
             if given.fd is None:
-                host, port = listener.getsockname()[:2]
                 _say(f"[wrangler:info] Ready on http://{f'[{host}]' if ':' in host else host}:{port}")
-            else:
-                tasks.start_soon(_end_with_parent)
-            await serve(Guard(app, given.allow_host), listener=listener, end_streams=app.end_streams)
-        tasks.cancel_scope.cancel()
-
-
-async def _end_with_parent() -> None:
-    parent = os.getppid()
-    while os.getppid() == parent:  # noqa: ASYNC110  # nothing tells that a parent is gone
-        await anyio.sleep(0.5)
-    while True:  # the first lets answers finish, the second ends them: there is nobody to wait for
-        signal.raise_signal(signal.SIGTERM)
-        await anyio.sleep(0.2)
+            guarded = Guard(app, given.allow_host, any_address=not is_loopback(host))
+            parent = None if given.fd is None else given.parent or os.getppid()
+            await serve(guarded, listener=listener, end_streams=app.end_streams, with_parent=parent)
 
 
 def _say(line: str) -> None:

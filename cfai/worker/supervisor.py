@@ -7,6 +7,7 @@ replaced on every save and may crash, block or loop without hurting a model.
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -41,9 +42,13 @@ async def supervise(path: Path, config: Config, listener: socket, engine_options
     host, port = listener.getsockname()[:2]
     with tempfile.TemporaryDirectory(prefix="cfai-") as private:
         ai_socket = Path(private) / "ai.sock"
-        engine = Child(["cfai", "serve", "--socket", str(ai_socket), *engine_options])
+        engine = Child(["cfai", "serve", "--socket", str(ai_socket), f"--with-parent={os.getpid()}", *engine_options])
         worker = Child(
-            ["cfai.worker", "--path", str(path), "--ai-socket", str(ai_socket), "--fd", str(listener.fileno())],
+            [
+                "cfai.worker",
+                *("--path", str(path), "--ai-socket", str(ai_socket)),
+                *("--fd", str(listener.fileno()), "--parent", str(os.getpid())),
+            ],
             inherits=(listener.fileno(),),
         )
         _announce(config)
