@@ -7,10 +7,13 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+from weakref import WeakKeyDictionary
+
+from anyio.lowlevel import current_token
 
 from cfai import sse
 from cfai.binding import EVENT_STREAM, JSON, Call, Reply
-from cfai.errors import AiError, EngineFailure
+from cfai.errors import AiError, BadInput, EngineFailure, InvalidModelName
 from cfai.results import ByteStream
 
 if TYPE_CHECKING:
@@ -28,7 +31,8 @@ class HttpBinding:
     ai = Ai(HttpBinding("http://127.0.0.1:8788", token="secret"))
     ```
 
-    base_url  where the REST API lives, without `/client/v4`; default `http://127.0.0.1:8788`, where `cfai serve` is
+    base_url  where the REST API lives, with or without `/client/v4`; default `http://127.0.0.1:8788`, where
+              `cfai serve` is
     account   the account id in the path; a local server takes any
     token     the bearer token, if the server wants one
     socket    the path of a Unix socket instead: the binding protocol that workerd's own `env.AI` speaks
@@ -45,19 +49,21 @@ class HttpBinding:
         socket: str | Path | None = None,
     ) -> None:
         self._address = str(socket or base_url)
-        self._base_url = base_url.rstrip("/")
+        self._base_url = base_url.rstrip("/").removesuffix("/client/v4")
         self._account = account
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
         self._socket = str(socket) if socket else None
-        self._client: httpx2.AsyncClient | None = None
+        # A connection belongs to the event loop that opened it.
+        self._clients: WeakKeyDictionary[Any, httpx2.AsyncClient] = WeakKeyDictionary()
 
     async def send(self, call: Call) -> Reply:
         import httpx2
 
-        url, body = self._workerd_request(call) if self._socket else self._rest_request(call)
-        headers = {"cf-consn-model-id": call.model, **self._headers, **call.headers, "content-type": JSON}
         client = self._open()
-        request = client.build_request("POST", url, content=json.dumps(body).encode(), headers=headers)
+        try:
+            request = self._request(client, call)
+        except AiError as error:
+            return Reply.from_error(error)
         try:
             response = await client.send(request, stream=True)
             return await self._reply(response)
@@ -67,11 +73,26 @@ class HttpBinding:
     def _open(self) -> httpx2.AsyncClient:
         import httpx2
 
-        if self._client is None:
+        loop = current_token().native_token
+        if (client := self._clients.get(loop)) is None:
             transport = httpx2.AsyncHTTPTransport(uds=self._socket)
             # A first token may take as long as a model takes to load; a server that is gone is noticed by the socket.
-            self._client = httpx2.AsyncClient(transport=transport, timeout=httpx2.Timeout(None, connect=10))
-        return self._client
+            client = httpx2.AsyncClient(transport=transport, timeout=httpx2.Timeout(None, connect=10))
+            self._clients[loop] = client
+        return client
+
+    def _request(self, client: httpx2.AsyncClient, call: Call) -> httpx2.Request:
+        if not call.model.isascii() or not call.model.isprintable() or ".." in call.model:
+            raise InvalidModelName(call.model)
+        url, body = self._workerd_request(call) if self._socket else self._rest_request(call)
+        headers = {"cf-consn-model-id": call.model, **self._headers, **call.headers, "content-type": JSON}
+        if wrong := [name for name, value in headers.items() if not (value.isascii() and value.isprintable())]:
+            raise BadInput(f"the header {wrong[0]} has characters that no header may have")
+        try:
+            content = json.dumps(body, allow_nan=False).encode()
+        except (TypeError, ValueError) as error:
+            raise BadInput(f"the inputs are not JSON: {error}") from error
+        return client.build_request("POST", url, content=content, headers=headers)
 
     def _workerd_request(self, call: Call) -> tuple[str, Any]:
         return "http://workers-binding.ai/run?version=3", {"inputs": call.inputs, "options": dict(call.options)}
@@ -101,9 +122,9 @@ class HttpBinding:
         )
 
     async def aclose(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
+        """Close the connections of this event loop; those of others went with their loops."""
+        if (client := self._clients.pop(current_token().native_token, None)) is not None:
+            await client.aclose()
 
 
 class _Chunks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 import uuid
@@ -18,7 +19,16 @@ from anyio import to_thread
 from cfai import sse, weights
 from cfai.binding import EVENT_STREAM, JSON, Call, Reply
 from cfai.catalog import Catalog, Limits, Model, parse_as_of
-from cfai.errors import AiError, BadInput, ContextExceeded, LoraUnsupported, NoSuchModel, OutOfCapacity, WeightsMissing
+from cfai.errors import (
+    AiError,
+    BadInput,
+    ContextExceeded,
+    LoraUnsupported,
+    NoSuchModel,
+    OutOfCapacity,
+    RequestAborted,
+    WeightsMissing,
+)
 from cfai.results import ByteStream
 from cfai.tasks import text_generation
 from cfai.tasks.text_generation import TextGeneration, Usage
@@ -26,7 +36,7 @@ from cfai.tasks.text_generation import TextGeneration, Usage
 if TYPE_CHECKING:
     from cfai.engine import LocalEngine, TextStream
 
-__all__ = ["LocalBinding"]
+__all__ = ["LocalBinding", "check_device", "check_dtype"]
 
 LONG_TEXT = 10_000
 """From this many characters on, a prompt is tokenised outside the event loop."""
@@ -78,8 +88,16 @@ class LocalBinding:
         builtin = Catalog.builtin()
         known = {model.id for model in builtin.models()}
         self.catalog = builtin.with_models(*(Model(id=name) for name in self._sources if name not in known))
+        self._demo_folder = weights.find(builtin.get(weights.DEMO_MODEL))
         self._demo = os.environ.get("CFAI_DEMO", "") not in ("", "0") if demo is None else demo
         self._as_of = parse_as_of(as_of) if isinstance(as_of, str) else as_of
+        for setting, least, value in (("threads", 1, threads), ("slots", 1, slots), ("queue_limit", 0, queue_limit)):
+            if value is not None and value < least:
+                raise ValueError(f"{setting} must be at least {least}, it is {value}")
+        if device is not None:
+            check_device(device)
+        if dtype is not None:
+            check_dtype(dtype)
         self._settings = {
             "device": device,
             "dtype": dtype,
@@ -134,6 +152,7 @@ class LocalBinding:
 
     async def _engine(self, model: Model) -> LocalEngine:
         folder = self._folders.get(model.id) or await self._find(model)
+        name = model.id if folder != self._demo_folder else weights.DEMO_MODEL
         engine = self._engines.get(folder)
         if engine is not None and engine.is_alive:
             return engine
@@ -143,7 +162,7 @@ class LocalBinding:
         with self._lock:  # tasks of several event loops may want the first answer of a model at once
             engine = self._engines.get(folder)
             if engine is None or not engine.is_alive:
-                engine = room.LocalEngine(folder, room.EngineSettings(**self._settings), progress)
+                engine = room.LocalEngine(folder, room.EngineSettings(**self._settings), progress, name=name)
                 self._engines[folder] = engine
             return engine
 
@@ -166,11 +185,14 @@ class LocalBinding:
             self._on_notice(
                 f"cfai: the demo model {demo.id} answers in place of {model.id}, whose weights are not here"
             )
-        return weights.find(demo)
+        return self._demo_folder
 
     def stats(self) -> dict[str, Any]:
-        """Running and waiting answers, tokens made so far, and the same for every loaded model by folder name."""
-        models = {folder.name: engine.stats() for folder, engine in self._engines.items() if engine.is_alive}
+        """Running and waiting answers, tokens made so far, and the same for every loaded model.
+
+        Ids that share their weights share an engine; it goes by the id that was asked for first.
+        """
+        models = {engine.name: engine.stats() for engine in self._engines.values() if engine.is_alive}
         total = {key: sum(int(model[key]) for model in models.values()) for key in ("running", "waiting", "tokens")}
         return {**total, "models": models}
 
@@ -195,6 +217,7 @@ class _Answer:
         self._limits = limits
         self._as_of = as_of
         self._pieces: TextStream | None = None
+        self._closed = False
         self._last: list[bytes] | None = None
         """The events that end the stream, once no piece follows."""
 
@@ -209,6 +232,10 @@ class _Answer:
     async def _submitted(self) -> TextStream:
         if self._pieces is None:
             prompt = await self._encoded_prompt()
+            if not prompt:
+                raise BadInput("Length of '/prompt' must be >= 1 not met", hint="the prompt has no tokens")
+            if self._closed:
+                raise RequestAborted()
             self._pieces = self._engine.submit(prompt, self._sampling(len(prompt)))
         return self._pieces
 
@@ -243,10 +270,12 @@ class _Answer:
         from cfai.engine import Sampling
 
         request, limits = self.request, self._limits
-        default = limits.default_max_tokens_streaming if request.stream else limits.default_max_tokens
-        max_tokens = default if request.max_tokens is None else request.max_tokens
-        if max_tokens < 1:
-            raise BadInput(f"'/max_tokens' must be >= 1, it is {max_tokens}")
+        max_tokens = request.max_tokens
+        if max_tokens is None:
+            max_tokens = limits.default_max_tokens_streaming if request.stream else limits.default_max_tokens
+            if (positions := self._engine.checkpoint.max_positions) is not None:
+                # What nobody asked for gives way to what the weights were made for.
+                max_tokens = max(1, min(max_tokens, positions - prompt_tokens))
         told = f"{prompt_tokens} prompt tokens and max_tokens {max_tokens}"
         for tokens, most in (
             (prompt_tokens, limits.max_input_tokens),
@@ -278,6 +307,8 @@ class _Answer:
         return Usage(self._pieces.prompt_tokens, self._pieces.completion_tokens)
 
     async def __anext__(self) -> bytes:
+        if self._closed:
+            raise StopAsyncIteration
         if self._last is None:
             try:
                 with anyio.move_on_after(self._keep_alive) as waiting:
@@ -287,6 +318,8 @@ class _Answer:
                 piece = await (await self._submitted()).__anext__()
                 return sse.encode(text_generation.piece_event(piece))
             except StopAsyncIteration:
+                if self._closed:  # by another task, while this one waited
+                    raise
                 usage = text_generation.usage_event(self._usage(), as_of=self._as_of)
                 self._last = [sse.encode(usage)] if usage else []
             except AiError as error:
@@ -299,13 +332,27 @@ class _Answer:
         return self._last.pop(0)
 
     async def aclose(self) -> None:
+        self._closed = True
         if self._pieces is not None:
             await self._pieces.aclose()
 
     def __del__(self) -> None:
-        # A stream that was dropped unread must not hold its slot until somebody reads it.
-        if self._pieces is not None and not self._pieces.is_closed:
-            self._pieces.abandon()
+        # A stream that was dropped unread must not hold its slot until somebody reads it. Only a flag is set: this
+        # may run in any thread at any place.
+        if self._pieces is not None:
+            self._pieces.is_closed = True
+
+
+def check_device(device: str) -> None:
+    """Raise a ValueError for what names no device."""
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", device):
+        raise ValueError(f"device must be cpu, mps, cuda or cuda:N, it is {device!r}")
+
+
+def check_dtype(dtype: str) -> None:
+    """Raise a ValueError for what names no dtype that models run in."""
+    if dtype not in ("float32", "bfloat16", "float16"):
+        raise ValueError(f"dtype must be float32, bfloat16 or float16, it is {dtype!r}")
 
 
 def _as_source(place: str | Path | weights.Source) -> weights.Source:

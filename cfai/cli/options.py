@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from typing import Annotated, NoReturn
 
 import typer
 
+from cfai.bindings.local import check_device, check_dtype
+from cfai.catalog import parse_as_of
 from cfai.errors import AccessDenied, AiError, InvalidRequest, NoSuchModel, Unavailable, WeightsMissing
 from cfai.weights import Source, parse_source
 
@@ -29,15 +32,16 @@ class ExitCode(enum.IntEnum):
     """Ctrl-C, as shells have it: 128 and the signal's number."""
 
 
-def _as_of(text: str | None) -> str | None:
-    from cfai.catalog import parse_as_of
+def _checked(check: Callable[[str], object]) -> Callable[[str | None], str | None]:
+    def callback(text: str | None) -> str | None:
+        if text is not None:
+            try:
+                check(text)
+            except ValueError as error:
+                raise typer.BadParameter(str(error)) from error
+        return text
 
-    if text is not None:
-        try:
-            parse_as_of(text)
-        except ValueError as error:
-            raise typer.BadParameter(str(error)) from error
-    return text
+    return callback
 
 
 def _models(texts: list[str] | None) -> list[str]:
@@ -52,7 +56,10 @@ def _models(texts: list[str] | None) -> list[str]:
 Models = Annotated[
     list[str],
     typer.Option(
-        "--model", metavar="ID=FOLDER", callback=_models, help="Weights of a model: a folder or a hub repository."
+        "--model",
+        metavar="ID=FOLDER",
+        callback=_models,
+        help="Weights of a model: a folder or a hub repository. May be repeated.",
     ),
 ]
 Demo = Annotated[
@@ -61,10 +68,21 @@ Demo = Annotated[
 ]
 AsOf = Annotated[
     str | None,
-    typer.Option(metavar="DATE", callback=_as_of, help="The day whose limits and wire form apply, such as 2023-11-14."),
+    typer.Option(
+        metavar="DATE",
+        callback=_checked(parse_as_of),
+        help="The day whose limits and wire form apply, such as 2023-11-14.",
+    ),
 ]
-Device = Annotated[str | None, typer.Option(help="cuda, mps or cpu; the best there is by default.")]
-Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; what suits the device by default.")]
+Device = Annotated[
+    str | None, typer.Option(callback=_checked(check_device), help="cuda, mps or cpu; the best there is by default.")
+]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        callback=_checked(check_dtype), help="float32, bfloat16 or float16; what suits the device by default."
+    ),
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads of a model; chosen by its size by default.")]
 
 

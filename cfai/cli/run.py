@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import unicodedata
 from typing import Annotated, Any
 
 import typer
 
 from cfai import sse
-from cfai.cli.options import AsOf, Demo, Device, Dtype, ExitCode, Models, Threads, fail_with, parse_models
+from cfai.cli.options import AsOf, Demo, Device, Dtype, ExitCode, Models, Threads, fail, fail_with, parse_models
 from cfai.errors import AiError
 
 __all__ = ["run"]
@@ -43,7 +44,7 @@ def run(
     from cfai.bindings import LocalBinding
     from cfai.cli.loading import loading_bar
 
-    text = sys.stdin.read() if prompt == "-" else prompt
+    text = _read_stdin() if prompt == "-" else prompt
     inputs: dict[str, Any] = {"stream": stream}
     if system is None:
         inputs["prompt"] = text
@@ -79,6 +80,16 @@ def run(
         # Whoever read the answer has seen enough. The interpreter's own last flush must not complain about that.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(ExitCode.FAILED) from None
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        fail(f"the answer cannot be written: {error.strerror}", ExitCode.FAILED)
+
+
+def _read_stdin() -> str:
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        fail(f"standard input is not UTF-8 at byte {error.start}", ExitCode.USAGE)
 
 
 async def _print_stream(stream: Any, json: bool) -> None:
@@ -103,9 +114,14 @@ async def _print_result(result: Any, json: bool) -> None:
     _write((sse.dumps(result) if json else result["response"]) + "\n")
 
 
+def _steers_terminal(char: str) -> bool:
+    is_control = unicodedata.category(char) == "Cc" and char not in "\n\t"
+    return is_control or "\u202a" <= char <= "\u202e" or "\u2066" <= char <= "\u2069"
+
+
 def _write(text: str) -> None:
     if sys.stdout.isatty():
-        # Whatever a model says, it must not steer the terminal.
-        text = "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
+        # Whatever a model says, it must not steer the terminal or turn text around.
+        text = "".join("\ufffd" if _steers_terminal(char) else char for char in text)
     sys.stdout.write(text)
     sys.stdout.flush()

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import struct
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ from cfai.engine.tokenizer import Tokenizer, load_tokenizer, read_json
 from cfai.errors import EngineFailure, WeightsMissing
 
 __all__ = ["Checkpoint", "Progress", "load_checkpoint"]
+
+_one_at_a_time = threading.Lock()
+"""transformers keeps its progress hook, and torch its default dtype while a model is built, for the whole process."""
 
 Progress = Callable[[int, int], None]
 """Called while weights load, with the tensors done and the tensors in all."""
@@ -62,11 +66,11 @@ def load_checkpoint(
     files = _weight_files(folder)
     for file in files:
         _check_safetensors(file)
-    place = torch.device(device or _best_device())
+    place = _device(device)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         kind = _dtype(dtype, files, place, config)
-        with _loading_progress(progress):
+        with _one_at_a_time, _loading_progress(progress):
             model, report = AutoModelForCausalLM.from_pretrained(
                 folder,
                 config=config,
@@ -92,10 +96,21 @@ def load_checkpoint(
     )
 
 
-def _best_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+def _device(asked: str | None) -> torch.device:
+    there = [kind for kind, has in _DEVICES.items() if has()]
+    device = torch.device(asked or there[0])
+    if device.type not in there:
+        hint = "install a torch with CUDA: `pip install torch` without the constraints" if device.type == "cuda" else ""
+        raise EngineFailure(f"there is no {device.type} device for this torch, only {', '.join(there)}", hint=hint)
+    return device
+
+
+_DEVICES: dict[str, Callable[[], bool]] = {
+    "cuda": torch.cuda.is_available,
+    "mps": torch.backends.mps.is_available,
+    "cpu": lambda: True,
+}
+"""The devices, best first."""
 
 
 def _dtype(asked: str | None, files: list[Path], device: torch.device, config: Any) -> torch.dtype:

@@ -10,6 +10,7 @@ flags; `_wakeup` tells the thread that there is something to do.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import threading
@@ -43,7 +44,14 @@ SMALL_MODEL = 100_000_000
 
 
 CLOSE_SECONDS = 10.0
-"""How long closing waits for a step or a load to end. The thread is a daemon and may outlive it harmlessly."""
+"""How long closing waits for a step or a load to end."""
+
+EXIT_SECONDS = 2.0
+"""How long the interpreter's exit waits. Python ends threads that are inside torch by force, and the process with
+them, so the engine stops by itself first."""
+
+LOOK_SECONDS = 0.5
+"""How often an engine that waits for readers looks whether one of them is gone without a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +75,10 @@ class EngineSettings:
 class LocalEngine:
     """Runs the model in `folder`. The thread starts with the object; `ready.wait()` returns when the model answers."""
 
-    def __init__(self, folder: Path, settings: EngineSettings, progress: Progress | None = None) -> None:
+    def __init__(
+        self, folder: Path, settings: EngineSettings, progress: Progress | None = None, *, name: str = ""
+    ) -> None:
+        self.name = name or folder.name
         self.ready = Ready()
         self.tokens_made = 0
         self._folder = folder
@@ -81,8 +92,9 @@ class LocalEngine:
         self._wakeup = threading.Event()
         self._closing = False
         # A daemon: a process that is told to end does not wait for a model.
-        self._thread = threading.Thread(target=self._run, name=f"cfai-engine {folder.name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"cfai-engine {self.name}", daemon=True)
         self._thread.start()
+        atexit.register(self.close, EXIT_SECONDS)
 
     # other threads
 
@@ -127,11 +139,15 @@ class LocalEngine:
             "memory": loaded.memory if loaded else 0,
         }
 
-    def close(self) -> None:
-        """End the running answers with 3008 and give the memory back. Blocks until the step or the load is over."""
+    def close(self, timeout: float = CLOSE_SECONDS) -> None:
+        """End the running answers with 3008 and give the memory back.
+
+        Blocks until the step or the load is over, for `timeout` seconds at most.
+        """
         self._closing = True
         self._wakeup.set()
-        self._thread.join(CLOSE_SECONDS)
+        self._thread.join(timeout)
+        atexit.unregister(self.close)
 
     # the engine thread
 
@@ -161,7 +177,7 @@ class LocalEngine:
         if loaded.device.type == "cpu":
             torch.set_num_threads(settings.threads or _best_threads(loaded))
         self._checkpoint = loaded
-        log.info("loaded %s on %s in %.2f s", self._folder.name, loaded.device, time.monotonic() - started)
+        log.info("loaded %s on %s in %.2f s", self.name, loaded.device, time.monotonic() - started)
 
     def _step(self) -> None:
         self._wakeup.clear()
@@ -170,7 +186,7 @@ class LocalEngine:
                 self._forget(sequence, "aborted")
             ready = self._scheduler.next_step()
         if not ready:
-            self._wakeup.wait()
+            self._wakeup.wait(LOOK_SECONDS if self._scheduler.running else None)
             return
         for sequence in ready:
             self._advance(sequence)

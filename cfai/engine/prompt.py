@@ -46,20 +46,27 @@ class PromptRenderer:
         if self._template is None:
             # A base model has no template: the conversation is its text.
             return self.raw("\n".join(str(message["content"]) for message in messages))
-        guarded = [{**message, "content": self._guard(str(message["content"]))} for message in messages]
         try:
             rendered, _ = render_jinja_template(
-                conversations=[guarded],
-                tools=tools or None,
+                conversations=[self._guarded(list(messages))],
+                tools=self._guarded(tools) or None,
                 chat_template=self._template,
                 add_generation_prompt=True,
                 bos_token=self._tokenizer.bos,
                 eos_token=self._tokenizer.eos,
             )
-        except TemplateError as error:
-            # Templates refuse orders of roles they were not made for.
+        except (TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
+            # Templates refuse orders of roles, and shapes of tools, that they were not made for.
             raise BadInput(f"the model's chat template refuses these messages: {error}") from error
         return self._tokenizer.encode(rendered[0])
 
-    def _guard(self, text: str) -> str:
-        return self._special.sub(lambda found: found.group()[0] + GUARD + found.group()[1:], text.replace(GUARD, ""))
+    def _guarded(self, value: Any) -> Any:
+        """`value` with a guard inside every special token's text in it."""
+        if isinstance(value, str):
+            plain = value.replace(GUARD, "")
+            return self._special.sub(lambda found: found.group()[0] + GUARD + found.group()[1:], plain)
+        if isinstance(value, Mapping):
+            return {self._guarded(key): self._guarded(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._guarded(item) for item in value]
+        return value

@@ -1,7 +1,7 @@
 """Which sequences run next. Policy only: no tensors, no threads, no clock.
 
-Sequences wait in order of arrival for one of `slots` places. Every step advances each running sequence that can
-advance: one prefill chunk or one decoded token.
+Sequences wait in order of arrival for one of `slots` places. Every step advances those running sequences that can
+advance: one prefill chunk or one decoded token. A sequence whose reader lags keeps its cache but not its place.
 """
 
 from __future__ import annotations
@@ -41,6 +41,11 @@ class Scheduler:
 
     def next_step(self) -> list[Sequence]:
         """Fill free places from the queue and return the sequences to advance; none if all of them wait for readers."""
-        while self.waiting and len(self.running) < self.slots:
-            self.running.append(self.waiting.popleft())
-        return [sequence for sequence in self.running if not sequence.is_stalled]
+        ready = [sequence for sequence in self.running if not sequence.is_stalled]
+        while self.waiting and len(ready) < self.slots:
+            ready.append(self.waiting.popleft())
+            self.running.append(ready[-1])
+        step = ready[: self.slots]
+        if len(ready) > self.slots:  # readers caught up: the places go round
+            self.running = [sequence for sequence in self.running if sequence not in step] + step
+        return step

@@ -96,9 +96,9 @@ class TextStream:
     async def __anext__(self) -> str:
         await self.wait()
         if self._pieces and not self.is_closed:
-            was_full = self.is_full
             piece = self._pieces.popleft()
-            if was_full:
+            # Looked at after the pop: the engine may have put the piece that filled it just before.
+            if len(self._pieces) >= self._limit - 1:
                 self._on_room()
             return piece
         if self._error is not None:
@@ -114,16 +114,10 @@ class TextStream:
         return self._error if self._ended and not self._pieces else None
 
     async def aclose(self) -> None:
-        self.abandon()
-        self.wake()
-
-    # any thread
-
-    def abandon(self) -> None:
-        """Nobody will read on; the engine drops the sequence before its next step."""
         if not self.is_closed:
             self.is_closed = True
             self._pieces.clear()
+            self.wake()
             self._on_room()
 
 

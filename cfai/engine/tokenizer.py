@@ -18,6 +18,10 @@ GUARD = "\ufdd0"
 token's text in user input, with a guard inside, stays text."""
 
 
+LONGEST_CHARACTER = 4
+"""UTF-8 bytes of one character, and so tokens at most."""
+
+
 class Detokenizer(Protocol):
     """Ids to text, one at a time, at constant cost."""
 
@@ -71,6 +75,12 @@ def _token_text(setting: Any, default: str = "") -> str:
     return str(setting.get("content", "") if isinstance(setting, Mapping) else setting or default)
 
 
+def _extra_tokens(settings: Mapping[str, Any]) -> list[str]:
+    """The special tokens that tokenizer_config.json names beside bos, eos and unk."""
+    named = settings.get("extra_special_tokens") or settings.get("additional_special_tokens") or []
+    return [_token_text(token) for token in (named.values() if isinstance(named, Mapping) else named)]
+
+
 # Appended to a serialised ModelProto this sets normalizer_spec.add_dummy_prefix to false, since protobuf merges a
 # message that comes twice: field 3 (normalizer_spec), 2 bytes long: field 3 (add_dummy_prefix), 0.
 _NO_DUMMY_PREFIX = b"\x1a\x02\x18\x00"
@@ -89,11 +99,14 @@ class SentencePieceTokenizer:
         self.bos = _token_text(settings.get("bos_token"), model.id_to_piece(max(model.bos_id(), 0)))
         self.eos = _token_text(settings.get("eos_token"), model.id_to_piece(max(model.eos_id(), 0)))
         added = {str(t["content"]): (int(i), t) for i, t in (settings.get("added_tokens_decoder") or {}).items()}
+        for text in _extra_tokens(settings):  # named, without their ids, which the model knows
+            added.setdefault(text, (model.piece_to_id(text), {"special": True}))
         control = {model.id_to_piece(i): i for i in range(model.vocab_size()) if model.is_control(i)}
         self.specials = control | {text: i for text, (i, token) in added.items() if token.get("special")}
-        # What the model does not cut out of running text by itself: its control tokens, and tokens beyond its own.
-        cut = control | {text: i for text, (i, _) in added.items() if i >= model.vocab_size()}
+        # Tokens that are cut out of running text: the model's control tokens and whatever was added to them.
+        cut = control | {text: i for text, (i, _) in added.items()}
         self._cut = cut
+        self._control = frozenset(control)
         self._cutter = re.compile("|".join(map(re.escape, sorted(cut, key=len, reverse=True))) or "(?!)")
         self._hidden = frozenset(self.specials.values())
         self._beyond = {i: text for text, (i, _) in added.items() if i >= model.vocab_size()}
@@ -110,7 +123,11 @@ class SentencePieceTokenizer:
         for found in self._cutter.finditer(text):
             ids += model.encode(text[end : found.start()]) if found.start() > end else []
             ids.append(self._cut[found.group()])
-            end, model = found.end(), self._model
+            end = found.end()
+            # sentencepiece puts a space before a text: before one that begins behind a control token without its own,
+            # not before one that goes on behind a symbol.
+            is_begin = found.group() in self._control and not text.startswith(" ", end)
+            model = self._model if is_begin else self._inner
         return ids + (model.encode(text[end:]) if end < len(text) else [])
 
     def detokenizer(self) -> Detokenizer:
@@ -169,26 +186,41 @@ class JsonTokenizer:
         return ids
 
     def detokenizer(self) -> Detokenizer:
-        return _StreamDetokenizer(self._tokenizer)
+        return _WindowDetokenizer(self._tokenizer)
 
 
-class _StreamDetokenizer:
+class _WindowDetokenizer:
+    """Decodes the tokens that were given last together with the new ones, and gives what the new ones add.
+
+    Decoders join words, drop a first space and put characters together from bytes; the last tokens are all the
+    context that they need, so the cost per token is constant. (tokenizers' own DecodeStream raises on byte tokens
+    that are no UTF-8.)
+    """
+
     def __init__(self, tokenizer: Any) -> None:
-        from tokenizers.decoders import DecodeStream
-
         self._tokenizer = tokenizer
-        self._stream = DecodeStream(skip_special_tokens=True)
-        self._pending: list[int] = []
+        self._window: list[int] = []
+        self._given = 0
+        """How many tokens of the window are given already."""
 
     def put(self, token: int) -> str:
-        text = self._stream.step(self._tokenizer, token)
-        if text is None:
-            self._pending.append(token)
-            return ""
-        self._pending.clear()
-        return str(text)
+        self._window.append(token)
+        piece = self._added()
+        if piece.endswith("\ufffd") and len(self._window) - self._given < LONGEST_CHARACTER:
+            return ""  # perhaps the next token completes the character
+        if piece:
+            del self._window[: self._given]
+            self._given = len(self._window)
+        elif len(self._window) > LONGEST_CHARACTER:  # special tokens, which add nothing
+            self._window.pop()
+        return piece
 
     def flush(self) -> str:
-        left = self._tokenizer.decode(self._pending, skip_special_tokens=True)
-        self._pending.clear()
-        return "\ufffd" if left.strip("\ufffd") != left else ""
+        left = self._added()
+        self._window, self._given = [], 0
+        return "\ufffd" if left else ""
+
+    def _added(self) -> str:
+        before: str = self._tokenizer.decode(self._window[: self._given], skip_special_tokens=True)
+        text: str = self._tokenizer.decode(self._window, skip_special_tokens=True)
+        return text[len(before) :]

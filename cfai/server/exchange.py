@@ -9,16 +9,20 @@ the queue, during prefill, or for an answer that is not streamed stops the model
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 
 import anyio
 from starlette.types import Receive, Send
 
 from cfai import sse
-from cfai.binding import JSON, Reply
+from cfai.binding import EVENT_STREAM, JSON, Reply
+from cfai.errors import AiError, EngineFailure
 from cfai.results import ByteStream
 
 __all__ = ["respond", "send_reply"]
+
+log = logging.getLogger("cfai.server")
 
 
 async def respond(
@@ -35,7 +39,12 @@ async def respond(
     async with anyio.create_task_group() as tasks:
 
         async def answer() -> None:
-            reply = render(await produce())
+            try:
+                reply = await produce()
+            except Exception as error:  # a binding replies to what it refuses; this one is broken
+                log.exception("the binding failed")
+                reply = Reply.from_error(EngineFailure(f"the binding failed: {error}"))
+            reply = render(reply)
             try:
                 await send_reply(reply, send)
             finally:
@@ -62,9 +71,17 @@ async def send_reply(reply: Reply, send: Send) -> None:
     await _start(
         send, reply.status, {"cache-control": "no-cache, no-transform", "x-accel-buffering": "no", **reply.headers}
     )
-    async for chunk in reply.body:
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
+    last = b""
+    try:
+        async for chunk in reply.body:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    except Exception as error:
+        log.exception("the stream failed")
+        if not reply.headers.get("content-type", "").startswith(EVENT_STREAM):
+            raise  # the connection is cut, so that the client can tell
+        failure = error if isinstance(error, AiError) else EngineFailure(f"the stream failed: {error}")
+        last = sse.encode(failure.to_event()) + sse.DONE
+    await send({"type": "http.response.body", "body": last})
 
 
 async def _start(send: Send, status: int, headers: Mapping[str, str]) -> None:

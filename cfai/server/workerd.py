@@ -38,8 +38,9 @@ class WorkerdRun:
 
 def _call(scope: Scope, body: Any) -> Call:
     headers = dict(scope["headers"])
-    # A prefix, `options.prefix`, stands before the id and a colon; ids have none.
-    model = headers.get(b"cf-consn-model-id", b"").decode("latin-1").rpartition(":")[2]
+    # A prefix, `options.prefix`, may stand before the id and a colon.
+    given = headers.get(b"cf-consn-model-id", b"").decode("latin-1")
+    model = given if given.startswith("@") else given.partition(":")[2] or given
     if not model:
         raise IncompleteRequest("header cf-consn-model-id")
     if not isinstance(body, dict) or "inputs" not in body:

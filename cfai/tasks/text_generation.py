@@ -35,6 +35,7 @@ PROMPT_TEMPLATED_SINCE = date(2023, 12, 1)
 USAGE_SINCE = date(2024, 1, 1)
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+SMALLEST_FACTOR = 0.01
 MOST_ITEMS = 1024
 MOST_STOPS = 16
 DEEPEST = 64
@@ -286,6 +287,13 @@ def _number(value: float, where: str) -> float:
     return float(value)
 
 
+def _factor(value: float, where: str) -> float:
+    # A score divided by less than this leaves the range of float32; 0 switches the penalty off.
+    if 0 < value < SMALLEST_FACTOR:
+        raise BadInput(f"'{where}' must be 0 or >= {SMALLEST_FACTOR}")
+    return float(value)
+
+
 def _flag(value: bool, where: str) -> bool:
     return value
 
@@ -368,7 +376,7 @@ _SHARED_FIELDS: Mapping[str, _Field] = {
     "top_p": _number,
     "top_k": _integer,
     "seed": _integer,
-    "repetition_penalty": _number,
+    "repetition_penalty": _factor,
     "frequency_penalty": _number,
     "presence_penalty": _number,
     "lora": _text,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,8 @@ async def _fake_of(local: LocalBinding) -> FakeBinding:
             return BadInput("no prompt")
         return pieces
 
-    return FakeBinding(dict.fromkeys([MODEL, "@cf/no/such", "no model"], answer))
+    refused = ["@cf/no/such", "no model", "@cf/modèle/x", "@cf/../x", "@cf/x\r\nhost: y"]
+    return FakeBinding(dict.fromkeys([MODEL, *refused], answer))
 
 
 async def _events(reply: Reply) -> list[bytes]:
@@ -90,6 +92,9 @@ async def test_a_whole_answer_is_the_streams_text(binding: Binding) -> None:
     [
         ("@cf/no/such", {"prompt": "hi"}, NoSuchModel),
         ("no model", {"prompt": "hi"}, InvalidModelName),
+        ("@cf/modèle/x", {"prompt": "hi"}, InvalidModelName),
+        ("@cf/../x", {"prompt": "hi"}, InvalidModelName),
+        ("@cf/x\r\nhost: y", {"prompt": "hi"}, InvalidModelName),
         (MODEL, {"prompt": ""}, BadInput),
         (MODEL, {}, BadInput),
     ],
@@ -137,6 +142,26 @@ async def test_the_http_binding_works_under_trio(local: LocalBinding) -> None:
     async with serving(rest_app(local)) as address:
         got = await anyio.to_thread.run_sync(lambda: anyio.run(ask, address, backend="trio"))
     assert got == expected
+
+
+async def test_inputs_that_are_no_json_are_bad_input(binding: Binding) -> None:
+    if not isinstance(binding, FakeBinding):
+        for value in ({1, 2}, object(), float("nan")):
+            reply = await binding.send(Call(MODEL, {"prompt": "hi", "temperature": value}))
+            assert isinstance(reply.error, BadInput)
+
+
+async def test_an_http_binding_goes_from_loop_to_loop(local: LocalBinding) -> None:
+    async def ask(http: HttpBinding) -> int:
+        status = (await http.send(Call(MODEL, PROMPT))).status
+        await http.aclose()
+        return status
+
+    async with serving(rest_app(local)) as address:
+        http = HttpBinding(f"{address}/client/v4")
+        for backend in ("asyncio", "trio", "asyncio"):
+            run = functools.partial(anyio.run, ask, http, backend=backend)
+            assert await anyio.to_thread.run_sync(run) == 200
 
 
 async def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:

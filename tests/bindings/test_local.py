@@ -37,7 +37,7 @@ async def seed_pair(endless_llama: Path) -> AsyncIterator[LocalBinding]:
 
 async def test_todays_stream_ends_with_usage_and_done(seed_pair: LocalBinding) -> None:
     got = await events(seed_pair, INT8, {"prompt": "where is new york?", "max_tokens": 5})
-    assert got[-2] == {"response": "", "usage": {"prompt_tokens": 13, "completion_tokens": 5, "total_tokens": 18}}
+    assert got[-2] == {"response": "", "usage": {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 17}}
     assert got[-1] == sse.DONE
     assert all(body.keys() == {"response"} for body in got[:-2])
 
@@ -52,7 +52,7 @@ async def test_a_prompt_of_november_2023_is_read_raw(seed_pair: LocalBinding) ->
     inputs = {"prompt": "New York", "max_tokens": 1}
     (raw,) = {(await events(seed_pair, INT8, {**inputs, "raw": True}))[-2]["usage"]["prompt_tokens"]}
     templated = (await events(seed_pair, INT8, inputs))[-2]["usage"]["prompt_tokens"]
-    assert (raw, templated) == (3, 6)
+    assert (raw, templated) == (3, 5)
     greedy = {**inputs, "max_tokens": 12, "temperature": 0}
     then = await events(seed_pair, INT8, greedy, asOf="2023-11-14")
     assert then[:-1] == (await events(seed_pair, INT8, {**greedy, "raw": True}))[:-2]
@@ -86,20 +86,31 @@ async def test_an_answer_has_the_days_default_length(
         (INT8, "2023-11-14", 10, 1801, "(1801) exceeded this model context window limit (1800)"),
         (FP16, "2023-11-14", 3073, 10, "(3074) exceeded this model context window limit (3072)"),
         (FP16, "2023-11-14", 10, 2501, "(2501) exceeded this model context window limit (2500)"),
-        (INT8, None, 4000, 97, "(4101) exceeded this model context window limit (4096)"),
+        (INT8, None, 4000, 97, "(4100) exceeded this model context window limit (4096)"),
+        (INT8, None, 4097, None, "(4101) exceeded this model context window limit (4096)"),
         (FP16, None, 100_000, 10, "exceeded this model context window limit (4096)"),
     ],
 )
 async def test_what_does_not_fit_is_refused_with_the_counts(
-    seed_pair: LocalBinding, model: str, as_of: str | None, words: int, max_tokens: int, told: str
+    seed_pair: LocalBinding, model: str, as_of: str | None, words: int, max_tokens: int | None, told: str
 ) -> None:
     options = {"asOf": as_of} if as_of else {}
-    inputs = {"prompt": "New" + " York" * (words - 1), "max_tokens": max_tokens}
+    inputs: dict[str, Any] = {"prompt": "New" + " York" * (words - 1)}
+    if max_tokens is not None:
+        inputs["max_tokens"] = max_tokens
     for stream in (True, False):
         reply = await seed_pair.send(Call(model, {**inputs, "stream": stream}, options))
         assert isinstance(reply.error, ContextExceeded)
         assert told in str(reply.error)
     assert seed_pair.stats()["tokens"] == 0
+
+
+async def test_a_default_length_gives_way_to_what_the_weights_were_made_for(seed_pair: LocalBinding) -> None:
+    """3072 in and 2500 out are more than the 4096 positions that the weights have."""
+    inputs = {"prompt": "New" + " York" * 3070, "temperature": 0}
+    got = await events(seed_pair, FP16, inputs, asOf="2023-11-14")
+    assert got[-1] == sse.DONE
+    assert seed_pair.stats()["tokens"] == 4096 - 3072
 
 
 async def test_the_bindings_own_day_applies_unless_the_call_has_one(endless_llama: Path) -> None:
@@ -191,6 +202,54 @@ async def test_what_local_models_cannot_do_is_refused_and_not_ignored(
     reply = await local.send(Call("@cf/test/llama", {"prompt": "hi", **extra}))
     assert reply.error is not None
     assert reply.error.code == code
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"slots": 0}, {"threads": 0}, {"queue_limit": -1}, {"device": "gpu"}, {"dtype": "int8"}, {"as_of": "now"}],
+)
+def test_a_setting_that_makes_no_sense_is_refused_at_once(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        LocalBinding(**settings)
+
+
+async def test_a_prompt_without_tokens_is_bad_input(endless_llama: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(endless_llama, tmp_path / "model"))
+    (folder / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    binding = LocalBinding({"@cf/my/model": folder})
+    reply = await binding.send(Call("@cf/my/model", {"messages": [{"role": "user", "content": ""}]}))
+    assert (reply.status, reply.body["internalCode"]) == (400, 5006)
+    await binding.aclose()
+
+
+async def test_models_in_folders_of_one_name_are_counted_apart(llama: Path, tmp_path: Path) -> None:
+    folders = {f"@cf/my/{name}": Path(shutil.copytree(llama, tmp_path / name / "model")) for name in ("one", "two")}
+    binding = LocalBinding(folders)
+    for model in folders:
+        await binding.send(Call(model, {"prompt": "New", "max_tokens": 1}))
+    stats = binding.stats()
+    assert stats["tokens"] == 2
+    assert list(stats["models"]) == list(folders)
+    await binding.aclose()
+
+
+async def test_closing_from_another_task_ends_a_reader_that_waits(endless_llama: Path) -> None:
+    binding = LocalBinding({"@cf/my/model": endless_llama}, keep_alive=0)
+    reply = await binding.send(Call("@cf/my/model", {"prompt": "New", "stream": True, "max_tokens": 3000}))
+    assert isinstance(reply.body, ByteStream)
+    got: list[bytes] = []
+
+    async def read(stream: ByteStream) -> None:
+        got.extend([event async for event in stream])
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read, reply.body)
+        await until(lambda: b'{"response":"' in b"".join(got) or binding.stats()["running"] == 1 or bool(got))
+        await reply.body.aclose()
+    await until(lambda: binding.stats()["running"] + binding.stats()["waiting"] == 0)
+    assert sse.DONE not in got
+    assert not any(b"usage" in event for event in got)
+    await binding.aclose()
 
 
 async def test_cancelling_a_run_stops_the_model(local: LocalBinding) -> None:

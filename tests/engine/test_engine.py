@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -113,12 +115,24 @@ async def test_leaving_during_prefill_and_in_the_queue_stops_too(start: Callable
     engine = start(slots=1)
     await engine.ready.wait()
     prompt = engine.checkpoint.prompts.raw("rivers and streets meet " * 900)
-    first = engine.submit(prompt, Sampling(temperature=0, max_tokens=1))
+    passes: list[int] = []
+    leave = anyio.Event()
+    token = anyio.lowlevel.current_token()
+
+    def count(*_: object) -> None:
+        passes.append(1)
+        if len(passes) == 2:  # the second of many prefill chunks
+            anyio.from_thread.run_sync(leave.set, token=token)
+
+    engine.checkpoint.model.register_forward_pre_hook(count)
+    prefilling = engine.submit(prompt, LONG)
     queued = engine.submit(prompt, GREEDY)
-    await first.aclose()
+    await leave.wait()
+    await prefilling.aclose()
     await queued.aclose()
     await until(lambda: engine.stats()["running"] + engine.stats()["waiting"] == 0)
-    assert engine.tokens_made <= 1
+    assert engine.tokens_made == 0
+    assert len(passes) < len(prompt) // 128
 
 
 async def test_one_who_leaves_does_not_disturb_the_others(engine: LocalEngine) -> None:
@@ -141,6 +155,17 @@ async def test_a_reader_who_lags_stops_its_own_sequence_only(engine: LocalEngine
     pieces = [piece async for piece in lagging]
     assert lagging.completion_tokens == 2000
     assert len(pieces) > 256
+
+
+async def test_readers_who_lag_do_not_stop_the_model(start: Callable[..., LocalEngine]) -> None:
+    engine = start(slots=2)
+    await engine.ready.wait()
+    prompt = engine.checkpoint.prompts.raw("hello")
+    lagging = [engine.submit(prompt, Sampling(temperature=1, seed=1, max_tokens=2000)) for _ in range(2)]
+    await until(lambda: all(stream.is_full for stream in lagging))
+    with anyio.fail_after(20):
+        assert await text(engine.submit(prompt, GREEDY))
+        assert await text(lagging[0]) == await text(lagging[1])
 
 
 async def test_a_full_queue_refuses_with_3040(start: Callable[..., LocalEngine]) -> None:
@@ -173,6 +198,20 @@ async def test_a_forward_pass_that_raises_fails_its_own_answer_only(engine: Loca
     assert stream.completion_tokens == calls
     hook.remove()
     assert await text(engine.submit(prompt, GREEDY)) == expected
+
+
+def test_a_program_that_ends_in_the_middle_of_an_answer_ends_with_its_own_status(endless_llama: Path) -> None:
+    code = f"""
+import sys, anyio, cfai
+async def main():
+    ai = cfai.Ai(cfai.LocalBinding({{"@cf/my/model": {str(endless_llama)!r}}}))
+    stream = await ai.run("@cf/my/model", {{"prompt": "New", "stream": True, "max_tokens": 4000}})
+    await anext(stream)
+    sys.exit(3)
+anyio.run(main)
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (out.returncode, out.stderr) == (3, "")
 
 
 async def test_weights_that_give_no_numbers_are_an_error_and_not_an_answer(engine: LocalEngine) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import shutil
 import threading
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import sentencepiece
 import torch
 from transformers import AutoModelForCausalLM, TextIteratorStreamer
 
+from cfai import weights
+from cfai.catalog import Catalog
 from cfai.engine import PieceStreamer
 from cfai.engine.tokenizer import GUARD, Tokenizer, load_tokenizer
 from cfai.errors import EngineFailure, WeightsMissing
@@ -76,6 +80,32 @@ def test_special_tokens_in_text_are_recognised_unless_guarded(tokenizer: Tokeniz
 
 def test_add_bos_puts_the_first_token_in_front(tokenizer: Tokenizer) -> None:
     assert tokenizer.encode("New", add_bos=True) == [tokenizer.specials["<s>"], *tokenizer.encode("New")]
+
+
+def test_any_tokens_give_pieces_that_join_to_what_the_tokenizer_decodes(tokenizer: Tokenizer) -> None:
+    rng = random.Random(0)
+    for _ in range(300):
+        ids = rng.choices(range(400), k=rng.randint(1, 30))
+        given = pieces(tokenizer, ids)
+        assert all(given)
+
+
+def test_both_tokenizers_of_the_demo_model_agree(tmp_path: Path) -> None:
+    demo = weights.find(Catalog.builtin().get(weights.DEMO_MODEL))
+    by_json = load_tokenizer(demo)
+    shutil.copytree(demo, tmp_path / "demo")
+    (tmp_path / "demo" / "tokenizer.json").unlink()
+    by_model = load_tokenizer(tmp_path / "demo")
+    chat = "<s><|system|> Be brief.<|user|> where is new york?<|assistant|> New York</s><|user|> 北京<|assistant|>"
+    assert by_model.encode(chat) == by_json.encode(chat)
+    assert by_model.encode("where is new york?", add_bos=True) == by_json.encode("where is new york?", add_bos=True)
+    rng = random.Random(0)
+    for _ in range(200):
+        ids = rng.choices(range(300, 3500), k=20)
+        assert pieces(by_model, ids) == pieces(by_json, ids)
+    for _ in range(200):  # with bytes that are no characters
+        ids = rng.choices(range(3500), k=20)
+        assert "".join(pieces(by_json, ids))
 
 
 def test_sentencepiece_ids_are_the_models_own(llama: Path) -> None:

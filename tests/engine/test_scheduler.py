@@ -51,10 +51,27 @@ async def test_a_sequence_whose_reader_lags_waits_alone() -> None:
     slow, quick = sequence(limit=1), sequence()
     scheduler.add(slow)
     scheduler.add(quick)
+    assert scheduler.next_step() == [slow, quick]
     slow.stream.put("piece")
     assert scheduler.next_step() == [quick]
     assert await anext(slow.stream) == "piece"
     assert scheduler.next_step() == [slow, quick]
+
+
+async def test_readers_who_lag_keep_no_place_from_the_others() -> None:
+    scheduler = Scheduler(slots=2, queue_limit=4)
+    lagging, waiting = [sequence(limit=1) for _ in range(2)], [sequence() for _ in range(2)]
+    for each in (*lagging, *waiting):
+        scheduler.add(each)
+    assert scheduler.next_step() == lagging
+    for each in lagging:
+        each.stream.put("piece")
+    assert scheduler.next_step() == waiting
+    for each in lagging:
+        await anext(each.stream)
+    steps = [scheduler.next_step() for _ in range(4)]
+    assert all(len(step) == 2 for step in steps), "never more than there are slots"
+    assert {each for step in steps[:2] for each in step} == {*lagging, *waiting}, "and everybody's turn comes"
 
 
 @pytest.mark.parametrize(("prefilled", "needs"), [(0, True), (1, True), (2, False)])

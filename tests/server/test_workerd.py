@@ -66,6 +66,12 @@ async def test_a_prefix_stands_before_the_model(client: httpx2.AsyncClient, fake
     assert fake.calls[0].model == MODEL
 
 
+async def test_an_id_may_have_a_colon(client: httpx2.AsyncClient, fake: FakeBinding) -> None:
+    fake.answers["@my/llama:8b"] = "hi"
+    assert (await run(client, "@my/llama:8b", {"inputs": {"prompt": "hi"}})).json() == {"response": "hi"}
+    assert (await run(client, "pfx:@my/llama:8b", {"inputs": {"prompt": "hi"}})).json() == {"response": "hi"}
+
+
 async def test_an_error_has_the_fields_that_workerd_reads(client: httpx2.AsyncClient) -> None:
     response = await run(client, "@cf/no/such", {"inputs": {"prompt": "hi"}, "options": {}})
     assert response.status_code == 400
