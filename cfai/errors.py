@@ -208,7 +208,7 @@ class NoSuchModel(InvalidRequest):
 
     code, status = 5007, 400
 
-    def __init__(self, model: str, *, hint: str = "`cfai models` lists the models that run here") -> None:
+    def __init__(self, model: str, *, hint: str = "`cfai models` lists the ids, `cfai models --here` what runs here") -> None:
         super().__init__(f"No such model {model} or task", hint=hint)
         self.model = model
 
@@ -218,7 +218,7 @@ class InvalidModelName(InvalidRequest):
 
     def __init__(self, model: str) -> None:
         super().__init__(
-            f"The model name is invalid: {model!r}", hint="model ids look like @cf/meta/llama-2-7b-chat-int8"
+            f"The model name is invalid: {model!r}", hint="ids look like @cfai/demo/tiny-chat, the demo model"
         )
 
 

@@ -78,8 +78,8 @@ def _advice(model: Model) -> str:
     ways = []
     if model.weights is not None:
         ways.append(f"fetch them with `hf download {model.weights.ungated_repo or model.weights.repo}`")
-    ways.append(f"name a checkpoint with `--model {model.id}=FOLDER`")
-    ways.append("or let the demo model answer in its place with `--demo` (or CFAI_DEMO=1)")
+    ways.append(f"name a checkpoint with `--model {model.id}=FOLDER` (in Python LocalBinding's first argument)")
+    ways.append("or let the demo model answer in its place with `--demo` (CFAI_DEMO=1, `demo=True`)")
     return ", ".join(ways)
 
 

@@ -89,4 +89,4 @@ def test_a_code_finds_its_class() -> None:
 
 
 def test_a_hint_is_a_note_of_the_traceback() -> None:
-    assert NoSuchModel("@cf/x/y").__notes__ == ["`cfai models` lists the models that run here"]
+    assert NoSuchModel("@cf/x/y").__notes__ == ["`cfai models` lists the ids, `cfai models --here` what runs here"]

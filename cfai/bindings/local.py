@@ -276,14 +276,14 @@ class _Answer:
             if (positions := self._engine.checkpoint.max_positions) is not None:
                 # What nobody asked for gives way to what the weights were made for.
                 max_tokens = max(1, min(max_tokens, positions - prompt_tokens))
-        told = f"{prompt_tokens} prompt tokens and max_tokens {max_tokens}"
-        for tokens, most in (
-            (prompt_tokens, limits.max_input_tokens),
-            (max_tokens, limits.max_output_tokens),
-            (prompt_tokens + max_tokens, self._context_window),
+        both = f"the prompt has {prompt_tokens} tokens and max_tokens is {max_tokens}; both count"
+        for tokens, most, hint in (
+            (prompt_tokens, limits.max_input_tokens, "shorten the prompt"),
+            (max_tokens, limits.max_output_tokens, "ask for fewer max_tokens"),
+            (prompt_tokens + max_tokens, self._context_window, both),
         ):
             if most is not None and tokens > most:
-                raise ContextExceeded(tokens, most, hint=told)
+                raise ContextExceeded(tokens, most, hint=hint)
         return Sampling(
             max_tokens=max_tokens,
             temperature=request.temperature,

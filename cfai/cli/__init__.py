@@ -21,6 +21,7 @@ app = typer.Typer(
     help="Workers AI on your own machine.",
     no_args_is_help=True,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )

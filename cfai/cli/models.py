@@ -77,15 +77,15 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("model", "task", "context", "here", "note"):
-        table.add_column(name, justify="right" if name in ("context", "here") else "left", no_wrap=name == "model")
+    for name in ("model", "context", "here", "", "task"):
+        table.add_column(name, justify="right" if name in ("context", "here") else "left", no_wrap=True)
     for row in sorted(rows, key=lambda row: (row["folder"] is None, row["id"])):
         table.add_row(
             row["id"],
-            row["task"],
             f"{row['context_window']:,}" if row["context_window"] else "",
             decimal(row["bytes"]) if row["folder"] else "",
-            "retired by Cloudflare" if row["retired"] else "",
+            "retired" if row["retired"] else "",
+            row["task"],
             style=None if row["folder"] else "dim",
         )
     console = Console(width=None if sys.stdout.isatty() else 160)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from socket import gethostname
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -77,7 +78,8 @@ def serve(
     if socket:
         anyio.run(main, binding_app(binding))
         return
-    app = rest_app(binding, token=token, hosts=[*allow_host, host])
+    names = [*allow_host, gethostname()]
+    app = rest_app(binding, token=token, hosts=names, any_address=not is_loopback(host))
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listener.getsockname()[1]}"
     console.print(f"cfai listens on [bold]{address}[/bold]", highlight=False)

@@ -183,7 +183,7 @@ class LocalEngine:
         self._wakeup.clear()
         with self._lock:
             for sequence in self._scheduler.drop_abandoned():
-                self._forget(sequence, "aborted")
+                self._forget(sequence, "stopped, nobody reads on")
             ready = self._scheduler.next_step()
         if not ready:
             self._wakeup.wait(LOOK_SECONDS if self._scheduler.running else None)
@@ -224,9 +224,9 @@ class LocalEngine:
         self._forget(sequence, "failed" if error else "finished")
 
     def _forget(self, sequence: Sequence, how: str) -> None:
-        phase = "prefill" if sequence.needs_prefill else "decode"
         self._states.pop(sequence, None)
-        log.info("%s tokens=%d phase=%s", how, len(sequence.output), phase)
+        phase = " during prefill" if sequence.needs_prefill else ""
+        log.info("%s: %s%s, %d tokens", self.name, how, phase, len(sequence.output))
 
     def _end_all(self, error: AiError) -> None:
         with self._lock:

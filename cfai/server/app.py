@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Awaitable, Callable, Collection
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cfai.binding import Binding, Stats
 from cfai.errors import MethodNotAllowed, NoRoute
@@ -19,19 +22,24 @@ from cfai.serving import Guard
 
 __all__ = ["binding_app", "rest_app"]
 
+log = logging.getLogger("cfai.server")
 
-def rest_app(binding: Binding, *, token: str | None = None, hosts: Collection[str] = ()) -> ASGIApp:
+
+def rest_app(
+    binding: Binding, *, token: str | None = None, hosts: Collection[str] = (), any_address: bool = False
+) -> ASGIApp:
     """The REST API and `/health` over `binding`, for `cfai serve`.
 
     token  what requests must bring as their bearer token; without one, any token or none will do
     hosts  names besides those of the loopback interface under which the server is reached
+    any_address  let in who names the server by any IP address; for servers that listen beyond loopback
     """
     routes = [
         Route("/client/v4/accounts/{account}/ai/run/{model:path}", RestRun(binding, token), methods=["POST"]),
         Route("/health", _health(binding), methods=["GET"]),
     ]
     app = Starlette(routes=routes, exception_handlers={404: _no_route, 405: _wrong_method})
-    return Guard(app, hosts)
+    return _RequestLog(Guard(app, hosts, any_address=any_address))
 
 
 def binding_app(binding: Binding) -> ASGIApp:
@@ -42,6 +50,31 @@ def binding_app(binding: Binding) -> ASGIApp:
             Route("/health", _health(binding), methods=["GET"]),
         ]
     )
+
+
+class _RequestLog:
+    """One line per request: method, path, status, seconds. Never the query, which may hold what is secret."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] == "/health":
+            await self._app(scope, receive, send)
+            return
+        started, status = time.monotonic(), "left"
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = str(message["status"])
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        finally:
+            path = quote(scope["path"], safe="/@:")  # a control character in it must not write a line of its own
+            log.info("%s %s %s %.2f s", scope["method"], path, status, time.monotonic() - started)
 
 
 def _health(binding: Binding) -> Callable[[Request], Awaitable[Response]]:

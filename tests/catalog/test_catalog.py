@@ -152,7 +152,7 @@ def test_an_alias_is_the_model_that_it_stands_for() -> None:
 def test_an_unknown_id_gets_the_nearest_known_one(model_id: str, hint: str) -> None:
     with pytest.raises(NoSuchModel, match=f"5007: No such model {model_id} or task") as refused:
         CATALOG.get(model_id)
-    assert refused.value.hint == f"{hint}`cfai models` lists the models that run here"
+    assert refused.value.hint == f"{hint}`cfai models` lists the ids, `cfai models --here` what runs here"
 
 
 @pytest.mark.parametrize(

@@ -261,6 +261,23 @@ async def test_other_addresses_answer_as_the_api_does(
     assert response.json()["result"] is None
 
 
+async def test_each_request_is_one_line_of_the_log(
+    client: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="cfai.server")
+    await client.post(f"{RUN}/{MODEL}?key=s3cret", content=b'{"prompt":"New","max_tokens":1}')
+    await client.post(f"{RUN}/@cf/no/such", content=b"{}", headers={"authorization": "Bearer wr0ng"})
+    await client.get("/a%0d%0ab%1b[2J")
+    lines = [record.getMessage() for record in caplog.records if record.name == "cfai.server"]
+    assert [line.rsplit(" ", 2)[0] for line in lines] == [
+        f"POST {RUN}/{MODEL} 200",
+        f"POST {RUN}/@cf/no/such 401",
+        "GET /a%0D%0Ab%1B%5B2J 404",
+    ]
+    assert "s3cret" not in caplog.text
+    assert "wr0ng" not in caplog.text
+
+
 async def health(client: httpx2.AsyncClient) -> dict[str, Any]:
     body: dict[str, Any] = (await client.get("/health")).json()
     return body
