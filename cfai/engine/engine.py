@@ -93,8 +93,8 @@ class LocalEngine:
         self._closing = False
         # A daemon: a process that is told to end does not wait for a model.
         self._thread = threading.Thread(target=self._run, name=f"cfai-engine {self.name}", daemon=True)
-        self._thread.start()
         atexit.register(self.close, EXIT_SECONDS)
+        self._thread.start()
 
     # other threads
 
@@ -147,11 +147,16 @@ class LocalEngine:
         self._closing = True
         self._wakeup.set()
         self._thread.join(timeout)
-        atexit.unregister(self.close)
 
     # the engine thread
 
     def _run(self) -> None:
+        try:
+            self._load_and_step()
+        finally:
+            atexit.unregister(self.close)
+
+    def _load_and_step(self) -> None:
         try:
             self._load()
         except AiError as error:
