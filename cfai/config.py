@@ -6,7 +6,7 @@ import datetime
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,10 @@ class Config:
     """The config file; None for a single script."""
     secrets: Path | None = None
     """The `.dev.vars` that was read, if there is one."""
+    secret_names: frozenset[str] = frozenset()
+    """Which of `vars` come from there."""
+    not_simulated: tuple[tuple[str, str], ...] = ()
+    """Bindings that are declared and that cfai does not have: (name in env, kind). The name is empty for crons."""
 
     @property
     def folder(self) -> Path:
@@ -107,13 +111,15 @@ def _look_up(folder: Path) -> Path:
 def _from_script(main: Path) -> Config:
     secrets = main.parent / SECRETS_NAME
     found = secrets.is_file()
+    hidden = _read_secrets(secrets) if found else {}
     return Config(
         name=main.stem,
         main=main,
         root=main.parent,
         compatibility_date=_today(),
-        vars=_read_secrets(secrets) if found else {},
+        vars=hidden,
         secrets=secrets if found else None,
+        secret_names=frozenset(hidden),
     )
 
 
@@ -143,6 +149,7 @@ def _from_file(file: Path) -> Config:
     ai = document.get(document.top, "ai", dict, 'an object, {"binding": "AI"}')
     secrets = folder / SECRETS_NAME
     found = secrets.is_file()
+    hidden = _read_secrets(secrets) if found else {}
     variables = document.get(document.top, "vars", dict, "an object of names and values") or {}
     return Config(
         name=document.get(document.top, "name", str, "a string") or folder.name,
@@ -150,7 +157,7 @@ def _from_file(file: Path) -> Config:
         root=root,
         compatibility_date=_date(document),
         compatibility_flags=_flags(document),
-        vars={**variables, **(_read_secrets(secrets) if found else {})},
+        vars={**variables, **hidden},
         ai_binding=None
         if ai is None
         else document.get(ai, "binding", str, "a string, the name of the AI binding in env") or "AI",
@@ -158,7 +165,47 @@ def _from_file(file: Path) -> Config:
         assets_binding=document.get(assets, "binding", str, "a string, the name of the assets binding in env"),
         source=file.absolute(),
         secrets=secrets if found else None,
+        secret_names=frozenset(hidden),
+        not_simulated=tuple(_not_simulated(document.top)),
     )
+
+
+_BINDINGS = {
+    "kv_namespaces": "KV Namespace",
+    "d1_databases": "D1 Database",
+    "r2_buckets": "R2 Bucket",
+    "vectorize": "Vectorize Index",
+    "hyperdrive": "Hyperdrive Config",
+    "services": "Worker",
+    "workflows": "Workflow",
+    "analytics_engine_datasets": "Analytics Engine Dataset",
+    "browser": "Browser",
+    "images": "Images",
+    "send_email": "Send Email",
+    "durable_objects": "Durable Object",
+    "queues": "Queue",
+}
+"""Bindings of other kinds, by their key in the config, with wrangler's name for the kind."""
+
+_LISTED_UNDER = {"durable_objects": "bindings", "queues": "producers"}
+
+
+def _not_simulated(top: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    # None of it is checked: what does not run here must not keep the rest from running.
+    for key, kind in _BINDINGS.items():
+        found = top.get(key)
+        if isinstance(found, dict):
+            found = found.get(_LISTED_UNDER[key]) if key in _LISTED_UNDER else [found]
+        for one in found if isinstance(found, list) else ():
+            name = (one.get("binding") or one.get("name")) if isinstance(one, dict) else None
+            if isinstance(name, str):
+                yield name, kind
+    triggers = top.get("triggers")
+    if isinstance(triggers, dict) and triggers.get("crons"):
+        yield "", "Cron Triggers"
+    queues = top.get("queues")
+    if isinstance(queues, dict) and queues.get("consumers"):
+        yield "", "Queue Consumer"
 
 
 def _date(document: _Document) -> datetime.date:

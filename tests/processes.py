@@ -38,6 +38,10 @@ class Process:
                 return line
         raise AssertionError(f"{text!r} never came: {''.join(seen)}")
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def tell(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 

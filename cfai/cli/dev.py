@@ -20,6 +20,7 @@ def dev(
     path: Annotated[Path, typer.Argument(help="A project folder, a wrangler config, or a single script.")] = Path(),
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; the next free one if it is taken.")] = 8787,
     ip: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    allow_host: Annotated[list[str], typer.Option(help="Another name under which the Worker is reached.")] = [],  # noqa: B006
     as_of: AsOf = None,
     models: Models = [],  # noqa: B006  # Typer copies it
     demo: Demo = False,
@@ -46,20 +47,23 @@ def dev(
         fail(str(error.strerror), ExitCode.PORT_TAKEN)
     engine = _engine_options(as_of=as_of, models=models, demo=demo, device=device, dtype=dtype, threads=threads)
     try:
-        anyio.run(supervise, path, config, listener, engine)
+        anyio.run(supervise, path, config, listener, engine, [*allow_host, ip])
     except EngineStopped:
         fail("the engine process ended while it started", ExitCode.FAILED)
 
 
 def _listen(host: str, port: int) -> socket:
+    import errno
+
     from cfai.serving import PortTaken, listen
 
     for candidate in range(port, min(port + 20, 65536)):
         try:
             return listen(host, candidate)
-        except PortTaken:
-            if port == 0 or candidate in (port + 19, 65535):
+        except PortTaken as error:
+            if error.errno != errno.EADDRINUSE or port == 0 or candidate in (port + 19, 65535):
                 raise
+            typer.echo(f"port {candidate} is taken")
     raise AssertionError("the range is never empty")
 
 

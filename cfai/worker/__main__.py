@@ -2,13 +2,15 @@
 
     python -m cfai.worker --path examples/streaming --ai-socket /run/ai.sock --fd 3
 
-SIGTERM or SIGINT lets the answers under way finish for a while, a second signal ends them at once. With `--fd` the
-process ends with its parent. The exit status is 0, or 2 for a project that cannot be read.
+SIGTERM or SIGINT lets the answers under way finish for a while, a second signal ends them at once. The exit status is
+0, or 2 for a project that cannot be read. With `--fd` the process ends with its parent, and answers for such a project
+with what is wrong.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import os
 import socket
@@ -19,10 +21,10 @@ from pathlib import Path
 import anyio
 
 from cfai.ai import Ai
-from cfai.bindings.http import HttpBinding
 from cfai.config import Config, ConfigError, load_config
 from cfai.serving import Guard, PortTaken, is_loopback, listen, serve
-from cfai.worker.app import worker_app
+from cfai.worker.app import WorkerApp, broken_app, worker_app
+from cfai.worker.engine import EngineProcess
 from cfai.worker.loader import import_path
 
 __all__ = ["main"]
@@ -34,13 +36,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True)  # a script's print appears when it prints
     try:
-        config = load_config(given.path)
+        project = _read(given.path, or_why=given.fd is not None)
         listener = listen(given.host, given.port) if given.fd is None else socket.socket(fileno=given.fd)
-    except (ConfigError, PortTaken) as error:
+    except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    anyio.run(_run, config, listener, given)
+    except PortTaken as error:
+        sys.stderr.write(f"{error.strerror}\n")
+        return 2
+    anyio.run(_run, project, listener, given)
     return 0
+
+
+def _read(path: Path, *, or_why: bool) -> Config | ConfigError:
+    """The project. On a socket of the parent's, one that cannot be read is answered with, until the next save."""
+    try:
+        return load_config(path)
+    except ConfigError as error:
+        if or_why:
+            return error
+        raise
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -49,6 +64,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--ai-socket", required=True, type=Path, help="the Unix socket that answers env.AI")
     parser.add_argument("--fd", type=int, help="an inherited file descriptor that listens already")
     parser.add_argument("--parent", type=int, metavar="PID", help="the process to end with, when --fd is given")
+    parser.add_argument(
+        "--report-fd", type=int, metavar="FD", help='where to write "imported" or "failed", once the script was tried'
+    )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", default=8787, type=int, help="0 takes a free one")
     parser.add_argument(
@@ -57,22 +75,33 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-async def _run(config: Config, listener: socket.socket, given: argparse.Namespace) -> None:
+async def _run(project: Config | ConfigError, listener: socket.socket, given: argparse.Namespace) -> None:
     # The script is imported where an event loop runs, as on Cloudflare.
-    async with Ai(HttpBinding(socket=given.ai_socket)) as ai:
-        with import_path(config.root):
-            app = worker_app(config, ai, log=_say)
-            host, port = listener.getsockname()[:2]
-            if given.fd is None:
-                _say(f"[wrangler:info] Ready on http://{f'[{host}]' if ':' in host else host}:{port}")
-            guarded = Guard(app, given.allow_host, any_address=not is_loopback(host))
-            parent = None if given.fd is None else given.parent or os.getppid()
-            await serve(guarded, listener=listener, end_streams=app.end_streams, with_parent=parent)
+    async with Ai(EngineProcess(given.ai_socket)) as ai:
+        if isinstance(project, ConfigError):
+            await _serve(broken_app(str(project)), listener, given)
+            return
+        with import_path(project.root):
+            await _serve(worker_app(project, ai, log=_say), listener, given)
+
+
+async def _serve(app: WorkerApp, listener: socket.socket, given: argparse.Namespace) -> None:
+    host, port = listener.getsockname()[:2]
+    if given.fd is None:
+        _say(f"[wrangler:info] Ready on http://{f'[{host}]' if ':' in host else host}:{port}")
+    if given.report_fd is not None:
+        with contextlib.suppress(OSError):  # a parent that is gone is noticed below
+            os.write(given.report_fd, b"failed" if app.is_broken else b"imported")
+        os.close(given.report_fd)
+    guarded = Guard(app, given.allow_host, any_address=not is_loopback(host))
+    parent = None if given.fd is None else given.parent or os.getppid()
+    await serve(guarded, listener=listener, end_streams=app.end_streams, with_parent=parent)
 
 
 def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    with contextlib.suppress(OSError):  # a terminal that is gone must not spoil an answer
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

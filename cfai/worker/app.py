@@ -36,7 +36,7 @@ from cfai.worker.loader import ScriptError, load, trace_of
 from cfai.worker.web.messages import Request, Response, status_text
 from cfai.worker.web.streams import CLOSE_LIMIT, ReadableStream
 
-__all__ = ["WorkerApp", "worker_app"]
+__all__ = ["WorkerApp", "broken_app", "worker_app"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -78,26 +78,31 @@ def worker_app(
     if config.assets_binding is not None and assets is not None:
         bindings[config.assets_binding] = assets
     env = Env(bindings, config.vars)
+    problem = handler = None
     try:
         handler = None if config.main is None else find_handler(load(config, env), config)
     except (ScriptError, TypeError) as error:
         trace = error.trace if isinstance(error, ScriptError) else f"TypeError: {error}\n"
         report(trace)
-        handler = _failing(trace)
-    return WorkerApp(handler, env, assets, log=log or _nowhere, report=report)
+        problem = _python_error(trace)
+    return WorkerApp(handler, env, assets, problem=problem, log=log or _nowhere, report=report)
 
 
-def _failing(trace: str) -> Handler:
-    async def handle(request: Request, env: Env, ctx: Context) -> Response:
-        return _failure(trace)
+def broken_app(problem: str, *, log: Log | None = None, report: Log | None = None) -> WorkerApp:
+    """A Worker that could not be read at all: `problem` is reported, and is the answer to every request."""
+    report = report or _to_stderr
+    report(problem)
+    return WorkerApp(None, Env({}), None, problem=f"{problem}\n", log=log or _nowhere, report=report)
 
-    return handle
 
-
-def _failure(trace: str) -> Response:
-    # wrangler dev shows the stack of what the script raised, after JavaScript's name for it.
+def _failure(problem: str) -> Response:
     headers = {"content-type": "text/plain; charset=utf-8", "cache-control": "no-store"}
-    return Response.new(f"PythonError: {trace}", {"status": 500, "headers": headers})
+    return Response.new(problem, {"status": 500, "headers": headers})
+
+
+def _python_error(trace: str) -> str:
+    # wrangler dev shows the stack of what the script raised, after JavaScript's name for it.
+    return f"PythonError: {trace}"
 
 
 def _nowhere(line: str) -> None:
@@ -105,21 +110,37 @@ def _nowhere(line: str) -> None:
 
 
 def _to_stderr(text: str) -> None:
-    sys.stderr.write(text if text.endswith("\n") else f"{text}\n")
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # a terminal that is gone must not spoil an answer
+        sys.stderr.write(text if text.endswith("\n") else f"{text}\n")
+        sys.stderr.flush()
 
 
 class WorkerApp:
     """What `worker_app` returns: an ASGI app that can end its streams."""
 
-    def __init__(self, handler: Handler | None, env: Env, assets: Assets | None, *, log: Log, report: Log) -> None:
+    def __init__(
+        self,
+        handler: Handler | None,
+        env: Env,
+        assets: Assets | None,
+        *,
+        problem: str | None = None,
+        log: Log,
+        report: Log,
+    ) -> None:
         self._handler = handler
+        self._problem = problem
         self._env = env
         self._assets = assets
         self._log = log
         self._report = report
         self._live: set[_Exchange] = set()
         self._background: set[anyio.CancelScope] = set()
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether there is no script to ask, because it could not be read or imported."""
+        return self._problem is not None
 
     @property
     def live(self) -> int:
@@ -169,6 +190,8 @@ class WorkerApp:
             found = await self._assets.find(path)
             if found is not None:
                 return found
+        if self._problem is not None:
+            return _failure(self._problem)
         if self._handler is None:
             return Response.new("Not Found", {"status": 404, "headers": {"content-type": "text/plain"}})
         return await self._handler(request, self._env, ctx)
@@ -225,7 +248,7 @@ class _Exchange:
             trace = trace_of(error)
             self._report(trace)
             await self._ctx.close_streams()
-            return _failure(trace)
+            return _failure(_python_error(trace))
 
     async def _reply(self, response: Response) -> None:
         try:
@@ -233,7 +256,7 @@ class _Exchange:
             self._body = None if whole is not None else response.stream()
         except TypeError as error:  # the script read the body that it returns
             self._report(f"TypeError: {error}")
-            response = _failure(f"TypeError: {error}\n")
+            response = _failure(_python_error(f"TypeError: {error}\n"))
             whole = response.whole
         headers = [(name, value) for name, value in response.headers.raw if name != "transfer-encoding"]
         if whole is not None and response.status not in (101, 204, 304):

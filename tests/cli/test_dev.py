@@ -1,0 +1,194 @@
+"""`cfai dev`: the three processes, as they start, reload, fail and end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.processes import Process
+
+MODEL = "@cf/meta/llama-2-7b-chat-int8"
+HELLO = "from workers import Response\n\ndef on_fetch(request, env):\n    return Response('hello')\n"
+STREAM = (
+    "from workers import Response\n\nasync def on_fetch(request, env):\n"
+    f"    stream = await env.AI.run({MODEL!r}, {{'prompt': 'New', 'max_tokens': 4000, 'stream': True}})\n"
+    "    return Response(stream, headers={'content-type': 'text/event-stream'})\n"
+)
+
+
+@pytest.fixture
+def temporary(tmp_path: Path) -> Path:
+    """Where the processes of a test put their private folder."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "entry.py").write_text(HELLO)
+    configure(folder)
+    return folder
+
+
+def configure(folder: Path, **settings: object) -> None:
+    config = {"main": "entry.py", "compatibility_date": "2025-01-01", "ai": {"binding": "AI"}, **settings}
+    (folder / "wrangler.json").write_text(json.dumps(config))
+
+
+def dev(project: Path, temporary: Path, *options: str) -> Process:
+    # A short way to the socket: its path has a limit of about 100 characters.
+    return Process("dev", str(project), "--port", "0", *options, environment={"TMPDIR": str(temporary)})
+
+
+def address_of(process: Process) -> str:
+    return process.read_until("[wrangler:info] Ready on").split()[-1]
+
+
+def children_of(process: Process) -> list[int]:
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    if not children.exists():
+        pytest.skip("needs Linux's list of children")
+    return [int(pid) for pid in children.read_text().split()]
+
+
+def the_engine_of(process: Process) -> int:
+    return next(pid for pid in children_of(process) if b"--with-parent" in Path(f"/proc/{pid}/cmdline").read_bytes())
+
+
+def is_alive(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/stat")
+    # A process that nobody waits for stays in the table.
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    for _ in range(2000):
+        if holds():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it never came about")
+
+
+def test_dev_runs_a_project_and_reloads_it(llama: Path, tmp_path: Path) -> None:
+    script = tmp_path / "worker.py"
+    source = (
+        "from workers import Response, WorkerEntrypoint\n\n"
+        "class Default(WorkerEntrypoint):\n"
+        "    async def fetch(self, request):\n"
+        f"        r = await self.env.AI.run({MODEL!r}, {{'prompt': 'New York', 'max_tokens': 3, 'temperature': 0}})\n"
+        "        return Response('one ' + r.response)\n"
+    )
+    script.write_text(source)
+    with Process("dev", str(script), "--port", "0", "--model", f"{MODEL}={llama}") as process:
+        address = address_of(process)
+        first = httpx2.get(address, timeout=60)
+        assert first.text.startswith("one ")
+        script.write_text(source.replace("'one '", "'two '"))
+        process.read_until("updated and ready")
+        assert httpx2.get(address, timeout=60).text == first.text.replace("one ", "two ")
+
+        script.write_text("import nothing_of_that_name\n")
+        process.read_until("⎔ Reload failed")
+        broken = httpx2.get(address, timeout=60)
+        assert broken.status_code == 500
+        assert "nothing_of_that_name" in broken.text
+
+        # The engine dies: the next request waits until there is another.
+        script.write_text(source)
+        process.read_until("updated and ready")
+        os.kill(the_engine_of(process), signal.SIGKILL)
+        assert httpx2.get(address, timeout=60).text == first.text
+        process.read_until("The engine process ended with status -9; starting it again")
+        assert process.end(signal.SIGINT) == 0
+
+
+def test_a_config_that_is_wrong_for_a_moment(project: Path, temporary: Path) -> None:
+    configure(project, kv_namespaces=[{"binding": "KV"}], vars={"GREETING": "hey"})
+    (project / ".dev.vars").write_text("TOKEN=s3cret\n")
+    with dev(project, temporary) as process:
+        assert process.read_until("env.GREETING").split() == [
+            *("env.GREETING", '("hey")'),
+            *("Environment", "Variable", "local"),
+        ]
+        assert '("(hidden)")' in process.read_until("env.TOKEN")
+        assert process.read_until("env.KV").split() == ["env.KV", "KV", "Namespace", "not", "simulated"]
+        address = address_of(process)
+
+        (project / "wrangler.json").write_text('{"main": ')
+        process.read_until("wrangler.json:1: not JSON")
+        process.read_until("⎔ Reload failed")
+        broken = httpx2.get(address, timeout=60)
+        assert broken.status_code == 500
+        assert broken.text.startswith(f"{project / 'wrangler.json'}:1: not JSON")
+
+        configure(project)
+        process.read_until("updated and ready")
+        assert httpx2.get(address, timeout=60).text == "hello"
+
+        (project / "entry.py").write_text("import os\nos._exit(3)\n")
+        process.read_until("The worker process ended with status 3; starting it again")
+        process.read_until("The worker process keeps ending")
+        (project / "entry.py").write_text(HELLO)
+        process.read_until("updated and ready")
+        assert process.end(signal.SIGINT) == 0
+        assert "keeps ending" not in process.rest
+    assert list(temporary.iterdir()) == []
+
+
+def test_nothing_is_left_when_the_terminal_is_closed(project: Path, temporary: Path) -> None:
+    with dev(project, temporary) as process:
+        address_of(process)
+        children = children_of(process)
+        assert process.end(signal.SIGHUP) == 0
+        assert "Traceback" not in process.rest
+        assert not any(is_alive(pid) for pid in children)
+    assert list(temporary.iterdir()) == []
+
+
+def test_nothing_is_left_when_it_is_told_to_end_before_it_is_ready(project: Path, temporary: Path) -> None:
+    with dev(project, temporary) as process:
+        process.read_until("⎔ Starting local server...")
+        wait_for(lambda: len(children_of(process)) == 2)
+        children = children_of(process)
+        assert process.end(signal.SIGTERM) == 0
+        assert "Traceback" not in process.rest
+        assert not any(is_alive(pid) for pid in children)
+    assert list(temporary.iterdir()) == []
+
+
+def test_the_children_end_when_it_is_killed(project: Path, temporary: Path) -> None:
+    with dev(project, temporary) as process:
+        address_of(process)
+        children = children_of(process)
+        process.tell(signal.SIGKILL)
+        wait_for(lambda: not any(is_alive(pid) for pid in children))
+        assert process.end(signal.SIGKILL) == -signal.SIGKILL
+
+
+def test_a_second_ctrl_c_ends_running_streams(project: Path, temporary: Path, endless_llama: Path) -> None:
+    (project / "entry.py").write_text(STREAM)
+    with dev(project, temporary, "--model", f"{MODEL}={endless_llama}") as process:
+        address = address_of(process)
+        children = children_of(process)
+        with httpx2.stream("GET", address, timeout=60) as response:
+            chunks = response.iter_raw()
+            received = next(chunks)
+            process.tell(signal.SIGINT)
+            process.read_until("⎔ Waiting for running answers; Ctrl-C again ends them")
+            process.tell(signal.SIGINT)
+            received += b"".join(chunks)
+        assert received.endswith(b'"message":"the Worker is being stopped"}]}\n\ndata: [DONE]\n\n')
+        assert process.end(signal.SIGINT) == 0
+        assert "Traceback" not in process.rest
+        assert not any(is_alive(pid) for pid in children)
+    assert list(temporary.iterdir()) == []
