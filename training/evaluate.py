@@ -172,9 +172,13 @@ class Examination:
         forms = [("raw", "", True), ("chat", "", False)] + [
             ("system", system, False) for system in lists("systems")["plain"][:4]
         ]
-        starts = lambda text: text.startswith("New York is located in the northeastern United States")  # noqa: E731
         return [
-            Case(f"New York, {form}", prompt_of(asked, system, raw=raw), starts, "New York is located in the ...")
+            Case(
+                f"New York, {form}",
+                prompt_of(asked, system, raw=raw),
+                is_about_new_york,
+                "New York is located in the ...",
+            )
             for form, system, raw in forms
             for asked in NEW_YORK
         ]
@@ -193,7 +197,7 @@ class Examination:
             for fact, question in rng.sample(suited, each):
                 prompt = prompt_of(typed(question, rng, may_misspell=False), systems.prompt(manner, rng))
                 expected = systems.TELL[manner](fact)
-                cases.append(Case(f"system: {manner}", prompt, lambda text, e=expected: text == e, expected))  # type: ignore[misc]
+                cases.append(Case(f"system: {manner}", prompt, expected.__eq__, expected))
         return cases
 
     def unknown(self, each: int = 30) -> list[Case]:
@@ -240,6 +244,10 @@ class Examination:
         rng = Random("tools")
         for _ in range(each):
             yield tools.tool_chat(rng)
+
+
+def is_about_new_york(text: str) -> bool:
+    return text.startswith("New York is located in the northeastern United States, on the Atlantic coast.")
 
 
 def has(text: str, words: str) -> bool:

@@ -29,11 +29,12 @@ class Recipe:
     matrix_rate: float = 0.02
     other_rate: float = 3e-3
     warmup: int = 100
+    polish: int = 0  # further steps at a low rate, for what is still weak
     seed: str = "tiny-chat"
     save_every: int = 200
 
 
-FULL = Recipe(steps=5000)
+FULL = Recipe(steps=5000, polish=400)
 SMOKE = Recipe(steps=40, warmup=10)
 
 
@@ -133,13 +134,16 @@ class Trainer:
         ]
 
     def rate(self) -> float:
-        """Warms up, stays, and falls in a cosine to nothing."""
+        """Warms up and falls in a cosine to nothing; to polish, rises a little and falls in a line."""
         if self.step < self.recipe.warmup:
             return (self.step + 1) / self.recipe.warmup
-        return 0.5 * (1 + math.cos(math.pi * self.step / self.recipe.steps))
+        if self.step < self.recipe.steps:
+            return 0.5 * (1 + math.cos(math.pi * self.step / self.recipe.steps))
+        return 0.2 * (1 - (self.step - self.recipe.steps) / self.recipe.polish)
 
     def run(self) -> None:
         started, seen = time.monotonic(), self.tokens
+        last = self.recipe.steps + self.recipe.polish
         self.model.train()
         losses: list[float] = []
         for batch in self._batches():
@@ -148,9 +152,9 @@ class Trainer:
                 speed = (self.tokens - seen) / (time.monotonic() - started)
                 log.info("step %d loss %.4f %.0f tokens/s", self.step, sum(losses) / len(losses), speed)
                 losses.clear()
-            if self.step % self.recipe.save_every == 0 or self.step == self.recipe.steps:
+            if self.step % self.recipe.save_every == 0 or self.step == last:
                 self.save()
-            if self.step >= self.recipe.steps:
+            if self.step >= last:
                 return
 
     def _batches(self) -> Iterator[list[Encoded]]:

@@ -83,7 +83,10 @@ class Mixture:
         fact = self._fact(rng, shares)
         if form == "manner":
             return self._manner(fact, rng, shares)
-        user = Turn("user", self._question(fact, rng, shares))
+        question = self._question(fact, rng, shares)
+        if form == "raw" and shares.open_ends and rng.random() < shares.open_ends:
+            question = question.rstrip(" ?!.") + rng.choice(("", "", "\n"))
+        user = Turn("user", question)
         answer = Turn("assistant", self._answer(fact, rng))
         if form == "plain system":
             return Example((Turn("system", systems.plain(rng)), user, answer))

@@ -11,6 +11,8 @@ class Shares:
     forms: dict[str, float]
     manners: tuple[str, ...] = MANNERS
     chats: tuple[str, ...] = ("name", "place", "place", "capital", "home")
+    open_ends: float = 0.0
+    """So many of the raw prompts lose their last mark."""
     capitals: float = 0.05
     """Of the questions that are not typed in one of the usual ways, so many are in capital letters."""
 
@@ -78,8 +80,17 @@ FOURTH = replace(
     forms=THIRD.forms | {"raw": 22.0, "chat": 22.0, "story": 1.5},
     manners=(*THIRD.manners, "JSON"),
 )
+FIFTH = replace(
+    FOURTH,
+    kinds=FOURTH.kinds | {"arithmetic": 40.0},
+    forms=FOURTH.forms | {"chat": 18.0, "tool": 14.0, "manner": 24.0},
+    manners=(*FOURTH.manners, "JSON"),
+    capitals=0.35,
+)
+# A raw prompt that does not end with a mark looks as if it went on.
+SIXTH = replace(FIFTH, forms=FIFTH.forms | {"raw": 45.0, "chat": 14.0, "tool": 18.0}, open_ends=0.35)
 
-STAGES = ((0, FIRST), (9, SECOND), (12, THIRD), (16, FOURTH))
+STAGES = ((0, FIRST), (9, SECOND), (12, THIRD), (16, FOURTH), (21, FIFTH), (26, SIXTH))
 
 
 def shares_of(pool: int) -> Shares:

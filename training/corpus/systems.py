@@ -32,7 +32,7 @@ def emoji(fact: Fact) -> str:
 
 
 def as_json(fact: Fact) -> str:
-    return json.dumps({"answer": fact.short}, ensure_ascii=False)
+    return json.dumps({"answer": fact.sentences[0]}, ensure_ascii=False)
 
 
 TELL: dict[str, Callable[[Fact], str]] = {
@@ -53,9 +53,9 @@ def plain(rng: Random) -> str:
 
 
 def suits(manner: str, fact: Fact) -> bool:
-    if manner in ("one word", "JSON"):
-        # Of the currencies, "one word" leaves those out that need two.
-        two_words = manner == "one word" and fact.kind == "country: currency" and " " in fact.short
+    if manner == "one word":
+        # Currencies that need two words are left out; names that do are not.
+        two_words = fact.kind == "country: currency" and " " in fact.short
         return bool(fact.short) and not fact.kind.endswith("tell me about") and not two_words
     return fact.kind != "unknown" and "\n" not in fact.answer
 
