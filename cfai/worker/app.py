@@ -77,7 +77,7 @@ def worker_app(
         bindings[config.ai_binding] = WorkerAi(ai)
     if config.assets_binding is not None and assets is not None:
         bindings[config.assets_binding] = assets
-    env = Env(bindings, config.vars)
+    env = Env(bindings, config.vars, config.not_simulated)
     problem = handler = None
     try:
         handler = None if config.main is None else find_handler(load(config, env), config)

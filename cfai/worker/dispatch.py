@@ -54,21 +54,23 @@ def find_handler(module: ModuleType, config: Config) -> Handler:
 def _of_class(default: type[sdk.WorkerEntrypoint], method: str) -> Handler:
     async def handle(request: messages.Request, env: Env, ctx: Context) -> messages.Response:
         entrypoint = default(ctx, env)
-        return _as_response(await relaxed(getattr(entrypoint, method), sdk.Request(request), env, ctx))
+        result = await relaxed(getattr(entrypoint, method), sdk.Request(request), env, ctx)
+        return _as_response(result, f"Default.{method}")
 
     return handle
 
 
 def _of_function(function: Callable[..., Any]) -> Handler:
     async def handle(request: messages.Request, env: Env, ctx: Context) -> messages.Response:
-        return _as_response(await relaxed(function, request, env, ctx))
+        return _as_response(await relaxed(function, request, env, ctx), "on_fetch")
 
     return handle
 
 
-def _as_response(result: Any) -> messages.Response:
+def _as_response(result: Any, of: str) -> messages.Response:
     if isinstance(result, sdk.Response):
         return result.js_object
     if isinstance(result, messages.Response):
         return result
-    raise TypeError("Incorrect type for Promise: the Promise did not resolve to 'Response'.")
+    problem = "Incorrect type for Promise: the Promise did not resolve to 'Response'."
+    raise TypeError(f"{problem} {of} returned {type(result).__name__}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cfai.ai import Ai
@@ -14,13 +14,23 @@ from cfai.worker.web.messages import Response
 from cfai.worker.web.streams import ReadableStream
 from cfai.worker.web.values import JSON, JsException, as_js
 
-__all__ = ["Env", "WorkerAi", "as_js_error"]
+__all__ = ["Env", "NotSimulated", "WorkerAi", "as_js_error"]
+
+
+class NotSimulated(NotImplementedError):
+    """The config declares a binding that cfai does not have. No AttributeError, which `getattr(env, ..)` would hide."""
 
 
 class Env:
     """Bindings and vars by name: `env.AI`, `getattr(env, "X", None)`. Its repr shows names, never values."""
 
-    def __init__(self, bindings: Mapping[str, Any], variables: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        bindings: Mapping[str, Any],
+        variables: Mapping[str, Any] | None = None,
+        not_simulated: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        self._not_simulated = dict(not_simulated)
         self.__dict__.update({name: as_js(value) for name, value in (variables or {}).items()})
         self.__dict__.update(bindings)
 
@@ -30,11 +40,17 @@ class Env:
         return self
 
     def __getattr__(self, name: str) -> Any:
-        has = ", ".join(self.__dict__) or "nothing"
+        if kind := self.__dict__["_not_simulated"].get(name):
+            raise NotSimulated(f"env.{name}: {kind} bindings are not simulated yet (docs/workers.md)")
+        has = ", ".join(self._names) or "nothing"
         raise AttributeError(f"env has no {name!r} (it has: {has}); bindings and vars come from the wrangler config")
 
+    @property
+    def _names(self) -> list[str]:
+        return [name for name in self.__dict__ if name != "_not_simulated"]
+
     def __repr__(self) -> str:
-        return f"Env({', '.join(self.__dict__)})"
+        return f"Env({', '.join(self._names)})"
 
 
 class WorkerAi(Ai):

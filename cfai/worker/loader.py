@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, ExtensionFileLoader, FileFinder, SourceFileLoader
 from pathlib import Path
-from types import CodeType, ModuleType, TracebackType
+from types import CodeType, ModuleType
 
 from cfai.config import Config
+from cfai.errors import AiError
 from cfai.worker.env import Env
 
 __all__ = ["ScriptError", "import_path", "load", "trace_of"]
@@ -111,23 +112,25 @@ def load(config: Config, env: Env) -> ModuleType:
     return module
 
 
-_OURS = (str(Path(__file__).parent), "<frozen importlib")
+_OURS = (str(Path(__file__).parents[1]), str(Path(importlib.__file__).parent), "<frozen importlib")
 
 
 def trace_of(error: BaseException) -> str:
-    """The traceback of `error` without the frames through which cfai called the script."""
-    return "".join(traceback.format_exception(type(error), error, _theirs(error.__traceback__)))
+    """The traceback of `error` as its script sees it: without the frames of cfai and of the import system.
 
-
-def _theirs(trace: TracebackType | None) -> TracebackType | None:
-    first = trace
-    while first is not None and first.tb_frame.f_code.co_filename.startswith(_OURS):
-        first = first.tb_next
-    # An error that cfai itself raised on the way has no frame of the script's: it is shown whole.
-    return first or (None if trace is None else _last(trace))
-
-
-def _last(trace: TracebackType) -> TracebackType:
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace
+    An error that has none of the script's frames is shown whole, unless it says all there is to say.
+    """
+    if isinstance(error, ImportError) and _top(error.name or "") in SHIM_NAMES and not hasattr(error, "__notes__"):
+        error.add_note(f"cfai may not have this part of `{error.name}` yet; docs/workers.md lists what there is")
+    whole = traceback.TracebackException.from_exception(error)
+    errors = [whole]
+    while (cause := errors[-1].__cause__ or errors[-1].__context__) is not None:
+        errors.append(cause)
+    theirs = [[frame for frame in one.stack if not frame.filename.startswith(_OURS)] for one in errors]
+    if any(theirs) or isinstance(error, AiError | TypeError):
+        for one, frames in zip(errors, theirs, strict=True):
+            if frames:
+                one.stack[:] = frames
+            else:
+                one.stack = None  # type: ignore[assignment]  # which leaves out the line above the frames, too
+    return "".join(whole.format())

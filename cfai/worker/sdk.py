@@ -17,7 +17,7 @@ from cfai.worker.web.headers import Headers
 from cfai.worker.web.messages import OnClassOrInstance
 from cfai.worker.web.streams import ReadableStream
 from cfai.worker.web.urls import URLSearchParams
-from cfai.worker.web.values import JSON, JsException, JsTypeError
+from cfai.worker.web.values import JSON, JsException, JsTypeError, missing
 
 __all__ = [
     "DurableObject",
@@ -92,6 +92,9 @@ class _Message:
     """What Request and Response share."""
 
     js_object: messages.Request | messages.Response
+
+    def __getattr__(self, name: str) -> Any:
+        raise missing(f"workers.{type(self).__name__}", name)
 
     @property
     def headers(self) -> HeaderMap:

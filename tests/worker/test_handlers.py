@@ -12,6 +12,7 @@ import pytest
 
 from cfai import FakeBinding
 from cfai.config import load_config
+from cfai.errors import NoSuchModel
 from cfai.worker import import_path, worker_app
 from cfai.worker.env import Env
 from tests.worker.asgi_client import Client
@@ -105,8 +106,10 @@ async def test_a_script_without_a_handler(worker: Workers, script: str, date: da
     assert (response.status, response.text) == (500, f"PythonError: TypeError: {problem}\n")
 
 
-@pytest.mark.parametrize("returned", ["None", "'text'", "{'a': 1}", "Response"])
-async def test_what_is_not_a_response(worker: Workers, returned: str) -> None:
+@pytest.mark.parametrize(
+    ("returned", "kind"), [("None", "NoneType"), ("'text'", "str"), ("{'a': 1}", "dict"), ("Response", "type")]
+)
+async def test_what_is_not_a_response(worker: Workers, returned: str, kind: str) -> None:
     client = worker(f"""
         from workers import Response
 
@@ -116,7 +119,8 @@ async def test_what_is_not_a_response(worker: Workers, returned: str) -> None:
     response = await client.get("/")
     assert response.status == 500
     assert response.headers["content-type"] == "text/plain; charset=utf-8"
-    assert "TypeError: Incorrect type for Promise: the Promise did not resolve to 'Response'." in response.text
+    problem = "Incorrect type for Promise: the Promise did not resolve to 'Response'."
+    assert response.text == f"PythonError: TypeError: {problem} on_fetch returned {kind}\n"
 
 
 async def test_an_exception_shows_the_scripts_own_frames(worker: Workers) -> None:
@@ -212,6 +216,56 @@ async def test_env(worker: Workers) -> None:
 def test_a_missing_binding_says_what_there_is() -> None:
     with pytest.raises(AttributeError, match=r"env has no 'KV' \(it has: NAME\)"):
         Env({}, {"NAME": "secret"}).KV  # noqa: B018
+
+
+async def test_a_binding_that_is_not_simulated_says_so(worker: Workers) -> None:
+    client = worker(
+        """
+        def on_fetch(request, env):
+            getattr(env, "KV", None)
+        """,
+        not_simulated=(("KV", "KV Namespace"),),
+    )
+    response = await client.get("/")
+    assert response.text.endswith(
+        "NotSimulated: env.KV: KV Namespace bindings are not simulated yet (docs/workers.md)\n"
+    )
+    assert "cfai/worker/env.py" not in response.text
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("import js; js.TransformStream", "AttributeError: js has no 'TransformStream', or cfai does not have it yet"),
+        ("import workers; workers.Queue", "AttributeError: workers has no 'Queue', or cfai does not"),
+        ("request.form_data()", "AttributeError: workers.Request has no 'form_data', or cfai does not"),
+        ("request.js_object.formData()", "AttributeError: js.Request has no 'formData', or cfai does not"),
+        ("from js import TransformStream", "\ncfai may not have this part of `js` yet; docs/workers.md lists"),
+        ("import pyodide.http", "\ncfai may not have this part of `pyodide.http` yet; docs/workers.md lists"),
+    ],
+)
+async def test_a_name_that_is_not_there_says_whose_fault_it_may_be(worker: Workers, code: str, told: str) -> None:
+    client = worker(f"""
+        from workers import WorkerEntrypoint
+
+        class Default(WorkerEntrypoint):
+            async def fetch(self, request):
+                {code}
+        """)
+    assert told in (await client.get("/")).text
+
+
+async def test_an_error_of_a_model_shows_the_scripts_frames_only(worker: Workers) -> None:
+    client = worker("""
+        async def on_fetch(request, env):
+            return await env.AI.run("@cf/no/such", {"prompt": "hi"})
+        """)
+    worker.fake.answers["@cf/no/such"] = NoSuchModel("@cf/no/such")
+    text = (await client.get("/")).text
+    assert text.count("  File ") == 1
+    assert text.startswith('PythonError: Traceback (most recent call last):\n  File "')
+    assert "5007: No such model @cf/no/such or task" in text
+    assert "`cfai models` lists the ids" in text
 
 
 async def test_a_script_that_cannot_be_imported(worker: Workers) -> None:
@@ -423,7 +477,7 @@ async def test_responses(worker: Workers, response: str, status: int, headers: d
         ("Response.new()", "AttributeError: type object 'Response' has no attribute 'new'"),
         ("js.Headers({})", "TypeError: Class constructor Headers cannot be invoked without 'new'"),
         ('Response(js.Response.new("x"), status=3)', "ValueError: Expected no options when constructing Response"),
-        ("js.nope", "AttributeError: module 'js' has no attribute 'nope'"),
+        ("js.nope", "AttributeError: js has no 'nope', or cfai does not have it yet"),
         ('js.JSON.parse("{")', "SyntaxError: "),
     ],
 )

@@ -1,5 +1,7 @@
 """`import js`, as a Python Worker sees it: the global names of JavaScript."""
 
+from typing import Any
+
 from cfai.worker.web.headers import Headers
 from cfai.worker.web.messages import Request, Response, fetch
 from cfai.worker.web.platform import (
@@ -19,7 +21,7 @@ from cfai.worker.web.platform import (
 )
 from cfai.worker.web.streams import ReadableStream
 from cfai.worker.web.urls import URL, URLSearchParams
-from cfai.worker.web.values import JSON, Array, Object, Uint8Array
+from cfai.worker.web.values import JSON, Array, Object, Uint8Array, missing
 
 __all__ = [
     "JSON",
@@ -47,3 +49,7 @@ __all__ = [
     "setInterval",
     "setTimeout",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    raise missing("js", name)

@@ -16,6 +16,7 @@ from cfai.worker.sdk import (
     wait_until,
     waitUntil,
 )
+from cfai.worker.web.values import missing
 
 env: Any
 
@@ -34,3 +35,7 @@ __all__ = [
     "waitUntil",
     "wait_until",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    raise missing("workers", name)

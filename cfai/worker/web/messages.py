@@ -21,6 +21,7 @@ from cfai.worker.web.values import (
     JsTypeError,
     Uint8Array,
     jsnull,
+    missing,
     options_of,
 )
 
@@ -48,6 +49,9 @@ class Body(JsProxy):
     """What Request and Response share: a body that is read once, whole or as a stream."""
 
     headers: Headers
+
+    def __getattr__(self, name: str) -> Any:
+        raise missing(f"js.{type(self).__name__}", name)
 
     def _take_body(self, body: Any) -> None:
         self._stream: ReadableStream | None = None

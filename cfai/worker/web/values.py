@@ -23,11 +23,18 @@ __all__ = [
     "Object",
     "Uint8Array",
     "jsnull",
+    "missing",
     "options_of",
     "to_js",
 ]
 
 T = TypeVar("T")
+
+
+def missing(owner: str, name: str) -> AttributeError:
+    """What is raised where a script asks for a name that is not there."""
+    problem = f"{owner} has no {name!r}, or cfai does not have it yet (docs/workers.md lists what there is)"
+    return AttributeError(problem, name=name)
 
 
 class JsException(Exception):
