@@ -215,3 +215,33 @@ def test_a_line_that_is_no_assignment(project: Path) -> None:
     (project / ".dev.vars").write_text("A=1\nnonsense\n")
     with pytest.raises(ConfigError, match=r"\.dev\.vars:2: expected NAME=value"):
         load_config(script)
+
+
+def test_bindings_of_other_kinds_are_named_not_checked(tmp_path: Path) -> None:
+    (tmp_path / "entry.py").touch()
+    (tmp_path / ".dev.vars").write_text("TOKEN=s3cret\n")
+    (tmp_path / "wrangler.json").write_text(
+        """
+        {
+          "main": "entry.py",
+          "vars": {"TOKEN": "for all", "PLAIN": 1},
+          "kv_namespaces": [{"binding": "KV", "id": "x"}, "nonsense"],
+          "durable_objects": {"bindings": [{"name": "ROOM", "class_name": "Room"}]},
+          "queues": {"producers": [{"binding": "JOBS", "queue": "jobs"}], "consumers": [{"queue": "jobs"}]},
+          "d1_databases": "nonsense",
+          "browser": {"binding": "BROWSER"},
+          "triggers": {"crons": ["* * * * *"]}
+        }
+        """
+    )
+    config = load_config(tmp_path)
+    assert config.not_simulated == (
+        ("KV", "KV Namespace"),
+        ("BROWSER", "Browser"),
+        ("ROOM", "Durable Object"),
+        ("JOBS", "Queue"),
+        ("", "Cron Triggers"),
+        ("", "Queue Consumer"),
+    )
+    assert config.vars == {"TOKEN": "s3cret", "PLAIN": 1}
+    assert config.secret_names == {"TOKEN"}

@@ -20,7 +20,8 @@ START_SECONDS = 15.0
 class EngineProcess:
     """The binding of `env.AI` under `cfai dev`: the binding protocol on the engine's private socket.
 
-    A call that finds no engine waits for one; an answer that breaks off says so, without the socket's path.
+    A call that finds no engine waits for one, and is made once more if the engine ends before it answers. A stream
+    that breaks off says so, without the socket's path.
     """
 
     def __init__(self, socket: Path) -> None:
@@ -28,15 +29,24 @@ class EngineProcess:
         self._http = HttpBinding(socket=socket)
 
     async def send(self, call: Call) -> Reply:
+        reply = await self._send(call)
+        if self._is_broken(reply):
+            reply = await self._send(call)
+        if self._is_broken(reply):
+            return Reply.from_error(_ended())
+        if isinstance(reply.body, ByteStream):
+            return Reply(ByteStream(_Answer(reply.body, self)), reply.status, reply.headers)
+        return reply
+
+    async def _send(self, call: Call) -> Reply:
         with anyio.move_on_after(START_SECONDS):
             while not await self._listens():  # noqa: ASYNC110  # nothing tells that a process listens again
                 await anyio.sleep(0.1)
-        reply = await self._http.send(call)
-        if isinstance(reply.body, ByteStream):
-            return Reply(ByteStream(_Answer(reply.body, self)), reply.status, reply.headers)
-        if (error := reply.error) is not None and self.broke(error):
-            return Reply.from_error(_ended())
-        return reply
+        return await self._http.send(call)
+
+    def _is_broken(self, reply: Reply) -> bool:
+        error = reply.error
+        return error is not None and self.broke(error)
 
     async def aclose(self) -> None:
         await self._http.aclose()
