@@ -41,7 +41,7 @@ def main() -> None:
             print(json.dumps(VARIANTS[given.variant](folder, given)))
             return
         if given.shape:
-            folder = make_random(Path(scratch) / given.shape, tokenizer=demo)
+            folder = make_random(Path(scratch) / given.shape, given.shape, tokenizer=demo)
         compare(endless(folder, Path(scratch) / "endless"), folder.name, given)
 
 

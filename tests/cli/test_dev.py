@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from cfai.serving import listen
 from tests.processes import Process
 
 MODEL = "@cf/meta/llama-2-7b-chat-int8"
@@ -21,6 +22,7 @@ STREAM = (
     f"    stream = await env.AI.run({MODEL!r}, {{'prompt': 'New', 'max_tokens': 4000, 'stream': True}})\n"
     "    return Response(stream, headers={'content-type': 'text/event-stream'})\n"
 )
+HOSTS = {"192.168.1.5": 200, "my-box:8787": 200, "evil.example": 403}
 
 
 @pytest.fixture
@@ -146,8 +148,11 @@ def test_a_config_that_is_wrong_for_a_moment(project: Path, temporary: Path) -> 
 
 
 def test_nothing_is_left_when_the_terminal_is_closed(project: Path, temporary: Path) -> None:
-    with dev(project, temporary) as process:
-        address_of(process)
+    with dev(project, temporary, "--ip", "0.0.0.0", "--allow-host", "my-box") as process:
+        # On the way: who may ask a Worker that other machines reach.
+        address = address_of(process).replace("0.0.0.0", "127.0.0.1")
+        hosts = {host: httpx2.get(address, headers={"host": host}, timeout=60).status_code for host in HOSTS}
+        assert hosts == HOSTS
         children = children_of(process)
         assert process.end(signal.SIGHUP) == 0
         assert "Traceback" not in process.rest
@@ -156,7 +161,11 @@ def test_nothing_is_left_when_the_terminal_is_closed(project: Path, temporary: P
 
 
 def test_nothing_is_left_when_it_is_told_to_end_before_it_is_ready(project: Path, temporary: Path) -> None:
-    with dev(project, temporary) as process:
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        process = dev(project, temporary, "--port", str(port))
+        assert process.read_until("is taken") == f"port {port} is taken\n"
+    with process:
         process.read_until("⎔ Starting local server...")
         wait_for(lambda: len(children_of(process)) == 2)
         children = children_of(process)
