@@ -18,6 +18,8 @@ import os
 import signal
 import socket
 import stat
+import threading
+import time
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -30,6 +32,7 @@ __all__ = [
     "DRAIN_SECONDS",
     "Guard",
     "PortTaken",
+    "end_with_parent",
     "ending_signals",
     "is_loopback",
     "listen",
@@ -119,11 +122,11 @@ async def serve(
         ws="none",
     )
     server = _Server(config)
+    if with_parent is not None:
+        end_with_parent(with_parent)
     with _no_trace(listener):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_stop_on_signal, server, end_streams, drain)
-            if with_parent is not None:
-                tasks.start_soon(_end_with_parent, with_parent)
             await server.serve(sockets=[listener])
             tasks.cancel_scope.cancel()
 
@@ -162,12 +165,19 @@ async def _stop_on_signal(server: uvicorn.Server, end_streams: Callable[[], Awai
             await anyio.sleep(0.1)
 
 
-async def _end_with_parent(parent: int) -> None:
-    while os.getppid() == parent:  # noqa: ASYNC110  # nothing tells that a parent is gone
-        await anyio.sleep(0.5)
-    while True:  # the first lets answers finish, the second ends them: there is nobody to wait for
-        signal.raise_signal(signal.SIGTERM)
-        await anyio.sleep(0.2)
+def end_with_parent(parent: int) -> None:
+    """End this process soon after its parent, the process `parent`, has ended."""
+    threading.Thread(target=_watch_parent, args=(parent,), daemon=True).start()
+
+
+def _watch_parent(parent: int) -> None:
+    while os.getppid() == parent:  # nothing tells that a parent is gone
+        time.sleep(0.5)
+    for _ in range(2):  # the first lets answers finish, the second ends them: there is nobody to wait for
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.2)
+    time.sleep(LEAVE_SECONDS)
+    os._exit(1)  # a script that holds on to its thread does not hear signals
 
 
 async def _stop_accepting(server: uvicorn.Server) -> None:

@@ -22,7 +22,7 @@ import anyio
 
 from cfai.ai import Ai
 from cfai.config import Config, ConfigError, load_config
-from cfai.serving import Guard, PortTaken, is_loopback, listen, serve
+from cfai.serving import Guard, PortTaken, end_with_parent, is_loopback, listen, serve
 from cfai.worker.app import WorkerApp, broken_app, worker_app
 from cfai.worker.engine import EngineProcess
 from cfai.worker.loader import import_path
@@ -35,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True)  # a script's print appears when it prints
+    if given.fd is not None:
+        end_with_parent(given.parent or os.getppid())
     try:
         project = _read(given.path, or_why=given.fd is not None)
         listener = listen(given.host, given.port) if given.fd is None else socket.socket(fileno=given.fd)
@@ -94,8 +96,7 @@ async def _serve(app: WorkerApp, listener: socket.socket, given: argparse.Namesp
             os.write(given.report_fd, b"failed" if app.is_broken else b"imported")
         os.close(given.report_fd)
     guarded = Guard(app, given.allow_host, any_address=not is_loopback(host))
-    parent = None if given.fd is None else given.parent or os.getppid()
-    await serve(guarded, listener=listener, end_streams=app.end_streams, with_parent=parent)
+    await serve(guarded, listener=listener, end_streams=app.end_streams)
 
 
 def _say(line: str) -> None:

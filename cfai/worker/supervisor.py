@@ -5,7 +5,7 @@ and answers the binding protocol on a private Unix socket; it stays. The worker 
 replaced on every save and may crash, block or loop without hurting a model.
 
 However this process ends, the two end with it: when it is told to, it tells them and waits; when it is killed, they
-notice (`with_parent` in `cfai.serving`).
+notice (`end_with_parent` in `cfai.serving`).
 """
 
 from __future__ import annotations

@@ -176,9 +176,11 @@ def test_nothing_is_left_when_it_is_told_to_end_before_it_is_ready(project: Path
 
 
 def test_the_children_end_when_it_is_killed(project: Path, temporary: Path) -> None:
+    (project / "entry.py").write_text("while True:\n    pass\n")
     with dev(project, temporary) as process:
-        address_of(process)
+        process.read_until("⎔ Still importing the script...")
         children = children_of(process)
+        assert len(children) == 2
         process.tell(signal.SIGKILL)
         wait_for(lambda: not any(is_alive(pid) for pid in children))
         assert process.end(signal.SIGKILL) == -signal.SIGKILL
