@@ -60,8 +60,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        # Python's own words repeat the address; those for a name that does not resolve have no positive number.
-        problem = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        problem = str(error.strerror or error).partition(" (while attempting")[0]  # Python repeats the address there
         shown = f"[{host}]" if ":" in host else host
         raise PortTaken(error.errno, f"cannot listen on {shown}:{port}: {problem}") from error
     listener.set_inheritable(True)

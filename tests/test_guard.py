@@ -62,6 +62,10 @@ def test_a_taken_port_is_named_once() -> None:
         with pytest.raises(PortTaken) as caught:
             listen("127.0.0.1", port)
     assert caught.value.strerror == f"cannot listen on 127.0.0.1:{port}: Address already in use"
+    with pytest.raises(PortTaken) as caught:
+        listen("no-such-host.invalid", 0)
+    assert str(caught.value.strerror).startswith("cannot listen on no-such-host.invalid:0: ")
+    assert str(caught.value.strerror).count("no-such-host") == 1
 
 
 def test_a_unix_socket_is_its_users_alone(tmp_path: Path) -> None:

@@ -129,8 +129,5 @@ def trace_of(error: BaseException) -> str:
     theirs = [[frame for frame in one.stack if not frame.filename.startswith(_OURS)] for one in errors]
     if any(theirs) or isinstance(error, AiError | TypeError):
         for one, frames in zip(errors, theirs, strict=True):
-            if frames:
-                one.stack[:] = frames
-            else:
-                one.stack = None  # type: ignore[assignment]  # which leaves out the line above the frames, too
+            one.stack[:] = frames
     return "".join(whole.format())

@@ -12,7 +12,7 @@ from cfai import AiResult
 from cfai.worker import sdk
 from cfai.worker.web.headers import Headers
 from cfai.worker.web.messages import Request, Response, fetch
-from cfai.worker.web.platform import AbortController, Date, Math, TextDecoder, TextEncoder, crypto
+from cfai.worker.web.platform import AbortController, Date, Math, TextDecoder, TextEncoder, crypto, structuredClone
 from cfai.worker.web.streams import ReadableStream
 from cfai.worker.web.urls import URL, URLSearchParams
 from cfai.worker.web.values import (
@@ -224,3 +224,11 @@ async def test_fetch_asks_the_network() -> None:
         server.should_exit = True
     with pytest.raises(OSError, match="Network connection failed"):
         await sdk.fetch(f"http://127.0.0.1:{port}/")
+
+
+def test_a_structured_clone_is_deep() -> None:
+    given = to_js({"a": [1, {"b": 2}]})
+    copy = structuredClone(given)
+    copy.a[1].b = 3
+    assert (given.a[1].b, copy.a[1].b) == (2, 3)
+    assert type(copy) is type(given)

@@ -18,6 +18,7 @@ from cfai.worker.web.platform import (
     crypto,
     setInterval,
     setTimeout,
+    structuredClone,
 )
 from cfai.worker.web.streams import ReadableStream
 from cfai.worker.web.urls import URL, URLSearchParams
@@ -48,6 +49,7 @@ __all__ = [
     "fetch",
     "setInterval",
     "setTimeout",
+    "structuredClone",
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import math
 import secrets
 import sys
@@ -28,7 +29,13 @@ __all__ = [
     "crypto",
     "setInterval",
     "setTimeout",
+    "structuredClone",
 ]
+
+
+def structuredClone(value: Any, options: Any = None) -> Any:  # noqa: N802  # JavaScript's spelling
+    """A deep copy."""
+    return copy.deepcopy(value)
 
 
 class _Console:
