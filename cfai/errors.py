@@ -208,7 +208,9 @@ class NoSuchModel(InvalidRequest):
 
     code, status = 5007, 400
 
-    def __init__(self, model: str, *, hint: str = "`cfai models` lists the ids, `cfai models --here` what runs here") -> None:
+    see_list: ClassVar[str] = "`cfai models` lists the ids, `cfai models --here` what runs here"
+
+    def __init__(self, model: str, *, hint: str = see_list) -> None:
         super().__init__(f"No such model {model} or task", hint=hint)
         self.model = model
 

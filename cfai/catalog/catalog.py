@@ -69,7 +69,7 @@ class Catalog:
         known = {name.lower(): name for name in (*self._models, *self._aliases)}
         near = difflib.get_close_matches(model_id.lower(), known, n=1)
         meant = f"did you mean {known[near[0]]}? " if near else ""
-        return f"{meant}`cfai models` lists the ids, `cfai models --here` what runs here"
+        return f"{meant}{NoSuchModel.see_list}"
 
 
 @functools.cache
