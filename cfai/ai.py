@@ -80,15 +80,15 @@ class Ai:
         return self.last_request_id
 
     @property
-    def aiGatewayLogId(self) -> str | None:  # noqa: N802
+    def aiGatewayLogId(self) -> str | None:  # noqa: N802  # as above
         return self.ai_gateway_log_id
 
     @property
-    def lastRequestHttpStatusCode(self) -> int | None:  # noqa: N802
+    def lastRequestHttpStatusCode(self) -> int | None:  # noqa: N802  # as above
         return self.last_request_http_status_code
 
     @property
-    def lastRequestInternalStatusCode(self) -> int | None:  # noqa: N802
+    def lastRequestInternalStatusCode(self) -> int | None:  # noqa: N802  # as above
         return self.last_request_internal_status_code
 
     async def run(

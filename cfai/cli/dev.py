@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cfai.cli.options import AsOf, Demo, Device, Dtype, ExitCode, Models, Threads, fail
+from cfai.cli.options import AllowHosts, AsOf, Demo, Device, Dtype, ExitCode, Models, Threads, fail
 
 if TYPE_CHECKING:
     from socket import socket
@@ -20,7 +20,7 @@ def dev(
     path: Annotated[Path, typer.Argument(help="A project folder, a wrangler config, or a single script.")] = Path(),
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; the next free one if it is taken.")] = 8787,
     ip: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    allow_host: Annotated[list[str], typer.Option(help="Another name under which the Worker is reached.")] = [],  # noqa: B006
+    allow_host: AllowHosts = [],  # noqa: B006  # Typer copies it
     as_of: AsOf = None,
     models: Models = [],  # noqa: B006  # Typer copies it
     demo: Demo = False,

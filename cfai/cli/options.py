@@ -13,7 +13,19 @@ from cfai.catalog import parse_as_of
 from cfai.errors import AccessDenied, AiError, InvalidRequest, NoSuchModel, Unavailable, WeightsMissing
 from cfai.weights import Source, parse_source
 
-__all__ = ["AsOf", "Demo", "Device", "Dtype", "ExitCode", "Models", "Threads", "fail", "fail_with", "parse_models"]
+__all__ = [
+    "AllowHosts",
+    "AsOf",
+    "Demo",
+    "Device",
+    "Dtype",
+    "ExitCode",
+    "Models",
+    "Threads",
+    "fail",
+    "fail_with",
+    "parse_models",
+]
 
 
 class ExitCode(enum.IntEnum):
@@ -61,6 +73,9 @@ Models = Annotated[
         callback=_models,
         help="Weights of a model: a folder or a hub repository. May be repeated.",
     ),
+]
+AllowHosts = Annotated[
+    list[str], typer.Option("--allow-host", help="Another name under which the server is reached. May be repeated.")
 ]
 Demo = Annotated[
     bool,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cfai.cli.options import AsOf, Demo, Device, Dtype, ExitCode, Models, Threads, fail, parse_models
+from cfai.cli.options import AllowHosts, AsOf, Demo, Device, Dtype, ExitCode, Models, Threads, fail, parse_models
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -27,7 +27,7 @@ def serve(
     token: Annotated[
         str | None, typer.Option(envvar="CFAI_TOKEN", help="The bearer token that requests must bring.")
     ] = None,
-    allow_host: Annotated[list[str], typer.Option(help="Another name under which the server is reached.")] = [],  # noqa: B006
+    allow_host: AllowHosts = [],  # noqa: B006  # Typer copies it
     as_of: AsOf = None,
     models: Models = [],  # noqa: B006  # Typer copies it
     demo: Demo = False,
