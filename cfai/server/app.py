@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any
 from urllib.parse import quote
 
 from starlette.applications import Starlette
@@ -16,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cfai.binding import Binding, Stats
 from cfai.errors import MethodNotAllowed, NoRoute
+from cfai.server.metrics import Metrics
 from cfai.server.rest import RestRun, edge_error
 from cfai.server.workerd import WorkerdRun
 from cfai.serving import Guard
@@ -28,7 +30,7 @@ log = logging.getLogger("cfai.server")
 def rest_app(
     binding: Binding, *, token: str | None = None, hosts: Collection[str] = (), any_address: bool = False
 ) -> ASGIApp:
-    """The REST API and `/health` over `binding`, for `cfai serve`.
+    """The REST API, `/health` and `/metrics` over `binding`, for `cfai serve`.
 
     token  what requests must bring as their bearer token; without one, any token or none will do
     hosts  names besides those of the loopback interface under which the server is reached
@@ -37,19 +39,24 @@ def rest_app(
     routes = [
         Route("/client/v4/accounts/{account}/ai/run/{model:path}", RestRun(binding, token), methods=["POST"]),
         Route("/health", _health(binding), methods=["GET"]),
+        Route("/metrics", Metrics(binding, token), methods=["GET"]),
     ]
     app = Starlette(routes=routes, exception_handlers={404: _no_route, 405: _wrong_method})
     return _RequestLog(Guard(app, hosts, any_address=any_address))
 
 
 def binding_app(binding: Binding) -> ASGIApp:
-    """The binding protocol and `/health` over `binding`, for a private socket."""
+    """The binding protocol, `/health` and `/metrics` over `binding`, for a private socket."""
     return Starlette(
         routes=[
             Route("/run", WorkerdRun(binding), methods=["POST"]),
-            Route("/health", _health(binding), methods=["GET"]),
+            Route("/health", _health(binding, with_metrics=True), methods=["GET"]),
+            Route("/metrics", Metrics(binding), methods=["GET"]),
         ]
     )
+
+
+_POLLED = ("/health", "/metrics")
 
 
 class _RequestLog:
@@ -59,7 +66,7 @@ class _RequestLog:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] == "/health":
+        if scope["type"] != "http" or scope["path"] in _POLLED:
             await self._app(scope, receive, send)
             return
         started, status = time.monotonic(), "left"
@@ -77,13 +84,23 @@ class _RequestLog:
             log.info("%s %s %s %.2f s", scope["method"], path, status, time.monotonic() - started)
 
 
-def _health(binding: Binding) -> Callable[[Request], Awaitable[Response]]:
-    """Status, loaded models, running and waiting answers, tokens made so far."""
+def _health(binding: Binding, *, with_metrics: bool = False) -> Callable[[Request], Awaitable[Response]]:
+    """Status, loaded models, running and waiting answers, tokens made so far.
+
+    The models' metrics are left out where `/metrics` may ask for a token and this route does not.
+    """
 
     async def health(request: Request) -> Response:
-        return JSONResponse({"status": "ok", **(binding.stats() if isinstance(binding, Stats) else {})})
+        stats = binding.stats() if isinstance(binding, Stats) else {}
+        if not with_metrics and "models" in stats:
+            stats = {**stats, "models": {name: _without_metrics(model) for name, model in stats["models"].items()}}
+        return JSONResponse({"status": "ok", **stats})
 
     return health
+
+
+def _without_metrics(model: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in model.items() if key != "metrics"}
 
 
 async def _no_route(request: Request, error: Exception) -> Response:
