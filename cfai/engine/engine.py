@@ -2,10 +2,12 @@
 
 Everything that touches torch happens in the engine thread: loading, prefill, decode, sampling. It repeats one step:
 
-    drop what nobody reads -> admit what fits -> advance each running sequence -> wake the readers
+    drop what nobody reads -> plan (scheduler) -> set the device going (runner) -> hand out the tokens of the step
+    before it -> wake the readers
 
-A sequence advances by one prefill chunk or one token. Other threads only append to the queue, read counters and set
-flags; `_wakeup` tells the thread that there is something to do.
+On a GPU the device works on a step while the host turns the tokens of the one before into text. On a CPU there is
+nobody to wait for, and a step's own tokens are handed out. Other threads only append to the queue, read counters and
+set flags; `_wakeup` tells the thread that there is something to do.
 """
 
 from __future__ import annotations
@@ -22,26 +24,41 @@ from typing import Any
 
 import torch
 
-from cfai.engine.cache import new_cache
+from cfai.engine.attention import LayerShape, Unbatchable
 from cfai.engine.checkpoint import Checkpoint, Progress, load_checkpoint
-from cfai.engine.sampling import Sampler
-from cfai.engine.scheduler import Scheduler
+from cfai.engine.memory import free_memory
+from cfai.engine.regions import Regions
+from cfai.engine.runner import Pending, Runner, Token, layer_shapes
+from cfai.engine.sampling import BROKEN
+from cfai.engine.scheduler import Scheduler, Step
 from cfai.engine.sequence import Sampling, Sequence
+from cfai.engine.solo import Soloist
 from cfai.engine.stream import Crossing, Ready, TextStream
 from cfai.engine.streamer import PieceStreamer
-from cfai.errors import AiError, EngineFailure, OutOfCapacity, RequestAborted
+from cfai.errors import AiError, ContextExceeded, EngineFailure, OutOfCapacity, RequestAborted
 
 __all__ = ["EngineSettings", "LocalEngine"]
 
 log = logging.getLogger("cfai.engine")
 
-PREFILL_CHUNK = {"cpu": 128}
-"""Prompt tokens per step, by device. Between chunks a reader who left is noticed and other sequences go on."""
-DEFAULT_PREFILL_CHUNK = 512
+PREFILL_TOKENS = {"cpu": 128}
+"""Prompt tokens in a step, by device. Between steps a reader who left is noticed and other sequences get a token."""
+DEFAULT_PREFILL_TOKENS = 512
+
+SLOTS = {"cpu": 16, "mps": 16}
+"""Sequences that run at once, by device."""
+DEFAULT_SLOTS = 64
+
+CACHE_SHARE = {"cpu": 0.4, "mps": 0.4}
+"""How much of the memory that is free once the weights are loaded the KV cache may take, by device. Memory of the
+system is taken as it is written, so on a CPU the cache costs what it holds."""
+DEFAULT_CACHE_SHARE = 0.85
+
+LONGEST_CONTEXT = 32768
+"""Tokens of prompt and answer for a model whose config does not say."""
 
 SMALL_MODEL = 100_000_000
 """Below this many weights, handing work from core to core costs more than the work."""
-
 
 CLOSE_SECONDS = 10.0
 """How long closing waits for a step or a load to end."""
@@ -58,18 +75,22 @@ LOOK_SECONDS = 0.5
 class EngineSettings:
     """How a model runs.
 
-    device       "cuda", "mps", "cpu"; None takes the best that is there
-    dtype        "float32", "bfloat16", "float16"; None takes float32 on the CPU, the checkpoint's own on a GPU
-    threads      CPU threads for one step; None takes one for a small model, else one per physical core
-    slots        sequences that run at once
-    queue_limit  sequences that may wait for a slot; one more is refused with 3040
+    device        "cuda", "mps", "cpu"; None takes the best that is there
+    dtype         "float32", "bfloat16", "float16", "int8" (weights only); None takes float32 on the CPU, the
+                  checkpoint's own on a GPU
+    threads       CPU threads for one step; None takes one for a small model, else one per physical core
+    slots         sequences that run at once; None takes 16 on a CPU and 64 on a GPU
+    queue_limit   sequences that may wait for a slot; one more is refused with 3040
+    cache_tokens  tokens of prompts and answers that the KV cache holds; None takes what all slots can use, if there is
+                  memory for it
     """
 
     device: str | None = None
     dtype: str | None = None
     threads: int | None = None
-    slots: int = 4
+    slots: int | None = None
     queue_limit: int = 32
+    cache_tokens: int | None = None
 
 
 class LocalEngine:
@@ -84,9 +105,12 @@ class LocalEngine:
         self._folder = folder
         self._settings = settings
         self._progress = progress
-        self._scheduler = Scheduler(slots=settings.slots, queue_limit=settings.queue_limit)
         self._checkpoint: Checkpoint | None = None
-        self._states: dict[Sequence, _State] = {}
+        self._scheduler: Scheduler | None = None
+        self._runner: Runner | None = None
+        self._soloist: Soloist | None = None
+        self._why_alone = ""
+        self._streamers: dict[Sequence, PieceStreamer] = {}
         self._crossing = Crossing()
         self._lock = threading.Lock()
         self._wakeup = threading.Event()
@@ -109,34 +133,57 @@ class LocalEngine:
     def is_alive(self) -> bool:
         return self._thread.is_alive() and not self._closing
 
-    def submit(self, prompt: Tokens[int], sampling: Sampling) -> TextStream:
-        """Queue an answer to `prompt`, token ids. Raises `OutOfCapacity` if the queue is full.
+    @property
+    def capacity(self) -> int:
+        """Tokens of prompt and answer together that one sequence may have. Wait for `ready` first."""
+        return self._loaded_scheduler.regions.capacity
 
-        Call it in the event loop that reads the stream.
+    def submit(self, prompt: Tokens[int], sampling: Sampling) -> TextStream:
+        """Queue an answer to `prompt`, token ids. Wait for `ready` first.
+
+        Raises `OutOfCapacity` if the queue is full and `ContextExceeded` if prompt and `max_tokens` do not fit into
+        the cache. Call it in the event loop that reads the stream.
         """
+        scheduler = self._loaded_scheduler
         stream = TextStream(self._wakeup.set)
         stream.prompt_tokens = len(prompt)
+        sequence = Sequence(prompt, sampling, stream)
+        if sequence.most_tokens > scheduler.regions.capacity:
+            raise ContextExceeded(
+                sequence.most_tokens,
+                scheduler.regions.capacity,
+                hint="that is what the KV cache has memory for; shorten the prompt or ask for fewer max_tokens",
+            )
         with self._lock:
             if self._closing:
                 raise RequestAborted()
-            if self._scheduler.is_full:
-                raise OutOfCapacity(
-                    f"{len(self._scheduler.waiting)} requests wait already; the queue's limit is a setting"
-                )
-            self._scheduler.add(Sequence(prompt, sampling, stream))
+            if scheduler.is_full:
+                raise OutOfCapacity(f"{len(scheduler.waiting)} requests wait already; the queue's limit is a setting")
+            scheduler.add(sequence)
         self._wakeup.set()
         return stream
 
+    @property
+    def _loaded_scheduler(self) -> Scheduler:
+        if (scheduler := self._scheduler) is None:
+            raise RequestAborted()
+        return scheduler
+
     def stats(self) -> dict[str, Any]:
         """What the engine is doing now."""
-        loaded = self._checkpoint
+        loaded, scheduler = self._checkpoint, self._scheduler
         return {
-            "running": len(self._scheduler.running),
-            "waiting": len(self._scheduler.waiting),
+            "running": len(scheduler.running) if scheduler else 0,
+            "waiting": len(scheduler.waiting) if scheduler else 0,
+            "slots": scheduler.slots if scheduler else 0,
+            "queue_limit": self._settings.queue_limit,
             "tokens": self.tokens_made,
             "device": str(loaded.device) if loaded else None,
             "dtype": str(loaded.model.dtype).removeprefix("torch.") if loaded else None,
             "memory": loaded.memory if loaded else 0,
+            "batching": f"one at a time: {self._why_alone}" if self._why_alone else "continuous",
+            "cache_tokens": scheduler.regions.used if scheduler else 0,
+            "cache_capacity": scheduler.regions.capacity if scheduler else 0,
         }
 
     def close(self, timeout: float = CLOSE_SECONDS) -> None:
@@ -167,134 +214,195 @@ class LocalEngine:
             self.ready.set(EngineFailure(f"{self._folder} does not load: {error}"))
             return
         self.ready.set()
+        failure: AiError = EngineFailure("the engine thread ended")
         try:
             with torch.inference_mode():
-                while not self._closing:
-                    self._step()
+                self._step_until_closed()
+            failure = RequestAborted()
         finally:
-            self._end_all(RequestAborted() if self._closing else EngineFailure("the engine thread ended"))
-            self._checkpoint = None
+            self._end_all(failure)
+            self._checkpoint = self._runner = self._soloist = None
 
     def _load(self) -> None:
         started = time.monotonic()
         settings = self._settings
         loaded = load_checkpoint(self._folder, device=settings.device, dtype=settings.dtype, progress=self._progress)
-        if loaded.device.type == "cpu":
+        kind = loaded.device.type
+        if kind == "cpu":
             torch.set_num_threads(settings.threads or _best_threads(loaded))
+        slots = settings.slots or SLOTS.get(kind, DEFAULT_SLOTS)
+        context = loaded.max_positions or LONGEST_CONTEXT
+        try:
+            with torch.inference_mode():
+                shapes = layer_shapes(loaded)
+                capacity = settings.cache_tokens or _affordable(slots * context, shapes, loaded.device)
+                self._runner = Runner(loaded, shapes, rows=2 * slots, capacity=capacity)
+        except Unbatchable as reason:
+            self._why_alone = str(reason)
+            log.warning("%s answers one request at a time: %s", self.name, reason)
+            self._soloist = Soloist(loaded)
+            slots, capacity = 1, context
+        self._scheduler = Scheduler(
+            slots=slots,
+            queue_limit=settings.queue_limit,
+            prefill_tokens=PREFILL_TOKENS.get(kind, DEFAULT_PREFILL_TOKENS),
+            regions=Regions(capacity),
+        )
         self._checkpoint = loaded
         log.info("loaded %s on %s in %.2f s", self.name, loaded.device, time.monotonic() - started)
 
-    def _step(self) -> None:
-        self._wakeup.clear()
-        with self._lock:
-            for sequence in self._scheduler.drop_abandoned():
-                self._forget(sequence, "stopped, nobody reads on")
-            ready = self._scheduler.next_step()
-        if not ready:
-            self._wakeup.wait(LOOK_SECONDS if self._scheduler.running else None)
-            return
-        for sequence in ready:
-            self._advance(sequence)
-        self._crossing.flush()
+    def _step_until_closed(self) -> None:
+        before: Pending | None = None
+        while not self._closing:
+            self._wakeup.clear()
+            step = self._plan()
+            if not step.works and before is None:
+                self._wakeup.wait(LOOK_SECONDS if self._loaded_scheduler.running else None)
+                continue
+            pending = self._set_going(step) if step.works else None
+            if before is not None:
+                self._hand_out(before)
+            before = pending
+            if pending is not None and not self._may_lag(step):
+                self._hand_out(pending)
+                before = None
+            self._crossing.flush()
 
-    def _advance(self, sequence: Sequence) -> None:
+    def _plan(self) -> Step:
+        with self._lock:
+            for sequence in self._loaded_scheduler.drop_abandoned():
+                self._forget(sequence, "stopped, nobody reads on")
+            return self._loaded_scheduler.next_step()
+
+    def _may_lag(self, step: Step) -> bool:
+        """Whether the next step may be planned before this one's tokens are known."""
+        runner = self._runner
+        return (
+            runner is not None
+            and runner.is_async
+            and all(work.sequence.sampling.constraint is None for work in step.works)
+        )
+
+    def _set_going(self, step: Step) -> Pending | None:
+        runner = self._runner
+        if runner is None:
+            self._perform_alone(step.works[0].sequence)
+            return None
         try:
-            state = self._states.get(sequence)
-            if state is None:
-                state = self._states[sequence] = _State(sequence, self.checkpoint)
-            is_finished = state.prefill() if sequence.needs_prefill else state.decode()
+            return runner.run(step)
         except Exception as error:
-            # One sequence's failure is its own: the others go on.
-            if isinstance(error, AiError):
-                failure: AiError = error
-            elif isinstance(error, torch.cuda.OutOfMemoryError):
-                failure = OutOfCapacity("the GPU has no memory left for this request")
+            if len(step.works) == 1:
+                self._fail(step.works[0].sequence, error)
+                return None
+        # One sequence's failure is its own: whoever gets through alone goes on.
+        log.warning("%s: a step of %d sequences failed; each is tried alone", self.name, len(step.works))
+        for work in step.works:
+            try:
+                pending = runner.run(Step([work]))
+            except Exception as error:
+                self._fail(work.sequence, error)
             else:
-                log.exception("the model failed")
-                failure = EngineFailure(f"the model failed: {error}")
-            self._finish(sequence, failure)
+                self._hand_out(pending)
+        return None
+
+    def _hand_out(self, pending: Pending) -> None:
+        """Give the tokens of a step to their readers."""
+        try:
+            drawn = pending.tokens()
+        except Exception as error:  # the device failed after the step was set going
+            for work in pending.works:
+                self._fail(work.sequence, error)
             return
-        self.tokens_made += state.take_count()
-        if is_finished:
-            self._finish(sequence, None)
+        for work, tokens in zip(pending.works, drawn, strict=True):
+            if tokens and not work.sequence.is_finished:
+                self._take(work.sequence, tokens)
+
+    def _take(self, sequence: Sequence, tokens: Tokens[Token]) -> None:
+        for token in tokens:
+            if token.id == BROKEN:
+                problem = "the model's scores are not numbers (NaN or infinity)"
+                self._finish(sequence, EngineFailure(problem, hint="check the weights and the dtype"))
+                return
+            sequence.ids.append(token.id)
+            self.tokens_made += 1
+            if self._is_last(sequence, token.id):
+                self._finish(sequence, None)
+                return
+        self._crossing.touch(sequence.stream)
+
+    def _is_last(self, sequence: Sequence, token: int) -> bool:
+        """Hand a token's text over; true if the answer ends with it."""
+        streamer = self._streamers.get(sequence)
+        if streamer is None:
+            streamer = PieceStreamer(self.checkpoint.tokenizer, sequence.stream.put, stop=sequence.sampling.stop)
+            self._streamers[sequence] = streamer
+        is_last = token in self.checkpoint.end_tokens
+        if not is_last:
+            streamer.put(token)
+        is_last = is_last or sequence.made >= sequence.sampling.max_tokens or streamer.is_stopped
+        if is_last:
+            streamer.end()
+        elif sequence.sampling.constraint is not None:
+            sequence.sampling.constraint.advance(token)
+        return is_last
+
+    def _perform_alone(self, sequence: Sequence) -> None:
+        def take(token: Token) -> bool:
+            self._take(sequence, [token])
+            self._crossing.flush()
+            return not (sequence.is_finished or sequence.is_abandoned or self._closing)
+
+        try:
+            assert self._soloist is not None
+            self._soloist.perform(sequence, take)
+        except Exception as error:
+            self._fail(sequence, error)
+
+    def _fail(self, sequence: Sequence, error: Exception) -> None:
+        if sequence.is_finished:
+            return
+        if isinstance(error, AiError):
+            failure: AiError = error
+        elif isinstance(error, torch.OutOfMemoryError):
+            failure = OutOfCapacity("the device has no memory left for this request")
         else:
-            self._crossing.touch(sequence.stream)
+            log.error("the model failed", exc_info=error)
+            failure = EngineFailure(f"the model failed: {error}")
+        self._finish(sequence, failure)
 
     def _finish(self, sequence: Sequence, error: AiError | None) -> None:
         with self._lock:
-            self._scheduler.remove(sequence)
-        sequence.stream.completion_tokens = len(sequence.output)
-        sequence.stream.end(error)
-        self._crossing.touch(sequence.stream)
+            self._loaded_scheduler.remove(sequence, keep=error is None)
+        self._end(sequence, error)
         self._forget(sequence, "failed" if error else "finished")
 
+    def _end(self, sequence: Sequence, error: AiError | None) -> None:
+        sequence.stream.completion_tokens = sequence.made
+        sequence.stream.end(error)
+        self._crossing.touch(sequence.stream)
+
     def _forget(self, sequence: Sequence, how: str) -> None:
-        self._states.pop(sequence, None)
+        self._streamers.pop(sequence, None)
         phase = " during prefill" if sequence.needs_prefill else ""
-        log.info("%s: %s%s, %d tokens", self.name, how, phase, len(sequence.output))
+        log.info("%s: %s%s, %d tokens", self.name, how, phase, sequence.made)
 
     def _end_all(self, error: AiError) -> None:
         with self._lock:
             self._closing = True
-            left = [*self._scheduler.running, *self._scheduler.waiting]
-            self._scheduler.running.clear()
-            self._scheduler.waiting.clear()
+            left = self._loaded_scheduler.clear()
         for sequence in left:
-            sequence.stream.completion_tokens = len(sequence.output)
-            sequence.stream.end(error)
-            self._crossing.touch(sequence.stream)
-        self._states.clear()
+            self._end(sequence, error)
+        self._streamers.clear()
         self._crossing.flush()
 
 
-class _State:
-    """What one running sequence has on the device."""
-
-    def __init__(self, sequence: Sequence, checkpoint: Checkpoint) -> None:
-        self._sequence = sequence
-        self._checkpoint = checkpoint
-        device = checkpoint.device
-        self._chunk = PREFILL_CHUNK.get(device.type, DEFAULT_PREFILL_CHUNK)
-        self._prompt = torch.tensor(sequence.prompt, device=device)
-        self._cache = new_cache(checkpoint.model.config)
-        vocabulary = checkpoint.model.get_output_embeddings().weight.shape[0]
-        self._sampler = Sampler(sequence.sampling, self._prompt, vocabulary)
-        self._streamer = PieceStreamer(checkpoint.tokenizer, sequence.stream.put, stop=sequence.sampling.stop)
-        self._counted = 0
-
-    def prefill(self) -> bool:
-        """Put the next chunk of the prompt into the cache; after the last one, draw the first token."""
-        sequence = self._sequence
-        end = min(sequence.prefilled + self._chunk, len(sequence.prompt))
-        logits = self._forward(self._prompt[sequence.prefilled : end])
-        sequence.prefilled = end
-        return False if sequence.needs_prefill else self._take(self._sampler.draw(logits))
-
-    def decode(self) -> bool:
-        last = torch.tensor([self._sequence.output[-1]], device=self._prompt.device)
-        return self._take(self._sampler.draw(self._forward(last)))
-
-    def take_count(self) -> int:
-        """The tokens made since the last look."""
-        made = len(self._sequence.output)
-        fresh, self._counted = made - self._counted, made
-        return fresh
-
-    def _forward(self, ids: torch.Tensor) -> torch.Tensor:
-        out = self._checkpoint.model(input_ids=ids[None], past_key_values=self._cache, use_cache=True, logits_to_keep=1)
-        logits: torch.Tensor = out.logits[0, -1]
-        return logits
-
-    def _take(self, token: int) -> bool:
-        """Hand a token over; true if it was the last one."""
-        self._sequence.output.append(token)
-        is_last = token in self._checkpoint.end_tokens
-        if not is_last:
-            self._streamer.put(token)
-        is_last = is_last or self._sequence.is_out_of_tokens or self._streamer.is_stopped
-        if is_last:
-            self._streamer.end()
-        return is_last
+def _affordable(wanted: int, shapes: Tokens[LayerShape], device: torch.device) -> int:
+    """How many tokens the KV cache holds: `wanted`, or what there is memory for."""
+    free = free_memory(device)
+    if free is None:
+        return wanted
+    share = CACHE_SHARE.get(device.type, DEFAULT_CACHE_SHARE)
+    return max(1, min(wanted, int(free * share) // sum(shape.bytes for shape in shapes)))
 
 
 def _best_threads(loaded: Checkpoint) -> int:

@@ -1,26 +1,82 @@
-"""Which sequences run next. Policy only: no tensors, no threads, no clock.
+"""Which sequences run next, and what each does in a step. Policy only: no tensors, no threads, no clock.
 
-Sequences wait in order of arrival for one of `slots` places. Every step advances those running sequences that can
-advance: one prefill chunk or one decoded token. A sequence whose reader lags keeps its cache but not its place.
+How it works. Sequences wait in order of arrival. Every step goes through the model once with a few tokens of several
+sequences side by side:
+
+    decode   every running sequence whose prompt is in the cache gives its last token, and the next one is drawn
+    prefill  what is left of `prefill_tokens` goes to prompts, the oldest first, in chunks; with the last token of a
+             prompt its sequence draws its first token
+    admit    while there is a prefill budget, a slot and room in the cache, the next sequence that waits begins
+
+So a long prompt delays the streams that run by one chunk per step, never by all of it, and a prompt that waits for its
+turn finds the beginning that it shares with an earlier one in the cache already.
+
+A sequence whose reader lags keeps its room in the cache but not its slot: others decode in its place. If the next one
+finds no room, such a sequence gives its room up too and is computed again when its reader has caught up. A sequence
+that runs has room for its longest answer from the beginning, so it never has to stop for want of memory.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence as Tokens
+from dataclasses import dataclass, field
 
+from cfai.engine.regions import Copy, Region, Regions
 from cfai.engine.sequence import Sequence
 
-__all__ = ["Scheduler"]
+__all__ = ["Scheduler", "Step", "Work"]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A part of one sequence in a step: its tokens from `start` on, `count` of them, into the cache.
+
+    draws  tokens drawn: none in the middle of a prompt, one behind its end and in decode; with a draft one for each
+           of its tokens and one more
+    draft  tokens that may come next, guessed; they follow the known ones and count
+    """
+
+    sequence: Sequence
+    start: int
+    count: int
+    draws: int = 0
+    draft: Tokens[int] = ()
+
+
+@dataclass(slots=True)
+class Step:
+    """One pass through the model, and the copies in the cache that come before it."""
+
+    works: list[Work] = field(default_factory=list)
+    copies: list[Copy] = field(default_factory=list)
+
+    @property
+    def is_decode(self) -> bool:
+        """Every sequence in it gives one token and draws one."""
+        return all(work.count == 1 and work.draws == 1 for work in self.works)
 
 
 class Scheduler:
-    """`slots` sequences run at once, up to `queue_limit` more wait."""
+    """Plans steps.
 
-    def __init__(self, *, slots: int, queue_limit: int) -> None:
+    slots           sequences in one step at most
+    queue_limit     sequences that may wait beyond them
+    prefill_tokens  tokens of prompts in one step at most
+    regions         the places of the KV cache
+    rows            sequences that may be begun at once, those whose readers lag included; default twice the slots
+    """
+
+    def __init__(
+        self, *, slots: int, queue_limit: int, prefill_tokens: int, regions: Regions, rows: int | None = None
+    ) -> None:
         self.slots = slots
         self.queue_limit = queue_limit
+        self.prefill_tokens = prefill_tokens
+        self.regions = regions
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
+        self._rows = list(range(rows or 2 * slots))
 
     @property
     def is_full(self) -> bool:
@@ -29,23 +85,97 @@ class Scheduler:
     def add(self, sequence: Sequence) -> None:
         self.waiting.append(sequence)
 
-    def remove(self, sequence: Sequence) -> None:
-        self.running.remove(sequence)
+    def remove(self, sequence: Sequence, *, keep: bool = True) -> None:
+        """Take out a sequence that has ended. With `keep` what it computed stays for later prompts."""
+        sequence.is_finished = True
+        if sequence in self.waiting:
+            self.waiting.remove(sequence)
+        else:
+            self.running.remove(sequence)
+            self._leave(sequence, keep=keep)
+
+    def clear(self) -> list[Sequence]:
+        """Take out all sequences, and return them."""
+        left = [*self.running, *self.waiting]
+        for sequence in left:
+            self.remove(sequence, keep=False)
+        return left
 
     def drop_abandoned(self) -> list[Sequence]:
         """Take out the sequences that nobody reads any more, waiting or running, and return them."""
         gone = [sequence for sequence in (*self.waiting, *self.running) if sequence.is_abandoned]
         for sequence in gone:
-            (self.running if sequence in self.running else self.waiting).remove(sequence)
+            self.remove(sequence)
         return gone
 
-    def next_step(self) -> list[Sequence]:
-        """Fill free places from the queue and return the sequences to advance; none if all of them wait for readers."""
-        ready = [sequence for sequence in self.running if not sequence.is_stalled]
-        while self.waiting and len(ready) < self.slots:
-            ready.append(self.waiting.popleft())
-            self.running.append(ready[-1])
-        step = ready[: self.slots]
-        if len(ready) > self.slots:  # readers caught up: the places go round
-            self.running = [sequence for sequence in self.running if sequence not in step] + step
+    def next_step(self) -> Step:
+        """What to do now; nothing if all sequences wait for their readers."""
+        step = Step()
+        ready = [each for each in self.running if not each.is_stalled and not each.is_out_of_tokens]
+        decoding = [each for each in ready if not each.needs_prefill]
+        prefilling = [each for each in ready if each.needs_prefill]
+        for sequence in decoding[: self.slots]:
+            step.works.append(self._work(sequence, 1))
+        if len(decoding) > self.slots:  # readers caught up: the places go round
+            served = set(decoding[: self.slots])
+            self.running = [each for each in self.running if each not in served] + decoding[: self.slots]
+        budget = self.prefill_tokens
+        for sequence in prefilling:
+            budget -= self._prefill(step, sequence, budget)
+        while budget > 0 and len(step.works) < self.slots:
+            first = next((each for each in self.waiting if not each.is_stalled), None)
+            if first is None or not self._admit(step, first):
+                break
+            self.waiting.remove(first)
+            self.running.append(first)
+            budget -= self._prefill(step, first, budget)
+        for work in step.works:
+            # Not before: what this step computes is not there yet when its copies are made.
+            if (region := work.sequence.region) is not None:
+                region.computed = work.sequence.computed
         return step
+
+    def _prefill(self, step: Step, sequence: Sequence, budget: int) -> int:
+        count = min(sequence.left, budget)
+        if count == 0 or len(step.works) >= self.slots:
+            return 0
+        step.works.append(self._work(sequence, count))
+        return count
+
+    def _work(self, sequence: Sequence, count: int) -> Work:
+        work = Work(sequence, sequence.computed, count, draws=int(count == sequence.left))
+        sequence.computed += count
+        sequence.drawn += work.draws
+        return work
+
+    def _admit(self, step: Step, sequence: Sequence) -> bool:
+        while (taken := self._take(sequence)) is None:
+            if not self._give_up_a_stalled():
+                return False
+        region, copy = taken
+        sequence.region, sequence.row, sequence.computed = region, self._rows.pop(), region.computed
+        if sequence.drawn == 0:
+            sequence.stream.cached_tokens = region.computed
+        if copy is not None:
+            step.copies.append(copy)
+        return True
+
+    def _take(self, sequence: Sequence) -> tuple[Region, Copy | None] | None:
+        return self.regions.take(sequence.ids, sequence.most_tokens) if self._rows else None
+
+    def _give_up_a_stalled(self) -> bool:
+        """Have a sequence whose reader lags wait again, without room in the cache. False if there is none."""
+        for sequence in self.running:
+            if sequence.is_stalled and sequence.drawn == sequence.made:
+                self.running.remove(sequence)
+                self._leave(sequence)
+                self.waiting.append(sequence)
+                return True
+        return False
+
+    def _leave(self, sequence: Sequence, *, keep: bool = True) -> None:
+        assert sequence.region is not None
+        # A step under way may compute a token that nobody has read, and nobody will.
+        self.regions.release(sequence.region, min(sequence.computed, len(sequence.ids)) if keep else 0)
+        self._rows.append(sequence.row)
+        sequence.region, sequence.row, sequence.computed = None, -1, 0

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Mapping
 from collections.abc import Sequence as Tokens
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Protocol
 
+from cfai.engine.regions import Region
 from cfai.engine.stream import TextStream
 
-__all__ = ["Sampling", "Sequence"]
+__all__ = ["Constraint", "Sampling", "Sequence", "uniform"]
+
+
+class Constraint(Protocol):
+    """Which tokens may come next, for one sequence: a grammar, a list of words. Used by the engine thread only."""
+
+    def allowed(self) -> Tokens[int] | bytes:
+        """The ids that may come next, or a bit for every id of the vocabulary, lowest first in every byte."""
+
+    def advance(self, token: int) -> None:
+        """`token` was taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,21 +31,31 @@ class Sampling:
     max_tokens          tokens to make at most
     temperature         0 always takes the likeliest token; larger numbers flatten the choice
     top_p, top_k        keep the likeliest tokens up to this share of probability, or this many; None keeps all
+    min_p               drop tokens less likely than this share of the likeliest one's probability; None keeps all
     seed                None draws a new one for every sequence
     repetition_penalty  divides the scores of tokens seen in prompt or answer; None and 0 are off
     frequency_penalty   taken from a token's score once per time it stands in the answer
     presence_penalty    taken once if it stands in the answer at all
+    logit_bias          added to the scores of these token ids
+    stop                texts at which the answer ends; they are not part of it
+    logprobs            report the logarithm of each token's probability, and of so many likelier ones (0 to 20);
+                        None reports none. They are the model's own, before penalties and temperature
+    constraint          which tokens may come at all; None allows every one
     """
 
     max_tokens: int = 256
     temperature: float = 0.6
     top_p: float | None = None
     top_k: int | None = None
+    min_p: float | None = None
     seed: int | None = None
     repetition_penalty: float | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
+    logit_bias: Mapping[int, float] | None = None
     stop: tuple[str, ...] = ()
+    logprobs: int | None = None
+    constraint: Constraint | None = None
 
     @property
     def is_greedy(self) -> bool:
@@ -42,21 +66,55 @@ class Sampling:
     def has_penalties(self) -> bool:
         return any((self.repetition_penalty, self.frequency_penalty, self.presence_penalty))
 
+    @property
+    def has_filters(self) -> bool:
+        """Only a part of the tokens is drawn from."""
+        return bool(self.top_k or self.min_p) or (self.top_p is not None and self.top_p < 1)
 
-@dataclass(eq=False, slots=True)
+    @property
+    def is_plain(self) -> bool:
+        """Nothing but the scores of this step decides about the token."""
+        return not self.has_penalties and self.constraint is None
+
+
 class Sequence:
     """A prompt, the tokens made so far, and the stream to its reader."""
 
-    prompt: Tokens[int]
-    sampling: Sampling
-    stream: TextStream
-    output: list[int] = field(default_factory=list)
-    prefilled: int = 0
-    """How many prompt tokens are in the KV cache."""
+    def __init__(self, prompt: Tokens[int], sampling: Sampling, stream: TextStream) -> None:
+        self.ids = list(prompt)
+        """The prompt's tokens and those made so far."""
+        self.prompt_tokens = len(self.ids)
+        self.sampling = sampling
+        self.stream = stream
+        self.computed = 0
+        """How many tokens' keys and values are in the cache, or will be after the steps that are under way."""
+        self.drawn = 0
+        """Tokens made, those of steps under way included."""
+        self.region: Region | None = None
+        self.row = -1
+        """Its place in the sampler's tables while it runs."""
+        self.seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
+        self.is_finished = False
+
+    @property
+    def made(self) -> int:
+        """Tokens made and known."""
+        return len(self.ids) - self.prompt_tokens
+
+    @property
+    def left(self) -> int:
+        """Tokens to put into the cache before the next one can be drawn: one while it decodes."""
+        return self.prompt_tokens + self.drawn - self.computed
 
     @property
     def needs_prefill(self) -> bool:
-        return self.prefilled < len(self.prompt)
+        """Its prompt, or all of it once more, is not in the cache yet."""
+        return self.drawn == 0 or self.left > 1
+
+    @property
+    def most_tokens(self) -> int:
+        """The room in the cache that it takes at most."""
+        return self.prompt_tokens + self.sampling.max_tokens
 
     @property
     def is_abandoned(self) -> bool:
@@ -70,4 +128,27 @@ class Sequence:
 
     @property
     def is_out_of_tokens(self) -> bool:
-        return len(self.output) >= self.sampling.max_tokens
+        """Every token that was asked for is drawn."""
+        return self.drawn >= self.sampling.max_tokens
+
+    def uniforms(self, first: int, count: int) -> list[float]:
+        """The random numbers, from 0 to below 1, with which tokens `first` to `first + count - 1` are drawn."""
+        return [uniform(self.seed, index) for index in range(first, first + count)]
+
+
+_MASK = (1 << 64) - 1
+
+
+def uniform(seed: int, index: int) -> float:
+    """The `index`-th random number of `seed`, from 0 to below 1, by SplitMix64.
+
+    A number that depends on nothing else makes a seeded answer the same alone, in a batch and when it is made again.
+    """
+    value = (_mixed(seed & _MASK) + (index + 1) * 0x9E3779B97F4A7C15) & _MASK
+    return (_mixed(value) >> 11) * 2.0**-53
+
+
+def _mixed(value: int) -> int:
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
+    return value ^ (value >> 31)

@@ -58,6 +58,8 @@ class TextStream:
     def __init__(self, on_room: Callable[[], None], *, limit: int = BUFFERED_PIECES) -> None:
         self.token = current_token()
         self.prompt_tokens = 0
+        self.cached_tokens = 0
+        """Of the prompt's tokens those that an earlier prompt had left in the cache."""
         self.completion_tokens = 0
         self.is_closed = False
         self._on_room = on_room

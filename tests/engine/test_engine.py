@@ -125,7 +125,7 @@ async def test_leaving_during_prefill_and_in_the_queue_stops_too(start: Callable
             anyio.from_thread.run_sync(leave.set, token=token)
 
     engine.checkpoint.model.register_forward_pre_hook(count)
-    prefilling = engine.submit(prompt, LONG)
+    prefilling = engine.submit(prompt, GREEDY)
     queued = engine.submit(prompt, GREEDY)
     await leave.wait()
     await prefilling.aclose()

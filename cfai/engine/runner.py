@@ -1,0 +1,224 @@
+"""Steps through the model: the only code that touches the device while sequences run.
+
+`run` takes a plan without tensors, sets the model and the sampler going, and returns what will hold the drawn tokens.
+On a GPU it returns before the device is done, so the engine reads the tokens one step later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Tokens
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from cfai.engine.attention import NAME, Batch, FlashSpans, KVCache, LayerShape, Recorder, Span, Unbatchable, register
+from cfai.engine.checkpoint import Checkpoint
+from cfai.engine.sampling import Draws, Features, Sampler
+from cfai.engine.scheduler import Step, Work
+from cfai.engine.sequence import Sequence
+
+__all__ = ["Pending", "Runner", "Token", "layer_shapes", "vocabulary_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A drawn token; if a sequence of the step asked, its probability's logarithm, and the likeliest with theirs."""
+
+    id: int
+    logprob: float | None = None
+    likeliest: Tokens[int] = ()
+    their_logprobs: Tokens[float] = ()
+
+
+class Pending:
+    """The tokens of a step that may still be under way."""
+
+    def __init__(self, works: Tokens[Work], draws: Draws | None) -> None:
+        self.works = works
+        self._parts: list[torch.Tensor] = []
+        self._done: Any = None
+        if draws is not None:
+            parts = (draws.tokens, draws.logprobs, draws.likeliest, draws.their_logprobs)
+            self._parts = [part for part in parts if part is not None]
+        if self._parts and self._parts[0].device.type == "cuda":
+            # To pinned memory behind the step's own work; `tokens` waits for this copy, not for later steps.
+            self._parts = [_to_host(part) for part in self._parts]
+            self._done = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch does not type it
+            self._done.record()
+
+    def tokens(self) -> list[list[Token]]:
+        """For each work the tokens that it drew. Waits for the step."""
+        if self._done is not None:
+            self._done.synchronize()
+        drawn = [Token(*values) for values in zip(*(part.tolist() for part in self._parts), strict=True)]
+        tokens: list[list[Token]] = []
+        at = 0
+        for work in self.works:
+            tokens.append(drawn[at : at + work.draws])
+            at += work.draws
+        return tokens
+
+
+def _to_host(tensor: torch.Tensor) -> torch.Tensor:
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    host.copy_(tensor, non_blocking=True)
+    return host
+
+
+class Runner:
+    """A model with its KV cache and sampler.
+
+    rows      sequences that may be begun at once
+    capacity  tokens that the cache holds
+    shapes    what each layer puts into it, from `layer_shapes`
+    """
+
+    def __init__(self, checkpoint: Checkpoint, shapes: Tokens[LayerShape], *, rows: int, capacity: int) -> None:
+        self._model = checkpoint.model
+        self._device = checkpoint.device
+        self.is_async = self._device.type == "cuda"
+        """`run` returns before the device is done."""
+        self.cache = KVCache(shapes, capacity)
+        self.sampler = Sampler(rows, vocabulary_of(checkpoint), self._device)
+        self._has_flash = FlashSpans.fits(shapes)
+        self._last = torch.zeros(rows + 1, dtype=torch.long, device=self._device)
+        """Each row's last token, for steps that are planned before it is read back."""
+        self._rows: dict[int, Sequence] = {}
+
+    def run(self, step: Step) -> Pending:
+        """Set the step going."""
+        for copy in step.copies:
+            self.cache.copy(copy)
+        self._begin(step.works)
+        logits = self._forward(step.works)
+        drawing = [work for work in step.works if work.draws]
+        if not drawing:
+            return Pending(step.works, None)
+        rows = self._tensor([work.sequence.row for work in drawing for _ in range(work.draws)])
+        features = Features.of([work.sequence.sampling for work in drawing])
+        draws = self.sampler.draw(logits, rows, self._uniforms(drawing) if features.draws else None, features)
+        if self.is_async:
+            self._last.index_copy_(0, rows, draws.tokens.clamp(min=0))
+        return Pending(step.works, draws)
+
+    def _begin(self, works: Tokens[Work]) -> None:
+        for work in works:
+            sequence = work.sequence
+            if self._rows.get(sequence.row) is not sequence:
+                self._rows[sequence.row] = sequence
+                prompt, answer = sequence.ids[: sequence.prompt_tokens], sequence.ids[sequence.prompt_tokens :]
+                self.sampler.begin(sequence.row, sequence.sampling, prompt, answer)
+            if work.draws and sequence.sampling.constraint is not None:
+                self.sampler.allow(sequence.row, sequence.sampling.constraint.allowed())
+
+    def _forward(self, works: Tokens[Work]) -> torch.Tensor:
+        """Scores for every token that is to be drawn, `[draws, vocabulary]`."""
+        ids: list[int] = []
+        positions: list[int] = []
+        places: list[int] = []
+        drawn_at: list[int] = []
+        spans: list[Span] = []
+        from_device: list[tuple[int, int]] = []
+        for work in works:
+            sequence, begin, end = work.sequence, len(ids), work.start + work.count
+            assert sequence.region is not None
+            known = sequence.ids[work.start : end - len(work.draft)]
+            ids += known
+            ids += work.draft
+            if len(ids) < begin + work.count:  # its last token is drawn, and not read back yet
+                from_device.append((len(ids), sequence.row))
+                ids.append(0)
+            positions += range(work.start, end)
+            place = sequence.region.start
+            places += range(place + work.start, place + end)
+            spans.append(Span(begin, work.count, place, end))
+            drawn_at += range(len(ids) - work.draws, len(ids))
+        packed = self._tensor([ids, positions, places])
+        tokens = packed[0]
+        if from_device:
+            at, rows = self._tensor(list(zip(*from_device, strict=True)))
+            tokens = tokens.index_copy(0, at, self._last[rows])
+        batch = Batch(self.cache, packed[2], spans, self._flash_spans(spans) if self._has_flash else None)
+        return forward(self._model, tokens, packed[1], self._tensor(drawn_at), batch)
+
+    def _flash_spans(self, spans: Tokens[Span]) -> FlashSpans:
+        begins = [span.begin for span in spans] + [spans[-1].begin + spans[-1].count]
+        places = [span.place for span in spans] + [0]
+        lengths = [span.length for span in spans]
+        packed = self._tensor([begins, places, [*lengths, 0]]).int()
+        most = max(span.count for span in spans)
+        return FlashSpans(packed[0], packed[1], packed[2, :-1], most, max(lengths))
+
+    def _uniforms(self, works: Tokens[Work]) -> torch.Tensor:
+        numbers: list[float] = []
+        for work in works:
+            # The scheduler has counted the draws of this step already.
+            numbers += work.sequence.uniforms(work.sequence.drawn - work.draws, work.draws)
+        return self._tensor(numbers, self.sampler.exact)
+
+    def _tensor(self, values: Any, dtype: torch.dtype = torch.long) -> torch.Tensor:
+        tensor = torch.tensor(values, dtype=dtype)
+        if not self.is_async:
+            return tensor.to(self._device)
+        return tensor.pin_memory().to(self._device, non_blocking=True)
+
+
+def forward(
+    model: torch.nn.Module,
+    tokens: torch.Tensor,
+    positions: torch.Tensor,
+    drawn_at: torch.Tensor,
+    batch: Batch | Recorder,
+) -> torch.Tensor:
+    """Scores for the tokens at `drawn_at`, `[len(drawn_at), vocabulary]`."""
+    out = model(
+        input_ids=tokens[None], position_ids=positions[None], use_cache=False, logits_to_keep=drawn_at, batch=batch
+    )
+    logits: torch.Tensor = out.logits[0]
+    return logits
+
+
+def vocabulary_of(checkpoint: Checkpoint) -> int:
+    embeddings: Any = checkpoint.model.get_output_embeddings()
+    return int(embeddings.weight.shape[0])
+
+
+def layer_shapes(checkpoint: Checkpoint) -> list[LayerShape]:
+    """What each layer puts into the cache. Afterwards the model's attention is ours; `Unbatchable` says why it cannot.
+
+    Two tokens go through the model, to see what its attention asks for.
+    """
+    model = checkpoint.model
+    _refuse_what_looks_at_the_whole(model.config.get_text_config())
+    if not model.is_backend_compatible():
+        raise Unbatchable("its attention cannot be replaced")
+    before = model.config._attn_implementation
+    register()
+    model.set_attn_implementation(NAME)
+    recorder = Recorder()
+    try:
+        two = torch.zeros(2, dtype=torch.long, device=checkpoint.device)
+        logits = forward(model, two, torch.arange(2, device=checkpoint.device), two[:1], recorder)
+        if logits.shape[0] != 1:
+            raise Unbatchable("it computes scores for every token")
+        if sorted(recorder.shapes) != list(range(model.config.get_text_config().num_hidden_layers)):
+            raise Unbatchable("not all of its layers are attention")
+    except Unbatchable:
+        model.set_attn_implementation(before)
+        raise
+    except Exception as error:
+        model.set_attn_implementation(before)
+        raise Unbatchable(f"its attention does not take another cache: {error}") from error
+    return [recorder.shapes[layer] for layer in sorted(recorder.shapes)]
+
+
+def _refuse_what_looks_at_the_whole(config: Any) -> None:
+    """Layers whose tokens depend on more than the tokens before them, position by position."""
+    kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
+    if kinds:
+        raise Unbatchable(f"it has layers of {', '.join(sorted(kinds))}")
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = {str(each.get("rope_type")) for each in (rope, *rope.values()) if isinstance(each, dict)}
+    if changing := kinds & {"dynamic", "longrope"}:
+        raise Unbatchable(f"its positions depend on the longest sequence ({', '.join(changing)})")
