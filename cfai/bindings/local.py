@@ -59,8 +59,10 @@ class LocalBinding:
     device       "cuda", "mps" or "cpu"; default the best that is there
     dtype        "float32", "bfloat16" or "float16"; default float32 on the CPU, the checkpoint's own on a GPU
     threads      CPU threads of one model; default one for a small model, else one per physical core
-    slots        answers that one model makes at once; default 4
+    slots        answers that one model makes at once; default 16, on CUDA 64
     queue_limit  answers that may wait for a slot; one more is refused with 3040/429. Default 32
+    cache_tokens  tokens of prompts and answers that one model's KV cache holds; default what all its slots can use, if
+                 there is memory for it
     keep_alive   seconds after which a stream that has no piece yet (a model loads, a long prompt is read) sends its
                  head and a comment line, again and again; an error is then an event. Default 10
     on_progress  called with the model's id, tensors loaded and tensors in all while a model loads, from its thread
@@ -78,8 +80,9 @@ class LocalBinding:
         device: str | None = None,
         dtype: str | None = None,
         threads: int | None = None,
-        slots: int = 4,
+        slots: int | None = None,
         queue_limit: int = 32,
+        cache_tokens: int | None = None,
         keep_alive: float = 10.0,
         on_progress: Callable[[str, int, int], None] | None = None,
         on_notice: Callable[[str], None] | None = None,
@@ -91,7 +94,12 @@ class LocalBinding:
         self._demo_folder = weights.find(builtin.get(weights.DEMO_MODEL))
         self._demo = os.environ.get("CFAI_DEMO", "") not in ("", "0") if demo is None else demo
         self._as_of = parse_as_of(as_of) if isinstance(as_of, str) else as_of
-        for setting, least, value in (("threads", 1, threads), ("slots", 1, slots), ("queue_limit", 0, queue_limit)):
+        for setting, least, value in (
+            ("threads", 1, threads),
+            ("slots", 1, slots),
+            ("queue_limit", 0, queue_limit),
+            ("cache_tokens", 1, cache_tokens),
+        ):
             if value is not None and value < least:
                 raise ValueError(f"{setting} must be at least {least}, it is {value}")
         if device is not None:
@@ -104,6 +112,7 @@ class LocalBinding:
             "threads": threads,
             "slots": slots,
             "queue_limit": queue_limit,
+            "cache_tokens": cache_tokens,
         }
         self._keep_alive = keep_alive
         self._on_progress = on_progress
@@ -262,8 +271,8 @@ class _Answer:
 
     @property
     def _context_window(self) -> int | None:
-        """Prompt and answer together, in tokens: the catalog's figure or what the weights were made for, if less."""
-        known = [self._limits.context_window, self._engine.checkpoint.max_positions]
+        """Prompt and answer together, in tokens: the least of the catalog's figure, the weights' and the cache's."""
+        known = [self._limits.context_window, self._engine.checkpoint.max_positions, self._engine.capacity]
         return min((tokens for tokens in known if tokens is not None), default=None)
 
     def _sampling(self, prompt_tokens: int) -> Any:
@@ -273,9 +282,9 @@ class _Answer:
         max_tokens = request.max_tokens
         if max_tokens is None:
             max_tokens = limits.default_max_tokens_streaming if request.stream else limits.default_max_tokens
-            if (positions := self._engine.checkpoint.max_positions) is not None:
-                # What nobody asked for gives way to what the weights were made for.
-                max_tokens = max(1, min(max_tokens, positions - prompt_tokens))
+            # What nobody asked for gives way to what the weights were made for and the cache holds.
+            room = min(self._engine.checkpoint.max_positions or self._engine.capacity, self._engine.capacity)
+            max_tokens = max(1, min(max_tokens, room - prompt_tokens))
         both = f"the prompt has {prompt_tokens} tokens and max_tokens is {max_tokens}; both count"
         for tokens, most, hint in (
             (prompt_tokens, limits.max_input_tokens, "shorten the prompt"),
@@ -304,7 +313,7 @@ class _Answer:
 
     def _usage(self) -> Usage:
         assert self._pieces is not None
-        return Usage(self._pieces.prompt_tokens, self._pieces.completion_tokens)
+        return Usage(self._pieces.prompt_tokens, self._pieces.completion_tokens, self._pieces.cached_tokens)
 
     async def __anext__(self) -> bytes:
         if self._closed:

@@ -34,7 +34,9 @@ def serve(
     device: Device = None,
     dtype: Dtype = None,
     threads: Threads = None,
-    slots: Annotated[int, typer.Option(min=1, help="Answers that a model makes at once.")] = 4,
+    slots: Annotated[
+        int | None, typer.Option(min=1, help="Answers that a model makes at once; 16 by default, on CUDA 64.")
+    ] = None,
     queue: Annotated[int, typer.Option(min=0, help="Answers that may wait for a model; more get 429.")] = 32,
     with_parent: Annotated[int | None, typer.Option(hidden=True, help="The parent process, to end with it.")] = None,
 ) -> None:

@@ -18,7 +18,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence as Tokens
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,15 @@ from cfai.engine.attention import LayerShape, Unbatchable
 from cfai.engine.checkpoint import Checkpoint, Progress, load_checkpoint
 from cfai.engine.memory import free_memory
 from cfai.engine.regions import Regions
-from cfai.engine.runner import Pending, Runner, Token, layer_shapes
+from cfai.engine.runner import Pending, Runner, layer_shapes
 from cfai.engine.sampling import BROKEN
 from cfai.engine.scheduler import Scheduler, Step
-from cfai.engine.sequence import Sampling, Sequence
+from cfai.engine.sequence import Sampling, Sequence, Token
 from cfai.engine.solo import Soloist
 from cfai.engine.stream import Crossing, Ready, TextStream
 from cfai.engine.streamer import PieceStreamer
 from cfai.errors import AiError, ContextExceeded, EngineFailure, OutOfCapacity, RequestAborted
+from cfai.metrics import ModelMetrics, RequestMetrics
 
 __all__ = ["EngineSettings", "LocalEngine"]
 
@@ -114,6 +115,8 @@ class LocalEngine:
         self._crossing = Crossing()
         self._lock = threading.Lock()
         self._wakeup = threading.Event()
+        self._metrics = ModelMetrics()
+        self._requests: dict[Sequence, RequestMetrics] = {}
         self._closing = False
         # A daemon: a process that is told to end does not wait for a model.
         self._thread = threading.Thread(target=self._run, name=f"cfai-engine {self.name}", daemon=True)
@@ -158,7 +161,9 @@ class LocalEngine:
             if self._closing:
                 raise RequestAborted()
             if scheduler.is_full:
+                self._metrics.refused()
                 raise OutOfCapacity(f"{len(scheduler.waiting)} requests wait already; the queue's limit is a setting")
+            self._requests[sequence] = self._metrics.request(len(prompt))
             scheduler.add(sequence)
         self._wakeup.set()
         return stream
@@ -184,6 +189,7 @@ class LocalEngine:
             "batching": f"one at a time: {self._why_alone}" if self._why_alone else "continuous",
             "cache_tokens": scheduler.regions.used if scheduler else 0,
             "cache_capacity": scheduler.regions.capacity if scheduler else 0,
+            "metrics": self._metrics.snapshot(),
         }
 
     def close(self, timeout: float = CLOSE_SECONDS) -> None:
@@ -249,7 +255,8 @@ class LocalEngine:
             regions=Regions(capacity),
         )
         self._checkpoint = loaded
-        log.info("loaded %s on %s in %.2f s", self.name, loaded.device, time.monotonic() - started)
+        self._metrics.load_seconds = time.monotonic() - started
+        log.info("loaded %s on %s in %.2f s", self.name, loaded.device, self._metrics.load_seconds)
 
     def _step_until_closed(self) -> None:
         before: Pending | None = None
@@ -271,8 +278,13 @@ class LocalEngine:
     def _plan(self) -> Step:
         with self._lock:
             for sequence in self._loaded_scheduler.drop_abandoned():
+                self._requests.pop(sequence).stopped()
                 self._forget(sequence, "stopped, nobody reads on")
-            return self._loaded_scheduler.next_step()
+            step = self._loaded_scheduler.next_step()
+        for work in step.works:
+            if work.sequence.drawn == work.draws:  # it has nothing yet
+                self._requests[work.sequence].admitted(cached_tokens=work.sequence.stream.cached_tokens)
+        return step
 
     def _may_lag(self, step: Step) -> bool:
         """Whether the next step may be planned before this one's tokens are known."""
@@ -324,11 +336,16 @@ class LocalEngine:
                 self._finish(sequence, EngineFailure(problem, hint="check the weights and the dtype"))
                 return
             sequence.ids.append(token.id)
+            if (asked := sequence.sampling.logprobs) is not None:
+                sequence.stream.logprobs.append(
+                    replace(token, likeliest=token.likeliest[:asked], their_logprobs=token.their_logprobs[:asked])
+                )
             self.tokens_made += 1
             if self._is_last(sequence, token.id):
                 self._finish(sequence, None)
                 return
         self._crossing.touch(sequence.stream)
+        self._requests[sequence].tokens(count=len(tokens))
 
     def _is_last(self, sequence: Sequence, token: int) -> bool:
         """Hand a token's text over; true if the answer ends with it."""
@@ -377,6 +394,12 @@ class LocalEngine:
         self._forget(sequence, "failed" if error else "finished")
 
     def _end(self, sequence: Sequence, error: AiError | None) -> None:
+        request = self._requests.pop(sequence)
+        if error is None:
+            request.tokens()
+            request.finished()
+        else:
+            request.failed()
         sequence.stream.completion_tokens = sequence.made
         sequence.stream.end(error)
         self._crossing.touch(sequence.stream)

@@ -7,7 +7,6 @@ On a GPU it returns before the device is done, so the engine reads the tokens on
 from __future__ import annotations
 
 from collections.abc import Sequence as Tokens
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,19 +15,9 @@ from cfai.engine.attention import NAME, Batch, FlashSpans, KVCache, LayerShape, 
 from cfai.engine.checkpoint import Checkpoint
 from cfai.engine.sampling import Draws, Features, Sampler
 from cfai.engine.scheduler import Step, Work
-from cfai.engine.sequence import Sequence
+from cfai.engine.sequence import Sequence, Token
 
-__all__ = ["Pending", "Runner", "Token", "layer_shapes", "vocabulary_of"]
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A drawn token; if a sequence of the step asked, its probability's logarithm, and the likeliest with theirs."""
-
-    id: int
-    logprob: float | None = None
-    likeliest: Tokens[int] = ()
-    their_logprobs: Tokens[float] = ()
+__all__ = ["Pending", "Runner", "layer_shapes", "vocabulary_of"]
 
 
 class Pending:

@@ -11,7 +11,7 @@ from typing import Protocol
 from cfai.engine.regions import Region
 from cfai.engine.stream import TextStream
 
-__all__ = ["Constraint", "Sampling", "Sequence", "uniform"]
+__all__ = ["Constraint", "Sampling", "Sequence", "Token", "uniform"]
 
 
 class Constraint(Protocol):
@@ -22,6 +22,16 @@ class Constraint(Protocol):
 
     def advance(self, token: int) -> None:
         """`token` was taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A drawn token; if a sequence of the step asked, its probability's logarithm, and the likeliest with theirs."""
+
+    id: int
+    logprob: float | None = None
+    likeliest: Tokens[int] = ()
+    their_logprobs: Tokens[float] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
 from cfai.engine.checkpoint import Checkpoint
-from cfai.engine.runner import Pending, Token, vocabulary_of
+from cfai.engine.runner import Pending, vocabulary_of
 from cfai.engine.sampling import Features, Sampler
 from cfai.engine.scheduler import Work
-from cfai.engine.sequence import Sequence
+from cfai.engine.sequence import Sequence, Token
 
 __all__ = ["Soloist"]
 

@@ -18,12 +18,15 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import anyio
 from anyio.lowlevel import EventLoopToken, current_token
 
 from cfai.errors import AiError
+
+if TYPE_CHECKING:
+    from cfai.engine.sequence import Token
 
 __all__ = ["Crossing", "Ready", "TextStream"]
 
@@ -60,6 +63,8 @@ class TextStream:
         self.prompt_tokens = 0
         self.cached_tokens = 0
         """Of the prompt's tokens those that an earlier prompt had left in the cache."""
+        self.logprobs: list[Token] = []
+        """Every token, if logprobs were asked for; complete up to the last piece that was read, or further."""
         self.completion_tokens = 0
         self.is_closed = False
         self._on_room = on_room

@@ -33,6 +33,8 @@ CONTENT_PARTS_SINCE = date(2026, 2, 17)
 """From this day `content` may be a list of text parts."""
 PROMPT_TEMPLATED_SINCE = date(2023, 12, 1)
 USAGE_SINCE = date(2024, 1, 1)
+CACHED_TOKENS_SINCE = date(2026, 1, 1)
+"""From about this day usage says how much of the prompt was in a cache; recordings of 2025 lack it."""
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 SMALLEST_FACTOR = 0.01
@@ -90,22 +92,26 @@ class TextGeneration:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What an answer cost, in tokens."""
+    """What an answer cost, in tokens. `cached_tokens` are those of the prompt that needed no computing."""
 
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
 
-    def to_json(self) -> dict[str, int]:
-        """The usage object, its keys in Cloudflare's order."""
-        return {
+    def to_json(self, *, as_of: date | None = None) -> dict[str, Any]:
+        """The usage object of the day `as_of`, or today's, its keys in Cloudflare's order."""
+        counted = {
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "total_tokens": self.total_tokens,
         }
+        if as_of is not None and as_of < CACHED_TOKENS_SINCE:
+            return counted
+        return {**counted, "prompt_tokens_details": {"cached_tokens": self.cached_tokens}}
 
 
 def check(inputs: Any, *, as_of: date | None = None) -> TextGeneration:
@@ -147,7 +153,7 @@ def answer(text: str, usage: Usage, *, as_of: date | None = None) -> dict[str, A
     """The whole answer of a call that does not stream."""
     if not _has_usage(as_of):
         return {"response": text}
-    return {"response": text, "usage": usage.to_json()}
+    return {"response": text, "usage": usage.to_json(as_of=as_of)}
 
 
 def piece_event(piece: str) -> dict[str, Any]:
@@ -157,7 +163,7 @@ def piece_event(piece: str) -> dict[str, Any]:
 
 def usage_event(usage: Usage, *, as_of: date | None = None) -> dict[str, Any] | None:
     """The event before `[DONE]`; None on days when streams had none."""
-    return {"response": "", "usage": usage.to_json()} if _has_usage(as_of) else None
+    return {"response": "", "usage": usage.to_json(as_of=as_of)} if _has_usage(as_of) else None
 
 
 def _has_usage(as_of: date | None) -> bool:

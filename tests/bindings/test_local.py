@@ -37,7 +37,8 @@ async def seed_pair(endless_llama: Path) -> AsyncIterator[LocalBinding]:
 
 async def test_todays_stream_ends_with_usage_and_done(seed_pair: LocalBinding) -> None:
     got = await events(seed_pair, INT8, {"prompt": "where is new york?", "max_tokens": 5})
-    assert got[-2] == {"response": "", "usage": {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 17}}
+    counted = {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 17}
+    assert got[-2] == {"response": "", "usage": {**counted, "prompt_tokens_details": {"cached_tokens": 0}}}
     assert got[-1] == sse.DONE
     assert all(body.keys() == {"response"} for body in got[:-2])
 
@@ -367,16 +368,23 @@ async def test_nothing_stays_behind(local: LocalBinding) -> None:
 async def test_models_share_an_engine_if_they_share_a_folder(seed_pair: LocalBinding) -> None:
     for model in (INT8, FP16):
         await Ai(seed_pair).run(model, {"prompt": "hi", "max_tokens": 1})
-    assert list(seed_pair.stats()["models"].values()) == [
-        {
-            "running": 0,
-            "waiting": 0,
-            "tokens": 2,
-            "device": "cpu",
-            "dtype": "float32",
-            "memory": pytest.approx(2e5, rel=1),
-        }
-    ]
+    (stats,) = seed_pair.stats()["models"].values()
+    metrics = stats.pop("metrics")
+    assert stats == {
+        "running": 0,
+        "waiting": 0,
+        "slots": 16,
+        "queue_limit": 32,
+        "tokens": 2,
+        "device": "cpu",
+        "dtype": "float32",
+        "memory": pytest.approx(2e5, rel=1),
+        "batching": "continuous",
+        "cache_tokens": 0,
+        "cache_capacity": 16 * 4096,
+    }
+    assert metrics["requests"] == {"finished": 2, "stopped": 0, "failed": 0, "refused": 0}
+    assert metrics["output_tokens"] == 2
 
 
 async def test_closing_while_a_model_loads_aborts_those_who_wait(llama: Path) -> None:

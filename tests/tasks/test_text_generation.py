@@ -309,9 +309,10 @@ def test_the_prompt_goes_raw_until_december_2023() -> None:
 
 
 def test_an_answer_has_usage_since_2024() -> None:
-    usage = Usage(prompt_tokens=136, completion_tokens=10)
+    usage = Usage(prompt_tokens=136, completion_tokens=10, cached_tokens=64)
     counted = {"prompt_tokens": 136, "completion_tokens": 10, "total_tokens": 146}
-    assert json.dumps(text_generation.answer("New", usage)) == json.dumps({"response": "New", "usage": counted})
+    today = {**counted, "prompt_tokens_details": {"cached_tokens": 64}}
+    assert json.dumps(text_generation.answer("New", usage)) == json.dumps({"response": "New", "usage": today})
     assert text_generation.answer("New", usage, as_of=date(2024, 1, 1)) == {"response": "New", "usage": counted}
     assert text_generation.answer("New", usage, as_of=THE_DAY_OF_THE_FIRST_STREAM) == {"response": "New"}
 
@@ -321,6 +322,11 @@ def test_a_stream_is_pieces_and_then_usage() -> None:
     assert text_generation.piece_event(" York") == {"response": " York"}
     assert text_generation.usage_event(usage) == {
         "response": "",
-        "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
+        "usage": {
+            "prompt_tokens": 1,
+            "completion_tokens": 2,
+            "total_tokens": 3,
+            "prompt_tokens_details": {"cached_tokens": 0},
+        },
     }
     assert text_generation.usage_event(usage, as_of=THE_DAY_OF_THE_FIRST_STREAM) is None
