@@ -1,0 +1,406 @@
+"""cfai's engine beside transformers and llama.cpp, in process, on the same weights. See README.md.
+
+python benchmarks/engine.py --model 125m --device cpu --runs 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # else `benchmarks/http.py` hides the library's http
+
+from benchmarks import machine, models
+from benchmarks.answers import Answer, figures
+from benchmarks.turns import Figures, median, ratio, save, table, take_turns
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One measurement: `sequences` different prompts of `prompt` tokens at once, `tokens` greedy ones for each."""
+
+    variant: str
+    model: str
+    cache: str
+    device: str
+    dtype: str
+    threads: int
+    sequences: int
+    prompt: int
+    tokens: int
+
+    @property
+    def folder(self) -> Path:
+        return models.checkpoint(self.model, Path(self.cache))
+
+    @property
+    def plain_dtype(self) -> str:
+        """For those who have no int8."""
+        if self.dtype != "int8":
+            return self.dtype
+        return "float32" if self.device == "cpu" else "float16"
+
+    def prompts(self, *, seed: int) -> list[list[int]]:
+        return models.prompt_ids(self.sequences, self.prompt, seed=seed)
+
+
+def run_cfai(case: Case) -> Figures:
+    import anyio
+
+    from cfai.engine import EngineSettings, LocalEngine, Sampling
+
+    before = machine.memory(case.device)
+
+    async def answer(engine: LocalEngine, prompt: list[int], tokens: int, begun: float, into: list[Answer]) -> None:
+        stream = engine.submit(prompt, Sampling(temperature=0, max_tokens=tokens))
+        times = [time.perf_counter() - begun async for _ in stream]
+        into.append(Answer(times, stream.completion_tokens))
+
+    async def answers(engine: LocalEngine, seed: int, tokens: int) -> list[Answer]:
+        into: list[Answer] = []
+        begun = time.perf_counter()
+        async with anyio.create_task_group() as tasks:
+            for prompt in case.prompts(seed=seed):
+                tasks.start_soon(answer, engine, prompt, tokens, begun, into)
+        return into
+
+    async def measure() -> Figures:
+        settings = EngineSettings(
+            device=case.device,
+            dtype=case.dtype,
+            threads=case.threads,
+            slots=case.sequences,
+            queue_limit=case.sequences,
+        )
+        engine = LocalEngine(case.folder, settings)
+        try:
+            await engine.ready.wait()
+            await answers(engine, 1, 8)
+            held = machine.memory(case.device) - before
+            return {**figures(await answers(engine, 2, case.tokens)), "memory": held}
+        finally:
+            engine.close()
+
+    return anyio.run(measure)
+
+
+def run_generate(case: Case) -> Figures:
+    """`generate` with transformers' own streamer in a thread, one sequence after another."""
+    import threading
+
+    from transformers import AutoTokenizer, TextIteratorStreamer
+
+    model, before = _transformers_model(case)
+    tokenizer = AutoTokenizer.from_pretrained(case.folder)
+
+    class TimedStreamer(TextIteratorStreamer):  # type: ignore[misc]  # transformers is not typed
+        """Tells when each token came: the text itself comes word by word."""
+
+        def __init__(self, begun: float) -> None:
+            super().__init__(tokenizer, skip_prompt=True)
+            self._begun = begun
+            self.times: list[float] = []
+
+        def put(self, value: Any) -> None:
+            is_prompt = self.next_tokens_are_prompt
+            super().put(value)
+            if not is_prompt:
+                self.times.append(time.perf_counter() - self._begun)
+
+    def answers(seed: int, tokens: int) -> list[Answer]:
+        made = []
+        begun = time.perf_counter()
+        for prompt in case.prompts(seed=seed):
+            streamer = TimedStreamer(begun)
+            options = {**_batch(model, [prompt]), "streamer": streamer, "max_new_tokens": tokens, "do_sample": False}
+            thread = threading.Thread(target=model.generate, kwargs=options)
+            thread.start()
+            for _ in streamer:
+                pass
+            thread.join()
+            made.append(Answer(streamer.times, tokens))
+        return made
+
+    answers(1, 4)
+    held = machine.memory(case.device) - before
+    return {**figures(answers(2, case.tokens)), "memory": held}
+
+
+def run_batched(case: Case) -> Figures:
+    """One `generate` for all prompts, its best case: equal lengths, and nobody comes later or leaves earlier."""
+    from transformers.generation.streamers import BaseStreamer
+
+    model, before = _transformers_model(case)
+
+    class Clock(BaseStreamer):  # type: ignore[misc]  # transformers is not typed
+        def __init__(self) -> None:
+            self.times: list[float] = []
+
+        def put(self, value: Any) -> None:
+            self.times.append(time.perf_counter())
+
+        def end(self) -> None: ...
+
+    def answers(seed: int, tokens: int) -> list[Answer]:
+        clock = Clock()
+        begun = time.perf_counter()
+        inputs = _batch(model, case.prompts(seed=seed))
+        model.generate(**inputs, streamer=clock, max_new_tokens=tokens, do_sample=False)
+        times = [at - begun for at in clock.times[1:]]  # the prompt is put first
+        return [Answer(times, tokens) for _ in range(case.sequences)]
+
+    answers(1, 8)
+    held = machine.memory(case.device) - before
+    return {**figures(answers(2, case.tokens)), "memory": held}
+
+
+def run_continuous(case: Case) -> Figures:
+    """transformers' continuous batching."""
+    from transformers import ContinuousBatchingConfig, GenerationConfig
+
+    model, before = _transformers_model(case)
+    page = 256
+    pages = case.sequences * (-(-(case.prompt + case.tokens) // page) + 1)
+    # On the CPU it would take nearly all memory for its cache; on a GPU it is left to itself.
+    settings = {"num_blocks": pages, "page_size": page, "max_batch_tokens": 512} if case.device == "cpu" else {}
+    manager = model.init_continuous_batching(
+        generation_config=GenerationConfig(do_sample=False, eos_token_id=-1, pad_token_id=0),
+        continuous_batching_config=ContinuousBatchingConfig(**settings),
+    )
+    manager.start()
+
+    def answers(seed: int, tokens: int) -> list[Answer]:
+        begun = time.perf_counter()
+        names = manager.add_requests(case.prompts(seed=seed), max_new_tokens=tokens, streaming=True)
+        made = {name: Answer() for name in names}
+        waiting = set(names)
+        for output in manager:
+            if output.error is not None:
+                raise RuntimeError(output.error)
+            answer = made[output.request_id]
+            if len(output.generated_tokens) > answer.tokens:
+                answer.times.append(time.perf_counter() - begun)
+                answer.tokens = len(output.generated_tokens)
+            if output.is_finished():
+                waiting.discard(output.request_id)
+            if not waiting:
+                return [*made.values()]
+        raise RuntimeError("the manager stopped")
+
+    try:
+        answers(1, 8)
+        held = machine.memory(case.device) - before
+        return {**figures(answers(2, case.tokens)), "memory": held}
+    finally:
+        manager.stop(block=True)
+
+
+def run_llama_cpp(case: Case) -> Figures:
+    """llama.cpp through llama-cpp-python's low-level interface: prompts in chunks, then one batch per step."""
+    try:
+        import llama_cpp  # type: ignore[import-not-found]
+    except ImportError:
+        return {"skipped": "llama-cpp-python is not installed"}
+    file = models.gguf(case.model, Path(case.cache), dtype=case.dtype)
+    before = machine.memory("cpu")
+    llama_cpp.llama_backend_init()
+    quiet = llama_cpp.llama_log_callback(lambda level, text, data: None)
+    llama_cpp.llama_log_set(quiet, None)
+    model = llama_cpp.llama_model_load_from_file(str(file).encode(), llama_cpp.llama_model_default_params())
+    options = llama_cpp.llama_context_default_params()
+    options.n_ctx = case.sequences * (case.prompt + case.tokens + 64)
+    options.n_batch = max(512, case.sequences)
+    options.n_seq_max = case.sequences
+    options.n_threads = options.n_threads_batch = case.threads
+    context = llama_cpp.llama_init_from_model(model, options)
+    sampler = llama_cpp.llama_sampler_init_greedy()
+    batch = llama_cpp.llama_batch_init(options.n_batch, 0, 1)
+
+    def decode(entries: list[tuple[int, int, int, bool]]) -> list[int]:
+        """Run (token, position, sequence, draws) for each entry and return the drawn tokens."""
+        batch.n_tokens = len(entries)
+        for at, (token, position, sequence, draws) in enumerate(entries):
+            batch.token[at], batch.pos[at], batch.logits[at] = token, position, draws
+            batch.n_seq_id[at], batch.seq_id[at][0] = 1, sequence
+        if code := llama_cpp.llama_decode(context, batch):
+            raise RuntimeError(f"llama_decode: {code}")
+        drawing = [at for at, entry in enumerate(entries) if entry[3]]
+        return [llama_cpp.llama_sampler_sample(sampler, context, at) for at in drawing]
+
+    def answers(seed: int, tokens: int) -> list[Answer]:
+        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(context), True)
+        begun = time.perf_counter()
+        made = [Answer() for _ in range(case.sequences)]
+        last = [0] * case.sequences
+        work = [
+            (token, position, sequence, position == case.prompt - 1)
+            for sequence, prompt in enumerate(case.prompts(seed=seed))
+            for position, token in enumerate(prompt)
+        ]
+        position = case.prompt
+        while made[-1].tokens < tokens:
+            entries, work = work[: options.n_batch], work[options.n_batch :]
+            drawn = iter(decode(entries))
+            for _, _, sequence, draws in entries:
+                if draws:
+                    last[sequence] = next(drawn)
+                    made[sequence].tokens += 1
+                    made[sequence].times.append(time.perf_counter() - begun)
+            if not work:
+                work = [(token, position, sequence, True) for sequence, token in enumerate(last)]
+                position += 1
+        return made
+
+    answers(1, 8)
+    held = machine.memory("cpu") - before
+    return {**figures(answers(2, case.tokens)), "memory": held}
+
+
+def run_bandwidth(case: Case) -> Figures:
+    return {"bytes/s": machine.bandwidth(case.device)}
+
+
+def _transformers_model(case: Case) -> tuple[Any, int]:
+    """The model, and what the process held before it."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.set_num_threads(case.threads)
+    before = machine.memory(case.device)
+    dtype = getattr(torch, case.plain_dtype)
+    return AutoModelForCausalLM.from_pretrained(case.folder, dtype=dtype).to(case.device).eval(), before
+
+
+def _batch(model: Any, prompts: list[list[int]]) -> dict[str, Any]:
+    import torch
+
+    ids = torch.tensor(prompts, device=model.device)
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "pad_token_id": 0}
+
+
+VARIANTS: dict[str, Callable[[Case], Figures]] = {
+    "cfai": run_cfai,
+    "cfai unquantised": lambda case: run_cfai(replace(case, dtype=case.plain_dtype)),
+    "generate": run_generate,
+    "batched": run_batched,
+    "continuous": run_continuous,
+    "llama.cpp": run_llama_cpp,
+    "bandwidth": run_bandwidth,
+}
+QUANTISED = ("cfai", "llama.cpp")
+"""Those who have int8."""
+
+
+def variants_for(sequences: int, dtype: str, device: str) -> list[str]:
+    """What there is to compare: batching nothing is not measured, and llama.cpp runs on the CPU here."""
+    left_out = set()
+    if sequences == 1:
+        left_out.add("batched")
+    if dtype != "int8":
+        left_out.add("cfai unquantised")
+    if device != "cpu":
+        left_out.add("llama.cpp")
+    return [variant for variant in VARIANTS if variant not in left_out]
+
+
+def limit(case: Case, bandwidth: float) -> float:
+    """Tokens per second of all sequences if a step took no longer than reading what it has to read."""
+    sequences = 1 if case.variant == "generate" else case.sequences
+    is_int8 = case.dtype == "int8" and case.variant in QUANTISED
+    size = 4 if case.plain_dtype == "float32" else 2
+    tokens = sequences * (case.prompt + case.tokens // 2)
+    shape = models.SHAPES[case.model]
+    return sequences * bandwidth / shape.bytes_per_step(weight=1 if is_int8 else size, cached=size, tokens=tokens)
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--measure"]:
+        case = Case(**json.loads(sys.argv[2]))
+        print(json.dumps(VARIANTS[case.variant](case)))
+        return
+    given = _arguments()
+    models.checkpoint(given.model, given.cache)
+    threads = given.threads or models.SHAPES[given.model].best_threads(machine.cores())
+    rows, record = [], []
+    for prompt in given.prompts:
+        for sequences in given.sequences:
+            names = [name for name in variants_for(sequences, given.dtype, given.device) if _wanted(name, given)]
+            cases = {
+                name: Case(
+                    name,
+                    given.model,
+                    str(given.cache),
+                    given.device,
+                    given.dtype,
+                    threads,
+                    sequences,
+                    prompt,
+                    given.tokens,
+                )
+                for name in names
+            }
+            runs = take_turns(__file__, {name: asdict(case) for name, case in cases.items()}, given.runs)
+            bandwidth = median(runs["bandwidth"], "bytes/s")
+            assert bandwidth is not None
+            for name, case in cases.items():
+                if name == "bandwidth":
+                    continue
+                rate, memory = median(runs[name], "decode/s"), median(runs[name], "memory")
+                rows.append(
+                    {
+                        "prompt": prompt,
+                        "sequences": sequences,
+                        "variant": name,
+                        "tokens/s": median(runs[name], "tokens/s"),
+                        "decode/s": rate,
+                        "step ms": median(runs[name], "step ms"),
+                        "first ms": median(runs[name], "first ms"),
+                        "of limit": rate and rate / limit(case, bandwidth),
+                        "MB": memory and round(memory / 1e6),
+                        "cfai/it": ratio(runs["cfai"], runs[name], "tokens/s"),
+                        "cfai/it decode": ratio(runs["cfai"], runs[name], "decode/s"),
+                    }
+                )
+                if (skipped := next((run["skipped"] for run in runs[name] if "skipped" in run), None)) is not None:
+                    print(f"{name}: {skipped}", file=sys.stderr)
+            record.append({"prompt": prompt, "sequences": sequences, "bandwidth": bandwidth, "runs": runs})
+    bandwidths = [case["bandwidth"] for case in record]
+    about = machine.description()
+    options = {**vars(given), "cache": None, "json": None, "threads": threads}
+    print(" ".join(["benchmarks/engine.py", *sys.argv[1:]]), about, f"{statistics.median(bandwidths) / 1e9:.1f} GB/s")
+    print(table(rows))
+    save(given.json, {"script": "engine", "machine": about, "options": options, "rows": rows, "cases": record})
+
+
+def _wanted(name: str, given: argparse.Namespace) -> bool:
+    return name in ("cfai", "bandwidth") or not given.beside or name in given.beside
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="cfai's engine beside transformers and llama.cpp, in process.")
+    parser.add_argument("--model", choices=models.SHAPES, default="125m")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--dtype", default="float32", choices=models.GGUF_KINDS)
+    parser.add_argument(
+        "--threads", type=int, help="CPU threads of every variant; one for a small model, else a core each"
+    )
+    parser.add_argument("--sequences", type=int, nargs="+", default=[1, 4, 16, 64])
+    parser.add_argument("--prompts", type=int, nargs="+", default=[64, 1024], help="tokens of a prompt")
+    parser.add_argument("--tokens", type=int, default=64, help="tokens of an answer")
+    parser.add_argument("--beside", nargs="+", choices=[name for name in VARIANTS if name not in ("cfai", "bandwidth")])
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--cache", type=Path, default=models.CACHE, help="where the models are made")
+    parser.add_argument("--json", type=Path, help="write everything that was measured to this file")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""What this machine is, and how fast it reads memory."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("cfai", "torch", "transformers", "llama_cpp_python")
+
+
+def description() -> dict[str, Any]:
+    """Date, processor, cores and versions, for the record."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "processor": _processor(),
+        "cores": cores(),
+        "python": platform.python_version(),
+        "versions": versions,
+    }
+
+
+def cores() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
+
+
+def bandwidth(device: str) -> float:
+    """Bytes per second: of a sum over one GB with all cores on the CPU, read and written by a copy on a GPU."""
+    import torch
+
+    numbers = torch.ones(2**28, device=device)
+    if device == "cpu":
+        torch.set_num_threads(cores())
+        return numbers.nbytes / min(_seconds(numbers.sum) for _ in range(10))
+    copy = torch.empty_like(numbers)
+
+    def copied() -> None:
+        for _ in range(10):
+            copy.copy_(numbers)
+        torch.cuda.synchronize()
+
+    return 20 * numbers.nbytes / min(_seconds(copied) for _ in range(10))
+
+
+def _seconds(call: Any) -> float:
+    begun = time.perf_counter()
+    call()
+    return time.perf_counter() - begun
+
+
+def memory(device: str) -> int:
+    """Bytes that this process holds: on the GPU, or in main memory (0 where the system does not tell)."""
+    if device != "cpu":
+        import torch
+
+        return int(torch.cuda.memory_allocated()) if device == "cuda" else 0
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.is_file() else []
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS")), 0)
