@@ -53,14 +53,17 @@ class Span:
 
 
 class KVCache:
-    """Keys and values of `capacity` tokens for every layer, each `[capacity, heads, size]`, allocated once."""
+    """Keys and values of `capacity` tokens for every layer, each `[capacity + 1, heads, size]`, allocated once.
+
+    The last place belongs to nobody: steps of a fixed size write there what does not matter.
+    """
 
     def __init__(self, shapes: Tokens[LayerShape], capacity: int) -> None:
         self.capacity = capacity
         # Zeros, not whatever was there: kernels read behind a sequence's end before they mask it.
         make = torch.zeros if shapes and shapes[0].device.type != "cpu" else torch.empty
-        self.keys = [make(capacity, s.heads, s.key, dtype=s.dtype, device=s.device) for s in shapes]
-        self.values = [make(capacity, s.heads, s.value, dtype=s.dtype, device=s.device) for s in shapes]
+        self.keys = [make(capacity + 1, s.heads, s.key, dtype=s.dtype, device=s.device) for s in shapes]
+        self.values = [make(capacity + 1, s.heads, s.value, dtype=s.dtype, device=s.device) for s in shapes]
 
     def write(self, layer: int, places: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
         """Put `[tokens, heads, size]` at `places`, one for each token."""

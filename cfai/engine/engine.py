@@ -242,7 +242,7 @@ class LocalEngine:
             with torch.inference_mode():
                 shapes = layer_shapes(loaded)
                 capacity = settings.cache_tokens or _affordable(slots * context, shapes, loaded.device)
-                self._runner = Runner(loaded, shapes, rows=2 * slots, capacity=capacity)
+                self._runner = Runner(loaded, shapes, slots=slots, rows=2 * slots, capacity=capacity, longest=context)
         except Unbatchable as reason:
             self._why_alone = str(reason)
             log.warning("%s answers one request at a time: %s", self.name, reason)
@@ -264,6 +264,8 @@ class LocalEngine:
             self._wakeup.clear()
             step = self._plan()
             if not step.works and before is None:
+                if self._warm_up():
+                    continue
                 self._wakeup.wait(LOOK_SECONDS if self._loaded_scheduler.running else None)
                 continue
             pending = self._set_going(step) if step.works else None
@@ -274,6 +276,14 @@ class LocalEngine:
                 self._hand_out(pending)
                 before = None
             self._crossing.flush()
+
+    def _warm_up(self) -> bool:
+        """Use an idle moment for what makes later steps faster; false if there is nothing left to do."""
+        if self._runner is None or (done := self._runner.warm_up()) is None:
+            return False
+        if self._progress is not None:
+            self._progress(*done)
+        return True
 
     def _plan(self) -> Step:
         with self._lock:

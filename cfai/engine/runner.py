@@ -13,6 +13,7 @@ import torch
 
 from cfai.engine.attention import NAME, Batch, FlashSpans, KVCache, LayerShape, Recorder, Span, Unbatchable, register
 from cfai.engine.checkpoint import Checkpoint
+from cfai.engine.graphs import DecodeGraphs, DecodeInputs
 from cfai.engine.sampling import Draws, Features, Sampler
 from cfai.engine.scheduler import Step, Work
 from cfai.engine.sequence import Sequence, Token
@@ -28,8 +29,7 @@ class Pending:
         self._parts: list[torch.Tensor] = []
         self._done: Any = None
         if draws is not None:
-            parts = (draws.tokens, draws.logprobs, draws.likeliest, draws.their_logprobs)
-            self._parts = [part for part in parts if part is not None]
+            self._parts = [part for part in draws.parts if part is not None]
         if self._parts and self._parts[0].device.type == "cuda":
             # To pinned memory behind the step's own work; `tokens` waits for this copy, not for later steps.
             self._parts = [_to_host(part) for part in self._parts]
@@ -58,12 +58,23 @@ def _to_host(tensor: torch.Tensor) -> torch.Tensor:
 class Runner:
     """A model with its KV cache and sampler.
 
+    shapes    what each layer puts into the cache, from `layer_shapes`
+    slots     sequences in one step
     rows      sequences that may be begun at once
     capacity  tokens that the cache holds
-    shapes    what each layer puts into it, from `layer_shapes`
+    longest   tokens of the longest sequence
     """
 
-    def __init__(self, checkpoint: Checkpoint, shapes: Tokens[LayerShape], *, rows: int, capacity: int) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        shapes: Tokens[LayerShape],
+        *,
+        slots: int,
+        rows: int,
+        capacity: int,
+        longest: int,
+    ) -> None:
         self._model = checkpoint.model
         self._device = checkpoint.device
         self.is_async = self._device.type == "cuda"
@@ -74,12 +85,25 @@ class Runner:
         self._last = torch.zeros(rows + 1, dtype=torch.long, device=self._device)
         """Each row's last token, for steps that are planned before it is read back."""
         self._rows: dict[int, Sequence] = {}
+        self._longest = min(longest, capacity)
+        self._graphs: DecodeGraphs | None = None
+        if self._has_flash:
+            idle = (rows, 0, capacity, capacity, 1)
+            self._graphs = DecodeGraphs(self._decode, most=slots, idle=idle, device=self._device)
+
+    def warm_up(self) -> tuple[int, int] | None:
+        """Do a part of what makes later steps faster. How much is done now, and of how much; None if it was all."""
+        if self._graphs is None or not self._graphs.make_next():
+            return None
+        return self._graphs.done, self._graphs.in_all
 
     def run(self, step: Step) -> Pending:
         """Set the step going."""
         for copy in step.copies:
             self.cache.copy(copy)
         self._begin(step.works)
+        if self._graphs is not None and step.is_decode and (draws := self._replay(self._graphs, step.works)):
+            return Pending(step.works, draws)
         logits = self._forward(step.works)
         drawing = [work for work in step.works if work.draws]
         if not drawing:
@@ -98,6 +122,7 @@ class Runner:
                 self._rows[sequence.row] = sequence
                 prompt, answer = sequence.ids[: sequence.prompt_tokens], sequence.ids[sequence.prompt_tokens :]
                 self.sampler.begin(sequence.row, sequence.sampling, prompt, answer)
+                self._last[sequence.row] = sequence.ids[-1]
             if work.draws and sequence.sampling.constraint is not None:
                 self.sampler.allow(sequence.row, sequence.sampling.constraint.allowed())
 
@@ -130,6 +155,29 @@ class Runner:
             tokens = tokens.index_copy(0, at, self._last[rows])
         batch = Batch(self.cache, packed[2], spans, self._flash_spans(spans) if self._has_flash else None)
         return forward(self._model, tokens, packed[1], self._tensor(drawn_at), batch)
+
+    def _replay(self, graphs: DecodeGraphs, works: Tokens[Work]) -> Draws | None:
+        numbers: list[tuple[int, ...]] = []
+        uniforms: list[float] = []
+        features = Features.of([work.sequence.sampling for work in works])
+        for work in works:
+            sequence = work.sequence
+            assert sequence.region is not None
+            place = sequence.region.start
+            numbers.append((sequence.row, work.start, place + work.start, place, work.start + 1))
+            uniforms += sequence.uniforms(sequence.drawn - 1, 1) if features.draws else (0.0,)
+        return graphs.run(list(zip(*numbers, strict=True)), uniforms, features)
+
+    def _decode(self, inputs: DecodeInputs, features: Features) -> Draws:
+        """A step in which every sequence gives its last token and draws one. No host in between."""
+        rows, positions, places, starts, lengths = inputs.numbers
+        count = torch.arange(len(rows) + 1, device=self._device)
+        spans = FlashSpans(count.int(), torch.cat([starts, starts[:1]]).int(), lengths.int(), 1, self._longest)
+        batch = Batch(self.cache, places, flash=spans)
+        logits = forward(self._model, self._last[rows], positions, count[:-1], batch)
+        draws = self.sampler.draw(logits, rows, inputs.uniforms if features.draws else None, features)
+        self._last.index_copy_(0, rows, draws.tokens.clamp(min=0))
+        return draws
 
     def _flash_spans(self, spans: Tokens[Span]) -> FlashSpans:
         begins = [span.begin for span in spans] + [spans[-1].begin + spans[-1].count]

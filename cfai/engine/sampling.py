@@ -40,6 +40,10 @@ class Draws:
     likeliest: torch.Tensor | None = None
     their_logprobs: torch.Tensor | None = None
 
+    @property
+    def parts(self) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+        return self.tokens, self.logprobs, self.likeliest, self.their_logprobs
+
 
 @dataclass(frozen=True, slots=True)
 class Features:

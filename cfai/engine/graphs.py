@@ -1,0 +1,131 @@
+"""Decode steps as CUDA graphs: what the host would launch a thousand kernels for is replayed at once.
+
+A graph belongs to a number of sequences (a step takes the next larger one and leaves the rest idle) and to what the
+sampler has to do. It reads its inputs from buffers of its own. Graphs are made when the engine has nothing else to do;
+a step whose graph is not there yet runs without, so no answer waits for one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from collections.abc import Sequence as Tokens
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from cfai.engine.sampling import Draws, Features
+
+__all__ = ["DecodeGraphs", "DecodeInputs"]
+
+log = logging.getLogger("cfai.engine")
+
+SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+FIRST = (Features(), Features(draws=True))
+"""What nearly every step asks of the sampler; the graphs for more are made when they were wanted once."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeInputs:
+    """What differs from one decode step to the next.
+
+    numbers   for each sequence its row, its token's position and place, its region's first place and how many places
+              it sees with this token: `[5, sequences]`, int64
+    uniforms  its random number: `[sequences]`, float64
+    """
+
+    numbers: torch.Tensor
+    uniforms: torch.Tensor
+
+
+class DecodeGraphs:
+    """Graphs of `decode` for up to `most` sequences.
+
+    decode  runs a step with these inputs; the tensors that it returns are overwritten by the next replay
+    idle    the five numbers of a sequence that does not matter
+    """
+
+    def __init__(
+        self,
+        decode: Callable[[DecodeInputs, Features], Draws],
+        *,
+        most: int,
+        idle: Tokens[int],
+        device: torch.device,
+    ) -> None:
+        self._decode = decode
+        self._device = device
+        self._idle = torch.tensor(idle)[:, None]
+        self._sizes = [size for size in SIZES if size < most] + [most]
+        self._wanted = [(size, features) for size in self._sizes for features in FIRST]
+        self.in_all = len(self._wanted)
+        self._inputs: dict[int, DecodeInputs] = {}
+        self._graphs: dict[tuple[int, Features], tuple[Any, Draws]] = {}
+        self._pool: Any = None
+
+    @property
+    def done(self) -> int:
+        """How many of the `in_all` graphs that are wanted there are."""
+        return self.in_all - len(self._wanted)
+
+    def run(self, numbers: Tokens[Tokens[int]], uniforms: Tokens[float], features: Features) -> Draws | None:
+        """Replay the graph for these inputs; None if there is none yet."""
+        count = len(uniforms)
+        size = next((size for size in self._sizes if size >= count), None)
+        if size is None:
+            return None
+        if (made := self._graphs.get((size, features))) is None:
+            if (size, features) not in self._wanted:
+                self._wanted.append((size, features))
+                self.in_all += 1
+            return None
+        graph, draws = made
+        inputs = self._inputs[size]
+        # Pinned, so that the copies do not hold the host up; the allocator keeps the memory until they are done.
+        packed = self._idle.repeat(1, size).pin_memory()
+        packed[:, :count] = torch.tensor(numbers)
+        inputs.numbers.copy_(packed, non_blocking=True)
+        if features.draws:
+            drawn_by = torch.zeros(size, dtype=torch.float64).pin_memory()
+            drawn_by[:count] = torch.tensor(uniforms, dtype=torch.float64)
+            inputs.uniforms.copy_(drawn_by, non_blocking=True)
+        graph.replay()
+        return Draws(*(None if part is None else part[:count] for part in draws.parts))
+
+    def make_next(self) -> bool:
+        """Make one graph that is missing; false if none was."""
+        if not self._wanted:
+            return False
+        size, features = self._wanted.pop(0)
+        try:
+            self._make(size, features)
+        except Exception as error:
+            # Some models ask the host in the middle of a step, which a graph cannot hold.
+            log.warning("decode steps run without CUDA graphs: %s", str(error).splitlines()[0])
+            torch.cuda.synchronize(self._device)
+            self._wanted.clear()
+            self._sizes.clear()
+        return True
+
+    def _make(self, size: int, features: Features) -> None:
+        inputs = self._inputs.get(size)
+        if inputs is None:
+            numbers = self._idle.repeat(1, size).to(self._device)
+            inputs = DecodeInputs(numbers, torch.zeros(size, dtype=torch.float64, device=self._device))
+            self._inputs[size] = inputs
+        else:  # what the last step left here must not be computed once more
+            inputs.numbers.copy_(self._idle.repeat(1, size))
+        # Twice as it is, on a stream aside: libraries set themselves up and kernels are compiled.
+        aside: Any = torch.cuda.Stream(self._device)
+        aside.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(aside):
+            for _ in range(2):
+                self._decode(inputs, features)
+        torch.cuda.current_stream(self._device).wait_stream(aside)
+        graph: Any = torch.cuda.CUDAGraph()
+        if self._pool is None:
+            self._pool = torch.cuda.graph_pool_handle()
+        with torch.cuda.graph(graph, pool=self._pool):
+            draws = self._decode(inputs, features)
+        self._graphs[size, features] = graph, draws
