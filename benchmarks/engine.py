@@ -23,6 +23,9 @@ from benchmarks.answers import Answer, figures
 from benchmarks.turns import Figures, median, ratio, save, table, take_turns
 
 
+IN_A_ROW = 4
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """One measurement: `sequences` different prompts of `prompt` tokens at once, `tokens` greedy ones for each."""
@@ -57,7 +60,7 @@ def run_cfai(case: Case) -> Figures:
 
     from cfai.engine import EngineSettings, LocalEngine, Sampling
 
-    before = machine.memory(case.device)
+    loading = machine.Loading(case.device)
 
     async def answer(engine: LocalEngine, prompt: list[int], tokens: int, begun: float, into: list[Answer]) -> None:
         stream = engine.submit(prompt, Sampling(temperature=0, max_tokens=tokens))
@@ -84,8 +87,8 @@ def run_cfai(case: Case) -> Figures:
         try:
             await engine.ready.wait()
             await answers(engine, 1, 8)
-            held = machine.memory(case.device) - before
-            return {**figures(await answers(engine, 2, case.tokens)), "memory": held}
+            ready = loading.figures()
+            return {**figures(await answers(engine, 2, case.tokens)), **ready}
         finally:
             engine.close()
 
@@ -93,12 +96,15 @@ def run_cfai(case: Case) -> Figures:
 
 
 def run_generate(case: Case) -> Figures:
-    """`generate` with transformers' own streamer in a thread, one sequence after another."""
+    """`generate` with transformers' own streamer in a thread, one sequence after another.
+
+    Four of them show the pace; how long the last of many would wait is left out.
+    """
     import threading
 
     from transformers import AutoTokenizer, TextIteratorStreamer
 
-    model, before = _transformers_model(case)
+    model, loading = _transformers_model(case)
     tokenizer = AutoTokenizer.from_pretrained(case.folder)
 
     class TimedStreamer(TextIteratorStreamer):  # type: ignore[misc]  # transformers is not typed
@@ -115,10 +121,10 @@ def run_generate(case: Case) -> Figures:
             if not is_prompt:
                 self.times.append(time.perf_counter() - self._begun)
 
-    def answers(seed: int, tokens: int) -> list[Answer]:
+    def answers(prompts: list[list[int]], tokens: int) -> list[Answer]:
         made = []
         begun = time.perf_counter()
-        for prompt in case.prompts(seed=seed):
+        for prompt in prompts:
             streamer = TimedStreamer(begun)
             options = {**_batch(model, [prompt]), "streamer": streamer, "max_new_tokens": tokens, "do_sample": False}
             thread = threading.Thread(target=model.generate, kwargs=options)
@@ -129,16 +135,17 @@ def run_generate(case: Case) -> Figures:
             made.append(Answer(streamer.times, tokens))
         return made
 
-    answers(1, 4)
-    held = machine.memory(case.device) - before
-    return {**figures(answers(2, case.tokens)), "memory": held}
+    answers(case.prompts(seed=1)[:1], 8)
+    ready = loading.figures()
+    found = {**figures(answers(case.prompts(seed=2)[:IN_A_ROW], case.tokens)), **ready}
+    return found if case.sequences <= IN_A_ROW else {**found, "first ms": None, "last first ms": None}
 
 
 def run_batched(case: Case) -> Figures:
     """One `generate` for all prompts, its best case: equal lengths, and nobody comes later or leaves earlier."""
     from transformers.generation.streamers import BaseStreamer
 
-    model, before = _transformers_model(case)
+    model, loading = _transformers_model(case)
 
     class Clock(BaseStreamer):  # type: ignore[misc]  # transformers is not typed
         def __init__(self) -> None:
@@ -158,15 +165,15 @@ def run_batched(case: Case) -> Figures:
         return [Answer(times, tokens) for _ in range(case.sequences)]
 
     answers(1, 8)
-    held = machine.memory(case.device) - before
-    return {**figures(answers(2, case.tokens)), "memory": held}
+    ready = loading.figures()
+    return {**figures(answers(2, case.tokens)), **ready}
 
 
 def run_continuous(case: Case) -> Figures:
     """transformers' continuous batching."""
     from transformers import ContinuousBatchingConfig, GenerationConfig
 
-    model, before = _transformers_model(case)
+    model, loading = _transformers_model(case)
     page = 256
     pages = case.sequences * (-(-(case.prompt + case.tokens) // page) + 1)
     # On the CPU it would take nearly all memory for its cache; on a GPU it is left to itself.
@@ -197,8 +204,8 @@ def run_continuous(case: Case) -> Figures:
 
     try:
         answers(1, 8)
-        held = machine.memory(case.device) - before
-        return {**figures(answers(2, case.tokens)), "memory": held}
+        ready = loading.figures()
+        return {**figures(answers(2, case.tokens)), **ready}
     finally:
         manager.stop(block=True)
 
@@ -210,7 +217,7 @@ def run_llama_cpp(case: Case) -> Figures:
     except ImportError:
         return {"skipped": "llama-cpp-python is not installed"}
     file = models.gguf(case.model, Path(case.cache), dtype=case.dtype)
-    before = machine.memory("cpu")
+    loading = machine.Loading("cpu")
     llama_cpp.llama_backend_init()
     quiet = llama_cpp.llama_log_callback(lambda level, text, data: None)
     llama_cpp.llama_log_set(quiet, None)
@@ -260,23 +267,23 @@ def run_llama_cpp(case: Case) -> Figures:
         return made
 
     answers(1, 8)
-    held = machine.memory("cpu") - before
-    return {**figures(answers(2, case.tokens)), "memory": held}
+    ready = loading.figures()
+    return {**figures(answers(2, case.tokens)), **ready}
 
 
 def run_bandwidth(case: Case) -> Figures:
     return {"bytes/s": machine.bandwidth(case.device)}
 
 
-def _transformers_model(case: Case) -> tuple[Any, int]:
-    """The model, and what the process held before it."""
+def _transformers_model(case: Case) -> tuple[Any, machine.Loading]:
+    """The model, and what its loading takes."""
     import torch
     from transformers import AutoModelForCausalLM
 
     torch.set_num_threads(case.threads)
-    before = machine.memory(case.device)
+    loading = machine.Loading(case.device)
     dtype = getattr(torch, case.plain_dtype)
-    return AutoModelForCausalLM.from_pretrained(case.folder, dtype=dtype).to(case.device).eval(), before
+    return AutoModelForCausalLM.from_pretrained(case.folder, dtype=dtype).to(case.device).eval(), loading
 
 
 def _batch(model: Any, prompts: list[list[int]]) -> dict[str, Any]:
@@ -364,6 +371,8 @@ def main() -> None:
                         "step ms": median(runs[name], "step ms"),
                         "first ms": median(runs[name], "first ms"),
                         "of limit": rate and rate / limit(case, bandwidth),
+                        "late/early": median(runs[name], "late/early"),
+                        "ready s": median(runs[name], "ready s"),
                         "MB": memory and round(memory / 1e6),
                         "cfai/it": ratio(runs["cfai"], runs[name], "tokens/s"),
                         "cfai/it decode": ratio(runs["cfai"], runs[name], "decode/s"),

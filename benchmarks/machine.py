@@ -6,6 +6,7 @@ import datetime
 import os
 import platform
 import time
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -59,18 +60,30 @@ def bandwidth(device: str) -> float:
     return 20 * numbers.nbytes / min(_seconds(copied) for _ in range(10))
 
 
-def _seconds(call: Any) -> float:
+def _seconds(call: Callable[[], object]) -> float:
     begun = time.perf_counter()
     call()
     return time.perf_counter() - begun
 
 
-def memory(device: str) -> int:
-    """Bytes that this process holds: on the GPU, or in main memory (0 where the system does not tell)."""
-    if device != "cpu":
+class Loading:
+    """What it takes to get a model ready. Begin it when the imports are done, ask when the first answers are."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._begun = time.perf_counter()
+        self._held = _memory(device)
+
+    def figures(self) -> dict[str, float]:
+        """Seconds, and bytes by which the process grew: on the GPU, or in main memory."""
+        return {"ready s": time.perf_counter() - self._begun, "memory": _memory(self._device) - self._held}
+
+
+def _memory(device: str) -> int:
+    if device == "cuda":
         import torch
 
-        return int(torch.cuda.memory_allocated()) if device == "cuda" else 0
+        return int(torch.cuda.memory_allocated())
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.is_file() else []
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS")), 0)
