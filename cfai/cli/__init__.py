@@ -11,8 +11,10 @@ import typer
 
 from cfai.cli.dev import dev
 from cfai.cli.models import models
+from cfai.cli.ps import ps
 from cfai.cli.run import run
 from cfai.cli.serve import serve
+from cfai.cli.top import top
 
 __all__ = ["app", "main"]
 
@@ -25,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (run, models, serve, dev):
+for command in (run, models, serve, dev, ps, top):
     app.command()(command)
 
 

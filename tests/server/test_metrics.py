@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -12,21 +11,8 @@ from starlette.testclient import TestClient
 from starlette.types import ASGIApp
 
 from cfai import Call, FakeBinding, LocalBinding, __version__
-from cfai.metrics import ModelMetrics
 from cfai.server.app import binding_app, rest_app
-
-MODEL = "@cf/test/llama"
-
-
-class Measured(FakeBinding):
-    """A fake that says of itself what a test wants."""
-
-    def __init__(self, models: Mapping[str, Mapping[str, Any]]) -> None:
-        super().__init__()
-        self.models = models
-
-    def stats(self) -> dict[str, Any]:
-        return {"running": 0, "waiting": 0, "tokens": 0, "models": self.models}
+from tests.measured import MODEL, Measured, busy_model
 
 
 def client(app: ASGIApp, **headers: str) -> TestClient:
@@ -51,35 +37,7 @@ GEN_AI = {"gen_ai_operation_name": "chat", "gen_ai_provider_name": "cfai", "gen_
 
 @pytest.fixture
 def busy() -> Measured:
-    """A model that finished one answer, is at another, and had to send somebody away."""
-    metrics = ModelMetrics()
-    metrics.load_seconds = 2.5
-    answer = metrics.request(prompt_tokens=12, now=0.0)
-    answer.admitted(0.25, cached_tokens=8)
-    for now in (0.5, 0.75, 1.0):
-        answer.tokens(now)
-    answer.finished(1.0)
-    running = metrics.request(prompt_tokens=3, now=1.0)
-    running.admitted(1.0)
-    running.tokens(4.0)
-    metrics.refused()
-    return Measured(
-        {
-            MODEL: {
-                "running": 1,
-                "waiting": 2,
-                "slots": 4,
-                "queue_limit": 32,
-                "memory": 1_000_000,
-                "device": "cpu",
-                "dtype": "float32",
-                "batching": "continuous",
-                "cache_tokens": 16,
-                "cache_capacity": 4096,
-                "metrics": metrics.snapshot(),
-            }
-        }
-    )
+    return Measured({MODEL: busy_model()})
 
 
 def test_every_figure_has_its_name(busy: Measured) -> None:
@@ -95,7 +53,7 @@ def test_every_figure_has_its_name(busy: Measured) -> None:
         "cfai_slots": 4,
         "cfai_queue_limit": 32,
         "cfai_weights_bytes": 1_000_000,
-        "cfai_cache_tokens": 16,
+        "cfai_cache_tokens": 1024,
         "cfai_cache_capacity_tokens": 4096,
         "cfai_load_seconds": 2.5,
         "cfai_prompt_tokens_total": 15,

@@ -1,0 +1,114 @@
+"""`cfai ps`: the models that running servers have loaded."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Annotated, Any
+
+import typer
+
+from cfai.cli.figures import Figures, ModelFigures, NoFigures, Server, Socket, Token, Url, servers
+
+__all__ = ["ps"]
+
+RATE_SECONDS = 0.5
+"""How long it looks on where something runs, to tell how fast."""
+
+WIDE = 100
+"""Columns of a terminal that has room for the way of batching; the reason why there is none stands below anyway."""
+
+
+def ps(
+    url: Url = None,
+    socket: Socket = None,
+    token: Token = None,
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
+) -> None:
+    """List the models that running servers have loaded, and what they do.
+
+    Exit codes: 0 a server answers, 2 it wants a token or is no address, 4 no server answers.
+    """
+    from cfai import sse
+
+    try:
+        with servers(url, socket, token) as there:
+            by_server = {server.name: _rows(server) for server in there}
+    except NoFigures as error:
+        error.end()
+    if json:
+        sys.stdout.write(sse.dumps([row for rows in by_server.values() for row in rows]) + "\n")
+        return
+    for name, rows in by_server.items():
+        if len(by_server) > 1:
+            sys.stdout.write(f"{name}\n")
+        if rows:
+            _print_table(rows)
+        else:
+            sys.stdout.write("no model is loaded; one is when it is first asked for\n")
+
+
+def _rows(server: Server) -> list[dict[str, Any]]:
+    before = figures = server.figures()
+    if any(model.values.get("requests_running") for model in before.models.values()):
+        time.sleep(RATE_SECONDS)
+        figures = server.figures()
+    return [_row(server, name, model, figures, before) for name, model in sorted(figures.models.items())]
+
+
+def _row(server: Server, name: str, model: ModelFigures, figures: Figures, before: Figures) -> dict[str, Any]:
+    counts = {
+        key: int(model.values[value]) if value in model.values else None
+        for key, value in {
+            "memory": "weights_bytes",
+            "slots": "slots",
+            "running": "requests_running",
+            "queue_limit": "queue_limit",
+            "waiting": "requests_waiting",
+        }.items()
+    }
+    seconds = figures.at - before.at
+    made = model.since("output_tokens", before.models.get(name))
+    return {
+        "server": server.name,
+        "model": name,
+        **{key: model.info.get(key) or None for key in ("device", "dtype", "batching")},
+        **counts,
+        "tokens_per_second": round(made / seconds, 1) if seconds and "output_tokens" in model.values else None,
+    }
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.filesize import decimal
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    is_wide = console.width >= WIDE
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2 if is_wide else 1, 0, 0))
+    table.add_column("model", overflow="fold")
+    table.add_column("runs on", no_wrap=True)
+    for name in ("memory", "running", "waiting", "tokens/s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    if is_wide:
+        table.add_column("batching", no_wrap=True)
+    for row in rows:
+        cells = [
+            row["model"],
+            " ".join(filter(None, (row["device"], row["dtype"]))) or "loading",
+            decimal(row["memory"]) if row["memory"] else "",
+            _of(row["running"], row["slots"]),
+            _of(row["waiting"], row["queue_limit"]),
+            "" if row["tokens_per_second"] is None else f"{row['tokens_per_second']:,.1f}",
+            *([(row["batching"] or "").partition(":")[0]] if is_wide else []),
+        ]
+        table.add_row(*map(Text, cells))
+    console.print(table)
+    for row in rows:
+        if ":" in (row["batching"] or ""):
+            console.print(Text(f"{row['model']} runs {row['batching']}", style="yellow"), soft_wrap=True)
+
+
+def _of(count: int | None, most: int | None) -> str:
+    return "" if count is None else str(count) if most is None else f"{count}/{most}"
