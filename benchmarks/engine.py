@@ -22,7 +22,6 @@ from benchmarks import machine, models
 from benchmarks.answers import Answer, figures
 from benchmarks.turns import Figures, median, ratio, save, table, take_turns
 
-
 IN_A_ROW = 4
 
 

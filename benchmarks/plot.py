@@ -35,7 +35,9 @@ def draw(record: dict[str, Any], picture: Path) -> None:
     panels: dict[int, list[dict[str, Any]]] = {}
     for row in record["rows"]:
         panels.setdefault(row.get("prompt", options["prompt"] if script == "http" else 0), []).append(row)
-    drawing, places = pyplot.subplots(1, len(panels), figsize=(6 * len(panels), 4), squeeze=False, sharey=True)
+    drawing, places = pyplot.subplots(
+        1, len(panels), figsize=(6 * len(panels), 4.5), squeeze=False, sharey=True, layout="constrained"
+    )
     for place, (prompt, rows) in zip(places[0], panels.items(), strict=True):
         counts = list(dict.fromkeys(row[count] for row in rows))
         names = list(dict.fromkeys(row[name] for row in rows))
@@ -53,12 +55,11 @@ def draw(record: dict[str, Any], picture: Path) -> None:
         place.set(title=f"{prompt}-token prompts", xlabel=count, xticks=range(len(counts)), yscale="log")
         place.set_xticklabels(counts)
     places[0][0].set_ylabel("decoded tokens per second" if script == "engine" else "tokens per second")
-    places[0][0].legend()
+    drawing.legend(*places[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
     machine = record["machine"]
     drawing.suptitle(
         f"{options['model']}, {options['dtype']}, {options['device']}, {machine['processor']}, {machine['date']}"
     )
-    drawing.tight_layout()
     drawing.savefig(picture)
 
 
