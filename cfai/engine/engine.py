@@ -64,6 +64,9 @@ SMALL_MODEL = 100_000_000
 CLOSE_SECONDS = 10.0
 """How long closing waits for a step or a load to end."""
 
+OUT_OF_MEMORY_SECONDS = 60.0
+"""A second failure for want of memory within this time halves the slots."""
+
 EXIT_SECONDS = 2.0
 """How long the interpreter's exit waits. Python ends threads that are inside torch by force, and the process with
 them, so the engine stops by itself first."""
@@ -84,6 +87,8 @@ class EngineSettings:
     queue_limit   sequences that may wait for a slot; one more is refused with 3040
     cache_tokens  tokens of prompts and answers that the KV cache holds; None takes what all slots can use, if there is
                   memory for it
+    draft_tokens  while few sequences run, tokens that are guessed from the text before and computed with the next one;
+                  answers stay the same. 0 guesses none
     """
 
     device: str | None = None
@@ -92,6 +97,7 @@ class EngineSettings:
     slots: int | None = None
     queue_limit: int = 32
     cache_tokens: int | None = None
+    draft_tokens: int = 0
 
 
 class LocalEngine:
@@ -111,6 +117,7 @@ class LocalEngine:
         self._runner: Runner | None = None
         self._soloist: Soloist | None = None
         self._why_alone = ""
+        self._out_of_memory_at = -OUT_OF_MEMORY_SECONDS
         self._streamers: dict[Sequence, PieceStreamer] = {}
         self._crossing = Crossing()
         self._lock = threading.Lock()
@@ -253,6 +260,7 @@ class LocalEngine:
             queue_limit=settings.queue_limit,
             prefill_tokens=PREFILL_TOKENS.get(kind, DEFAULT_PREFILL_TOKENS),
             regions=Regions(capacity),
+            draft_tokens=settings.draft_tokens if self._runner is not None else 0,
         )
         self._checkpoint = loaded
         self._metrics.load_seconds = time.monotonic() - started
@@ -302,6 +310,7 @@ class LocalEngine:
         return (
             runner is not None
             and runner.is_async
+            and not self._settings.draft_tokens  # a draft goes on from a token that is known
             and all(work.sequence.sampling.constraint is None for work in step.works)
         )
 
@@ -313,11 +322,15 @@ class LocalEngine:
         try:
             return runner.run(step)
         except Exception as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                self._note_out_of_memory()
             if len(step.works) == 1:
                 self._fail(step.works[0].sequence, error)
                 return None
         # One sequence's failure is its own: whoever gets through alone goes on.
         log.warning("%s: a step of %d sequences failed; each is tried alone", self.name, len(step.works))
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
         for work in step.works:
             try:
                 pending = runner.run(Step([work]))
@@ -336,6 +349,8 @@ class LocalEngine:
                 self._fail(work.sequence, error)
             return
         for work, tokens in zip(pending.works, drawn, strict=True):
+            if work.draft:
+                tokens = tokens[: self._loaded_scheduler.settle(work, [token.id for token in tokens])]
             if tokens and not work.sequence.is_finished:
                 self._take(work.sequence, tokens)
 
@@ -384,6 +399,15 @@ class LocalEngine:
             self._soloist.perform(sequence, take)
         except Exception as error:
             self._fail(sequence, error)
+
+    def _note_out_of_memory(self) -> None:
+        """Once may be bad luck. Twice in a minute, and there are too many at once."""
+        now = time.monotonic()
+        scheduler = self._loaded_scheduler
+        if now - self._out_of_memory_at < OUT_OF_MEMORY_SECONDS and scheduler.slots > 1:
+            scheduler.slots //= 2
+            log.warning("%s: out of memory again; %d sequences at once from now on", self.name, scheduler.slots)
+        self._out_of_memory_at = now
 
     def _fail(self, sequence: Sequence, error: Exception) -> None:
         if sequence.is_finished:

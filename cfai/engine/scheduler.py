@@ -14,6 +14,10 @@ turn finds the beginning that it shares with an earlier one in the cache already
 A sequence whose reader lags keeps its room in the cache but not its slot: others decode in its place. If the next one
 finds no room, such a sequence gives its room up too and is computed again when its reader has caught up. A sequence
 that runs has room for its longest answer from the beginning, so it never has to stop for want of memory.
+
+Speculation. While few sequences run, a step has time for more than one token of each. A sequence may then bring a draft
+of its next tokens; each is drawn as it would be anyway, and as long as what is drawn is what the draft says, the next
+one stands already computed. What is drawn does not depend on drafts.
 """
 
 from __future__ import annotations
@@ -22,10 +26,14 @@ from collections import deque
 from collections.abc import Sequence as Tokens
 from dataclasses import dataclass, field
 
+from cfai.engine.lookup import PromptLookup
 from cfai.engine.regions import Copy, Region, Regions
 from cfai.engine.sequence import Sequence
 
 __all__ = ["Scheduler", "Step", "Work"]
+
+MOST_SPECULATING = 4
+"""With more sequences than this in a step, drafts cost more than they gain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +73,18 @@ class Scheduler:
     prefill_tokens  tokens of prompts in one step at most
     regions         the places of the KV cache
     rows            sequences that may be begun at once, those whose readers lag included; default twice the slots
+    draft_tokens    tokens of a draft at most; 0 makes none
     """
 
     def __init__(
-        self, *, slots: int, queue_limit: int, prefill_tokens: int, regions: Regions, rows: int | None = None
+        self,
+        *,
+        slots: int,
+        queue_limit: int,
+        prefill_tokens: int,
+        regions: Regions,
+        rows: int | None = None,
+        draft_tokens: int = 0,
     ) -> None:
         self.slots = slots
         self.queue_limit = queue_limit
@@ -76,7 +92,9 @@ class Scheduler:
         self.regions = regions
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
+        self.draft_tokens = draft_tokens
         self._rows = list(range(rows or 2 * slots))
+        self._lookups: dict[Sequence, PromptLookup] = {}
 
     @property
     def is_full(self) -> bool:
@@ -114,8 +132,9 @@ class Scheduler:
         ready = [each for each in self.running if not each.is_stalled and not each.is_out_of_tokens]
         decoding = [each for each in ready if not each.needs_prefill]
         prefilling = [each for each in ready if each.needs_prefill]
+        drafts = self.draft_tokens if len(ready) <= MOST_SPECULATING else 0
         for sequence in decoding[: self.slots]:
-            step.works.append(self._work(sequence, 1))
+            step.works.append(self._work(sequence, 1, self._draft(sequence, drafts)))
         if len(decoding) > self.slots:  # readers caught up: the places go round
             served = set(decoding[: self.slots])
             self.running = [each for each in self.running if each not in served] + decoding[: self.slots]
@@ -142,11 +161,31 @@ class Scheduler:
         step.works.append(self._work(sequence, count))
         return count
 
-    def _work(self, sequence: Sequence, count: int) -> Work:
-        work = Work(sequence, sequence.computed, count, draws=int(count == sequence.left))
-        sequence.computed += count
-        sequence.drawn += work.draws
+    def _work(self, sequence: Sequence, count: int, draft: Tokens[int] = ()) -> Work:
+        draws = int(count == sequence.left) + len(draft)
+        work = Work(sequence, sequence.computed, count + len(draft), draws, draft)
+        sequence.computed += work.count
+        sequence.drawn += draws
         return work
+
+    def _draft(self, sequence: Sequence, most: int) -> Tokens[int]:
+        most = min(most, sequence.sampling.max_tokens - sequence.drawn - 1)
+        if most < 1 or not sequence.sampling.is_plain or sequence.drawn > sequence.made:
+            return ()
+        return self._lookups.setdefault(sequence, PromptLookup()).draft(sequence.ids, most)
+
+    def settle(self, work: Work, tokens: Tokens[int]) -> int:
+        """How many of the drawn `tokens` count: those that the draft foretold, and one more."""
+        right = 0
+        while right < len(work.draft) and tokens[right] == work.draft[right]:
+            right += 1
+        wrong = len(work.draft) - right
+        sequence = work.sequence
+        sequence.computed -= wrong
+        sequence.drawn -= wrong
+        if sequence.region is not None:
+            sequence.region.computed = sequence.computed
+        return right + 1
 
     def _admit(self, step: Step, sequence: Sequence) -> bool:
         while (taken := self._take(sequence)) is None:
@@ -175,6 +214,7 @@ class Scheduler:
 
     def _leave(self, sequence: Sequence, *, keep: bool = True) -> None:
         assert sequence.region is not None
+        self._lookups.pop(sequence, None)
         # A step under way may compute a token that nobody has read, and nobody will.
         self.regions.release(sequence.region, min(sequence.computed, len(sequence.ids)) if keep else 0)
         self._rows.append(sequence.row)

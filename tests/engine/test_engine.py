@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 import threading
@@ -14,7 +15,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from cfai.engine import EngineSettings, LocalEngine, Sampling, TextStream
-from cfai.errors import AiError, EngineFailure, OutOfCapacity, RequestAborted, WeightsMissing
+from cfai.errors import AiError, ContextExceeded, EngineFailure, OutOfCapacity, RequestAborted, WeightsMissing
+from tests.architectures import make_checkpoint
 from tests.waiting import until
 
 GREEDY = Sampling(temperature=0, max_tokens=24)
@@ -198,6 +200,178 @@ async def test_a_forward_pass_that_raises_fails_its_own_answer_only(engine: Loca
     assert stream.completion_tokens == calls
     hook.remove()
     assert await text(engine.submit(prompt, GREEDY)) == expected
+
+
+async def test_a_step_that_fails_is_tried_again_for_each_alone(engine: LocalEngine) -> None:
+    prompts = [engine.checkpoint.prompts.raw(word) for word in ("New", "York", "hello")]
+    expected = [await text(engine.submit(prompt, GREEDY)) for prompt in prompts]
+    failed: list[int] = []
+
+    def fail(module: object, args: object, inputs: dict[str, torch.Tensor]) -> None:
+        spans = inputs["batch"].spans  # type: ignore[attr-defined]
+        if len(spans) == 3 and not failed:
+            failed.append(1)
+            raise torch.OutOfMemoryError("no room")
+
+    hook = engine.checkpoint.model.register_forward_pre_hook(fail, with_kwargs=True)
+    streams = [engine.submit(prompt, GREEDY) for prompt in prompts]
+    assert [await text(stream) for stream in streams] == expected
+    hook.remove()
+    assert failed
+
+
+async def test_who_has_no_memory_is_refused_and_the_second_time_fewer_run_at_once(engine: LocalEngine) -> None:
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("no room")
+
+    prompt = engine.checkpoint.prompts.raw("New")
+    slots = engine.stats()["slots"]
+    hook = engine.checkpoint.model.register_forward_pre_hook(fail)
+    for expected in (slots, slots // 2):
+        with pytest.raises(OutOfCapacity, match="no memory left"):
+            await text(engine.submit(prompt, GREEDY))
+        assert engine.stats()["slots"] == expected
+    hook.remove()
+    assert await text(engine.submit(prompt, GREEDY))
+
+
+async def test_what_does_not_fit_into_the_cache_is_refused_or_waits(start: Callable[..., LocalEngine]) -> None:
+    engine = start(cache_tokens=100)
+    await engine.ready.wait()
+    prompt = engine.checkpoint.prompts.raw("hello")
+    with pytest.raises(ContextExceeded, match="100"):
+        engine.submit(prompt, Sampling(max_tokens=100))
+    sampling = Sampling(temperature=0, max_tokens=60)
+    expected = await text(engine.submit(prompt, sampling))
+    streams = [engine.submit(prompt, sampling) for _ in range(4)]
+    assert [await text(stream) for stream in streams] == [expected] * 4
+
+
+async def test_a_reader_who_lags_gives_way_and_gets_the_same_answer(start: Callable[..., LocalEngine]) -> None:
+    engine = start(cache_tokens=1000)
+    await engine.ready.wait()
+    prompt = engine.checkpoint.prompts.raw("hello")
+    sampling = Sampling(temperature=1, seed=3, max_tokens=800, frequency_penalty=0.2)
+    expected = await text(engine.submit(prompt, sampling))
+    lagging = engine.submit(prompt, sampling)
+    await until(lambda: lagging.is_full)
+    assert await text(engine.submit(prompt, Sampling(temperature=0, max_tokens=900)))
+    assert await text(lagging) == expected
+
+
+async def test_a_prompt_begun_before_is_not_computed_again(engine: LocalEngine) -> None:
+    system = "rivers and streets meet " * 20
+    first = engine.checkpoint.prompts.raw(f"{system} New York")
+    second = engine.checkpoint.prompts.raw(f"{system} hello")
+    streams = [engine.submit(prompt, GREEDY) for prompt in (first, second, first)]
+    texts = [await text(stream) for stream in streams]
+    assert texts[0] == texts[2]
+    assert streams[0].cached_tokens == 0
+    again = engine.submit(second, GREEDY)
+    assert await text(again) == texts[1]
+    assert again.cached_tokens == len(second) - 1
+    longer = engine.submit([*second, *first], GREEDY)
+    await text(longer)
+    assert len(second) - 1 <= longer.cached_tokens <= len(second)
+
+
+@pytest.mark.parametrize(("temperature", "share"), [(0, 0.7), (0.02, 1)])
+async def test_drafts_save_steps_and_change_nothing(
+    start: Callable[..., LocalEngine], engine: LocalEngine, temperature: float, share: float
+) -> None:
+    drafting = start(draft_tokens=4)
+    await drafting.ready.wait()
+    prompt = engine.checkpoint.prompts.raw("New York is")
+    sampling = Sampling(temperature=temperature, seed=7, max_tokens=400)  # in so long an answer it repeats itself
+    expected = await text(engine.submit(prompt, sampling))
+    passes: list[int] = []
+    drafting.checkpoint.model.register_forward_pre_hook(lambda *_: passes.append(1))
+    stream = drafting.submit(prompt, sampling)
+    assert await text(stream) == expected
+    assert stream.completion_tokens == 400
+    assert len(passes) < 400 * share
+
+
+async def test_logprobs_come_with_every_token(engine: LocalEngine) -> None:
+    prompt = engine.checkpoint.prompts.raw("New")
+    stream = engine.submit(prompt, Sampling(temperature=0, max_tokens=5, logprobs=2))
+    other = engine.submit(prompt, GREEDY)
+    await text(stream)
+    await text(other)
+    assert [token.id == token.likeliest[0] for token in stream.logprobs] == [True] * 5
+    assert [len(token.their_logprobs) for token in stream.logprobs] == [2] * 5
+    assert all(token.logprob == token.their_logprobs[0] < 0 for token in stream.logprobs)
+    assert other.logprobs == []
+
+
+class OnlyThese:
+    """A constraint: the tokens of a list, one after the other."""
+
+    def __init__(self, tokens: list[int]) -> None:
+        self._left = tokens
+
+    def allowed(self) -> list[int]:
+        return self._left[:1]
+
+    def advance(self, token: int) -> None:
+        assert token == self._left.pop(0)
+
+
+async def test_a_constraint_decides_what_may_come(engine: LocalEngine) -> None:
+    prompt = engine.checkpoint.prompts.raw("New")
+    wanted = engine.checkpoint.prompts.raw("hello world")[1:]
+    free = await text(engine.submit(prompt, GREEDY))
+    constraint = OnlyThese([*wanted, 0])
+    bound = engine.submit(prompt, Sampling(temperature=1, max_tokens=len(wanted), constraint=constraint))
+    beside = engine.submit(prompt, GREEDY)
+    assert await text(bound) == "hello world"
+    assert await text(beside) == free
+
+
+async def test_a_model_that_cannot_be_batched_answers_one_at_a_time(
+    start: Callable[..., LocalEngine], tmp_path: Path
+) -> None:
+    folder = make_checkpoint(tmp_path / "mamba", "mamba")
+    engine = start(folder)
+    await engine.ready.wait()
+    assert engine.stats()["batching"].startswith("one at a time: it has layers of")
+    prompt = [5, 6, 7]
+    expected = [await text(engine.submit(prompt, Sampling(temperature=1, seed=n, max_tokens=12))) for n in range(3)]
+    streams = [engine.submit(prompt, Sampling(temperature=1, seed=n, max_tokens=12)) for n in range(3)]
+    leaver = engine.submit(prompt, Sampling(max_tokens=4000))
+    assert [await text(stream) for stream in streams] == expected
+    await anext(leaver)
+    await leaver.aclose()
+    await until(lambda: engine.stats()["running"] == 0)
+    fourth = expected[0].split(">")[3] + ">"
+    stopped = engine.submit(prompt, Sampling(temperature=1, seed=0, max_tokens=12, stop=(fourth,)))
+    assert await text(stopped) == expected[0][: expected[0].index(fourth)]
+
+
+async def test_readers_who_leave_at_any_moment_leave_nothing_behind(engine: LocalEngine) -> None:
+    rng = random.Random(0)
+    prompt = engine.checkpoint.prompts.raw("rivers and streets meet " * 40)
+    threads = threading.active_count()
+
+    async def leave() -> None:
+        await anyio.sleep(rng.random() * 0.1)
+        stream = engine.submit(prompt[: rng.randrange(1, len(prompt))], Sampling(max_tokens=300))
+        with anyio.move_on_after(rng.random() * 0.05):
+            async for _ in stream:
+                if rng.random() < 0.1:
+                    break
+        await stream.aclose()
+
+    for _ in range(4):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(25):
+                tasks.start_soon(leave)
+    await until(lambda: engine.stats()["running"] + engine.stats()["waiting"] == 0)
+    assert engine.stats()["cache_tokens"] == 0
+    assert threading.active_count() == threads
+    outcomes = engine.stats()["metrics"]["requests"]
+    assert sum(outcomes.values()) == 100
+    assert outcomes["failed"] == 0
 
 
 def test_a_program_that_ends_in_the_middle_of_an_answer_ends_with_its_own_status(endless_llama: Path) -> None:
