@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -167,12 +169,24 @@ def test_it_is_only_read(busy: Measured) -> None:
     assert client(rest_app(busy)).post("/metrics").status_code == 405
 
 
-async def test_a_local_model_is_there_once_it_is_loaded(local: LocalBinding) -> None:
+def test_the_documentation_names_them_all(busy: Measured) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "observability.md").read_text("utf-8")
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    told = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    samples = {re.sub("_(bucket|count|sum)$", "", name) for name in scraped(rest_app(busy))}
+    assert told == {name for name in samples if not name.startswith("process_")}
+
+
+async def test_the_answers_of_a_local_model_are_counted(local: LocalBinding) -> None:
     app = rest_app(local)
     assert "cfai_requests_running" not in scraped(app)
-    await local.send(Call(MODEL, {"prompt": "New York", "max_tokens": 2}))
+    await local.send(Call(MODEL, {"prompt": "New York", "max_tokens": 3, "seed": 1}))
     samples = scraped(app)
-    assert samples["cfai_requests_running"] == {labels(): 0}
-    assert samples["cfai_weights_bytes"][labels()] > 10_000
     (info,) = samples["cfai_model_info"]
     assert {"device": "cpu", "dtype": "float32"}.items() <= dict(info).items()
+    assert samples["cfai_weights_bytes"][labels()] > 10_000
+    assert samples["cfai_requests_running"] == {labels(): 0}
+    assert samples["cfai_requests_total"][labels(outcome="finished")] == 1
+    assert samples["cfai_output_tokens_total"] == {labels(): 3}
+    assert samples["gen_ai_server_time_to_first_token_seconds_count"] == {labels(**GEN_AI): 1}
+    assert samples["cfai_inter_token_latency_seconds_count"] == {labels(): 2}
