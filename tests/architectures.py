@@ -1,17 +1,22 @@
-"""Tiny random checkpoints of many architectures, and a tokenizer whose texts say which tokens were made."""
+"""Tiny random checkpoints of many architectures, whose texts say which tokens they are, and an engine that runs one."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import anyio
 import torch
 from tokenizers import Tokenizer, decoders, models
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-__all__ = ["ARCHITECTURES", "ENDS", "VOCABULARY", "WINDOW", "make_checkpoint", "read_ids"]
+from cfai.engine import EngineSettings, LocalEngine, Sampling, TextStream
+
+__all__ = ["ARCHITECTURES", "ENDS", "VOCABULARY", "WINDOW", "at_once", "make_checkpoint", "read", "running"]
 
 VOCABULARY = 320
 
@@ -158,40 +163,73 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 """What the configuration of each says beyond its architecture's defaults."""
 
 
-def make_checkpoint(folder: Path, name: str, *, seed: int = 0, spread: float = 0.4, ends: bool = False) -> Path:
+def make_checkpoint(
+    folder: Path,
+    name: str,
+    *,
+    seed: int = 0,
+    vocabulary: int = VOCABULARY,
+    spread: float = 0.4,
+    ends: bool = False,
+) -> Path:
     """Write a checkpoint of the architecture `name` into `folder` and return it.
 
-    spread  the standard deviation of the weights; large enough for answers that vary
-    ends    the tokens of `ENDS` end an answer; else none does
+    vocabulary  how many tokens there are
+    spread      the standard deviation of the weights; large enough for answers that vary
+    ends        the tokens of `ENDS` end an answer; else none does
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _write_tokenizer(folder)
-    end = sorted(ENDS) if ends else None
-    settings = {"vocab_size": VOCABULARY, "initializer_range": spread, "bos_token_id": None, "eos_token_id": None}
+    _write_tokenizer(folder, vocabulary)
+    settings = {"vocab_size": vocabulary, "initializer_range": spread, "bos_token_id": None, "eos_token_id": None}
     config = AutoConfig.for_model(**{**settings, **ARCHITECTURES[name]})
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     with torch.no_grad():
-        for name, weights in model.named_parameters():
-            if weights.dim() == 1 and not name.endswith("A_log"):  # biases are made as zeros, norms as ones
+        for key, weights in model.named_parameters():
+            if weights.dim() == 1 and not key.endswith("A_log"):  # biases are made as zeros, norms as ones
                 weights += 0.2 * torch.randn_like(weights)
         if config.tie_word_embeddings:  # else every token is the likeliest to follow itself
             model.get_input_embeddings().weight *= 0.25
-    model.generation_config = GenerationConfig(eos_token_id=end)
+    model.generation_config = GenerationConfig(eos_token_id=sorted(ENDS) if ends else None)
     model.save_pretrained(folder)
     return folder
 
 
-def _write_tokenizer(folder: Path) -> None:
+def _write_tokenizer(folder: Path, vocabulary: int) -> None:
     """Token 17 reads "<17>", so that a text tells its tokens."""
-    tokenizer = Tokenizer(models.WordLevel({f"<{token}>": token for token in range(VOCABULARY)}, unk_token="<0>"))
+    tokenizer = Tokenizer(models.WordLevel({f"<{token}>": token for token in range(vocabulary)}, unk_token="<0>"))
     tokenizer.decoder = decoders.Fuse()
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps({}), "utf-8")
 
 
-def read_ids(text: str) -> list[int]:
-    """The tokens of a text that such a checkpoint made."""
+@contextlib.asynccontextmanager
+async def running(folder: Path, *, slots: int = 8) -> AsyncIterator[LocalEngine]:
+    """An engine with the checkpoint in `folder`, exact as the CPU is in float32."""
+    engine = LocalEngine(folder, EngineSettings(device="cpu", dtype="float32", slots=slots, queue_limit=1000))
+    try:
+        await engine.ready.wait()
+        yield engine
+    finally:
+        engine.close()
+
+
+async def read(stream: TextStream) -> list[int]:
+    """The tokens of an answer; the one that ends it has no text."""
+    text = "".join([piece async for piece in stream])
     ids = [int(number) for number in re.findall(r"<(\d+)>", text)]
     assert text == "".join(f"<{token}>" for token in ids), f"{text!r} is not made of whole tokens"
     return ids
+
+
+async def at_once(engine: LocalEngine, jobs: Sequence[tuple[list[int], Sampling]]) -> list[list[int]]:
+    """The answers to prompts that are submitted together, in the order of the prompts."""
+    answers: dict[int, list[int]] = {}
+
+    async def keep(at: int, stream: TextStream) -> None:
+        answers[at] = await read(stream)
+
+    async with anyio.create_task_group() as tasks:
+        for at, (prompt, sampling) in enumerate(jobs):
+            tasks.start_soon(keep, at, engine.submit(prompt, sampling))
+    return [answers[at] for at in range(len(jobs))]

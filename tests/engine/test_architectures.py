@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import random
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +17,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from cfai.engine import EngineSettings, LocalEngine, Sampling, TextStream
-from tests.architectures import ARCHITECTURES, ENDS, VOCABULARY, make_checkpoint, read_ids
+from cfai.engine import LocalEngine, Sampling
+from tests.architectures import ARCHITECTURES, ENDS, VOCABULARY, at_once, make_checkpoint, read, running
 
 PROMPTS = int(os.environ.get("CFAI_PROMPTS", "5"))
 TOKENS = 8
@@ -66,26 +65,10 @@ class Reference:
         return known
 
 
-STATELESS = pytest.mark.xfail(reason="the engine passes it no state from step to step: it takes `cache_params`")
-
-
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(name, marks=STATELESS if name == "mamba" else ()) for name in ARCHITECTURES],
-)
+@pytest.fixture(scope="module", params=ARCHITECTURES)
 def reference(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reference]:
     name: str = request.param
     yield Reference(make_checkpoint(tmp_path_factory.mktemp(name), name, ends=name in ENDING))
-
-
-@contextlib.asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[LocalEngine]:
-    engine = LocalEngine(folder, EngineSettings(device="cpu", dtype="float32", slots=8, queue_limit=1000))
-    try:
-        await engine.ready.wait()
-        yield engine
-    finally:
-        engine.close()
 
 
 def random_prompt(length: int, seed: object) -> list[int]:
@@ -104,24 +87,8 @@ def related_prompts() -> list[list[int]]:
     return [common + tails[0], common + tails[1], common, common[:90] + tails[2], common + tails[1], common[:97]]
 
 
-async def read(stream: TextStream) -> list[int]:
-    return read_ids("".join([piece async for piece in stream]))
-
-
 async def one_by_one(engine: LocalEngine, jobs: Sequence[tuple[list[int], Sampling]]) -> list[list[int]]:
     return [await read(engine.submit(prompt, sampling)) for prompt, sampling in jobs]
-
-
-async def at_once(engine: LocalEngine, jobs: Sequence[tuple[list[int], Sampling]]) -> list[list[int]]:
-    answers: dict[int, list[int]] = {}
-
-    async def keep(at: int, stream: TextStream) -> None:
-        answers[at] = await read(stream)
-
-    async with anyio.create_task_group() as tasks:
-        for at, (prompt, sampling) in enumerate(jobs):
-            tasks.start_soon(keep, at, engine.submit(prompt, sampling))
-    return [answers[at] for at in range(len(jobs))]
 
 
 async def test_greedy_tokens_are_those_of_generate(reference: Reference) -> None:
