@@ -7,6 +7,7 @@ import re
 import sys
 import threading
 import uuid
+import zlib
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from datetime import date
@@ -56,7 +57,8 @@ class LocalBinding:
     models       model ids to checkpoint folders or hub repositories (`"org/name"`); ids may be new ones
     demo         let the demo model answer for models whose weights are missing; default: the variable CFAI_DEMO
     as_of        the day, `"2023-11-14"`, whose limits and wire form apply; default today's. A call's own wins
-    device       "cuda", "mps" or "cpu"; default the best that is there
+    device       "cuda", "mps" or "cpu"; default the best that is there. Several, "cuda:0,cuda:1", run a model on each:
+                 a call goes where the fewest are, calls with the same `x-session-affinity` header to the same one
     dtype        "float32", "bfloat16" or "float16"; default float32 on the CPU, the checkpoint's own on a GPU
     threads      CPU threads of one model; default one for a small model, else one per physical core
     slots        answers that one model makes at once; default 16, on CUDA 64
@@ -67,6 +69,8 @@ class LocalBinding:
                  head and a comment line, again and again; an error is then an event. Default 10
     on_progress  called with the model's id, tensors loaded and tensors in all while a model loads, from its thread
     on_notice    called with a line that the user should see; default: stderr
+    on_lost      called from a model's thread with what happened when a device has failed for good; nothing will run on
+                 it again in this process
 
     A model loads when it is first asked for and stays until `aclose`. Usable from any number of tasks and event loops.
     """
@@ -86,6 +90,7 @@ class LocalBinding:
         keep_alive: float = 10.0,
         on_progress: Callable[[str, int, int], None] | None = None,
         on_notice: Callable[[str], None] | None = None,
+        on_lost: Callable[[str], None] | None = None,
     ) -> None:
         self._sources = {name: _as_source(place) for name, place in (models or {}).items()}
         builtin = Catalog.builtin()
@@ -106,8 +111,8 @@ class LocalBinding:
             check_device(device)
         if dtype is not None:
             check_dtype(dtype)
+        self._devices: list[str | None] = [*device.split(",")] if device is not None else [None]
         self._settings = {
-            "device": device,
             "dtype": dtype,
             "threads": threads,
             "slots": slots,
@@ -116,9 +121,10 @@ class LocalBinding:
         }
         self._keep_alive = keep_alive
         self._on_progress = on_progress
+        self._on_lost = on_lost
         self._on_notice = on_notice or _to_stderr
         self._folders: dict[str, Path] = {}
-        self._engines: dict[Path, LocalEngine] = {}
+        self._engines: dict[Path, list[LocalEngine]] = {}
         self._lock = threading.Lock()
         self._noticed: set[str] = set()
 
@@ -157,23 +163,39 @@ class LocalBinding:
         if request.response_format is not None:
             # The documented sentence for an answer that could not be made to fit; better than one that does not.
             raise BadInput("JSON Mode couldn't be met", hint="local models do not constrain their answers to JSON yet")
-        return _Answer(await self._engine(model), request, model.limits(as_of), as_of, self._keep_alive)
+        session = call.headers.get("x-session-affinity")
+        return _Answer(await self._engine(model, session), request, model.limits(as_of), as_of, self._keep_alive)
 
-    async def _engine(self, model: Model) -> LocalEngine:
+    async def _engine(self, model: Model, session: str | None) -> LocalEngine:
+        engines = await self._engines_of(model)
+        if session is not None:
+            return engines[zlib.crc32(session.encode()) % len(engines)]
+        return min(engines, key=lambda engine: engine.load)
+
+    async def _engines_of(self, model: Model) -> list[LocalEngine]:
         folder = self._folders.get(model.id) or await self._find(model)
         name = model.id if folder != self._demo_folder else weights.DEMO_MODEL
-        engine = self._engines.get(folder)
-        if engine is not None and engine.is_alive:
-            return engine
+        engines = self._engines.get(folder, [])
+        if engines and all(engine.is_alive for engine in engines):
+            return engines
         room = await self.warm_up()
         report = self._on_progress
         progress = (lambda done, total: report(model.id, done, total)) if report else None
         with self._lock:  # tasks of several event loops may want the first answer of a model at once
-            engine = self._engines.get(folder)
-            if engine is None or not engine.is_alive:
-                engine = room.LocalEngine(folder, room.EngineSettings(**self._settings), progress, name=name)
-                self._engines[folder] = engine
-            return engine
+            before: list[LocalEngine | None] = [*self._engines.get(folder, [])] or [None] * len(self._devices)
+            self._engines[folder] = [
+                engine
+                if engine is not None and engine.is_alive
+                else room.LocalEngine(
+                    folder,
+                    room.EngineSettings(device=device, **self._settings),
+                    progress,
+                    name=f"{name} on {device}" if len(self._devices) > 1 else name,
+                    on_lost=self._on_lost,
+                )
+                for device, engine in zip(self._devices, before, strict=True)
+            ]
+            return self._engines[folder]
 
     async def warm_up(self) -> Any:
         """Import torch and transformers, which takes seconds, before the first answer is asked for."""
@@ -201,13 +223,14 @@ class LocalBinding:
 
         Ids that share their weights share an engine; it goes by the id that was asked for first.
         """
-        models = {engine.name: engine.stats() for engine in self._engines.values() if engine.is_alive}
+        every = [engine for engines in self._engines.values() for engine in engines]
+        models = {engine.name: engine.stats() for engine in every if engine.is_alive}
         total = {key: sum(int(model[key]) for model in models.values()) for key in ("running", "waiting", "tokens")}
         return {**total, "models": models}
 
     async def aclose(self) -> None:
         """End the running answers with 3008 and give the models' memory back."""
-        engines = [*self._engines.values()]
+        engines = [engine for engines in self._engines.values() for engine in engines]
         self._engines.clear()
         with anyio.CancelScope(shield=True):
             for engine in engines:
@@ -353,9 +376,9 @@ class _Answer:
 
 
 def check_device(device: str) -> None:
-    """Raise a ValueError for what names no device."""
-    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", device):
-        raise ValueError(f"device must be cpu, mps, cuda or cuda:N, it is {device!r}")
+    """Raise a ValueError for what names no device, and no list of devices."""
+    if not all(re.fullmatch(r"cpu|mps|cuda(:\d+)?", each) for each in device.split(",")):
+        raise ValueError(f"device must be cpu, mps, cuda or cuda:N, or several with commas between, it is {device!r}")
 
 
 def check_dtype(dtype: str) -> None:

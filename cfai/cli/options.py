@@ -40,6 +40,8 @@ class ExitCode(enum.IntEnum):
     UNAVAILABLE = 4
     """Busy, timed out or aborted: the same command may work later."""
     PORT_TAKEN = 5
+    DEVICE_LOST = 70
+    """A GPU failed, and this process cannot use it again: EX_SOFTWARE of sysexits."""
     INTERRUPTED = 130
     """Ctrl-C, as shells have it: 128 and the signal's number."""
 

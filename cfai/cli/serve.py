@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
 from socket import gethostname
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 __all__ = ["serve"]
+
+LAST_EVENTS_SECONDS = 1.0
+"""How long streams have for their last events when a GPU is lost."""
 
 
 def serve(
@@ -42,7 +47,7 @@ def serve(
 ) -> None:
     """Serve the REST API of Workers AI: POST /client/v4/accounts/{account}/ai/run/{model}.
 
-    Exit codes: 0 told to end, 2 bad options, 5 the port is taken.
+    Exit codes: 0 told to end, 2 bad options, 5 the port is taken, 70 a GPU failed for good.
     """
     import anyio
 
@@ -69,6 +74,7 @@ def serve(
         slots=slots,
         queue_limit=queue,
         on_notice=lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
+        on_lost=_leave,
     )
 
     async def main(app: ASGIApp) -> None:
@@ -88,3 +94,9 @@ def serve(
     console.print(f"  REST    {address}/client/v4/accounts/local/ai/run/MODEL", highlight=False, soft_wrap=True)
     console.print(f"  health  {address}/health", highlight=False)
     anyio.run(main, app)
+
+
+def _leave(problem: str) -> None:
+    """A GPU that has failed answers nothing more in this process; a supervisor starts another one."""
+    # Time for the streams' last events. A process whose GPU is lost may hang when it ends in order.
+    threading.Timer(LAST_EVENTS_SECONDS, os._exit, (ExitCode.DEVICE_LOST,)).start()

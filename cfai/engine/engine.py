@@ -17,6 +17,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 from collections.abc import Sequence as Tokens
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -100,11 +101,25 @@ class EngineSettings:
     draft_tokens: int = 0
 
 
+class _DeviceLost(EngineFailure):
+    """The device has failed for good."""
+
+
 class LocalEngine:
-    """Runs the model in `folder`. The thread starts with the object; `ready.wait()` returns when the model answers."""
+    """Runs the model in `folder`. The thread starts with the object; `ready.wait()` returns when the model answers.
+
+    progress  called while weights load and, on a GPU, while CUDA graphs are made, with what is done and what there is
+    on_lost   called when the device has failed in a way that only a new process mends; the engine has ended then
+    """
 
     def __init__(
-        self, folder: Path, settings: EngineSettings, progress: Progress | None = None, *, name: str = ""
+        self,
+        folder: Path,
+        settings: EngineSettings,
+        progress: Progress | None = None,
+        *,
+        name: str = "",
+        on_lost: Callable[[str], None] | None = None,
     ) -> None:
         self.name = name or folder.name
         self.ready = Ready()
@@ -112,6 +127,7 @@ class LocalEngine:
         self._folder = folder
         self._settings = settings
         self._progress = progress
+        self._on_lost = on_lost
         self._checkpoint: Checkpoint | None = None
         self._scheduler: Scheduler | None = None
         self._runner: Runner | None = None
@@ -181,6 +197,11 @@ class LocalEngine:
             raise RequestAborted()
         return scheduler
 
+    @property
+    def load(self) -> int:
+        """Sequences that run or wait."""
+        return len(scheduler.running) + len(scheduler.waiting) if (scheduler := self._scheduler) else 0
+
     def stats(self) -> dict[str, Any]:
         """What the engine is doing now."""
         loaded, scheduler = self._checkpoint, self._scheduler
@@ -232,9 +253,14 @@ class LocalEngine:
             with torch.inference_mode():
                 self._step_until_closed()
             failure = RequestAborted()
+        except _DeviceLost as lost:
+            log.critical("%s: %s", self.name, lost)
+            failure = lost
         finally:
             self._end_all(failure)
             self._checkpoint = self._runner = self._soloist = None
+            if isinstance(failure, _DeviceLost) and self._on_lost is not None:
+                self._on_lost(str(failure))
 
     def _load(self) -> None:
         started = time.monotonic()
@@ -324,7 +350,7 @@ class LocalEngine:
         except Exception as error:
             if isinstance(error, torch.OutOfMemoryError):
                 self._note_out_of_memory()
-            if len(step.works) == 1:
+            if len(step.works) == 1 or isinstance(error, torch.AcceleratorError):
                 self._fail(step.works[0].sequence, error)
                 return None
         # One sequence's failure is its own: whoever gets through alone goes on.
@@ -410,6 +436,9 @@ class LocalEngine:
         self._out_of_memory_at = now
 
     def _fail(self, sequence: Sequence, error: Exception) -> None:
+        if isinstance(error, torch.AcceleratorError):
+            # An assert in a kernel, an illegal address: whatever is asked of this GPU now fails as well.
+            raise _DeviceLost(f"the device failed: {str(error).splitlines()[0]}") from error
         if sequence.is_finished:
             return
         if isinstance(error, AiError):

@@ -387,6 +387,23 @@ async def test_models_share_an_engine_if_they_share_a_folder(seed_pair: LocalBin
     assert metrics["output_tokens"] == 2
 
 
+async def test_several_devices_share_the_calls_and_a_session_stays_where_it_is(llama: Path) -> None:
+    binding = LocalBinding({"@cf/my/model": llama}, device="cpu,cpu")
+    inputs = {"prompt": "where rivers and streets meet in the north of a city is New York", "max_tokens": 20}
+
+    async def cached(session: str | None) -> int:
+        headers = {"x-session-affinity": session} if session else {}
+        reply = await binding.send(Call("@cf/my/model", inputs, headers=headers))
+        return int(reply.body["usage"]["prompt_tokens_details"]["cached_tokens"])
+
+    # Two engines: with one, all calls but the first would find the prompt in its cache.
+    assert [await cached(session) for session in ("ses_1", "ses_4", "ses_1", "ses_4")] == [0, 0, 17, 17]
+    async with anyio.create_task_group() as tasks:
+        for _ in range(4):
+            tasks.start_soon(cached, None)
+    await binding.aclose()
+
+
 async def test_closing_while_a_model_loads_aborts_those_who_wait(llama: Path) -> None:
     binding = LocalBinding({"@cf/my/model": llama})
     codes: list[int] = []

@@ -235,6 +235,25 @@ async def test_who_has_no_memory_is_refused_and_the_second_time_fewer_run_at_onc
     assert await text(engine.submit(prompt, GREEDY))
 
 
+async def test_a_device_that_failed_for_good_ends_the_engine_and_says_so(endless_llama: Path) -> None:
+    lost: list[str] = []
+    engine = LocalEngine(endless_llama, EngineSettings(), on_lost=lost.append)
+    await engine.ready.wait()
+    prompt = engine.checkpoint.prompts.raw("New")
+    other = engine.submit(prompt, LONG)
+    await anext(other)
+
+    def fail(*_: object) -> None:
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+
+    engine.checkpoint.model.register_forward_pre_hook(fail)
+    for stream in (engine.submit(prompt, GREEDY), other):
+        with pytest.raises(EngineFailure, match="the device failed: CUDA error: device-side assert"):
+            await text(stream)
+    await until(lambda: bool(lost))
+    assert not engine.is_alive
+
+
 async def test_what_does_not_fit_into_the_cache_is_refused_or_waits(start: Callable[..., LocalEngine]) -> None:
     engine = start(cache_tokens=100)
     await engine.ready.wait()
