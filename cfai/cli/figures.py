@@ -206,9 +206,9 @@ class Server:
 
 @contextlib.contextmanager
 def servers(url: str | None, socket: Path | None, token: str | None) -> Iterator[list[Server]]:
-    """The servers that were asked for; if none was, `cfai serve` and the engines of `cfai dev`, those that answer.
+    """The server that was asked for; if none was, `cfai serve` and the engines of `cfai dev` that answer.
 
-    Raises `NoFigures` if none of these does.
+    Those that have a model loaded come first. Raises `NoFigures` if none answers.
     """
     with contextlib.ExitStack() as stack:
 
@@ -219,16 +219,17 @@ def servers(url: str | None, socket: Path | None, token: str | None) -> Iterator
         if url or socket:
             yield [opened(Server(url or DEFAULT_URL, socket=socket, token=token))]
             return
-        there, problems = [], []
+        busy: list[Server] = []
+        idle: list[Server] = []
+        problems: list[NoFigures] = []
         for server in (Server(token=token), *(Server(socket=path) for path in _dev_sockets())):
             try:
-                opened(server).figures()
-                there.append(server)
+                (busy if opened(server).figures().models else idle).append(server)
             except NoFigures as problem:
                 problems.append(problem)
-        if not there:
+        if not busy and not idle:
             raise next((problem for problem in problems if problem.code != ExitCode.UNAVAILABLE), problems[0])
-        yield there
+        yield busy + idle
 
 
 def _dev_sockets() -> list[Path]:

@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from starlette.routing import Route
 from typer.testing import CliRunner, Result
 
 from cfai.cli import app
-from cfai.cli.figures import DEV_SOCKETS, Buckets, parse
+from cfai.cli.figures import DEV_SOCKETS, Buckets, parse, servers
 from cfai.server.app import binding_app, rest_app
 from tests.measured import MODEL, Measured, busy_model
 from tests.processes import Process
@@ -165,6 +166,23 @@ async def test_engines_of_this_user_are_found_by_themselves(tmp_path: Path) -> N
         command = [sys.executable, "-c", code, str(tmp_path), "ps", "--json"]
         out = await to_thread.run_sync(partial(subprocess.run, command, capture_output=True, text=True, check=True))
     assert (socket, "@cf/my/dev") in [(row["server"], row["model"]) for row in json.loads(out.stdout)]
+
+
+async def test_servers_with_a_model_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in ("cfai-a", "cfai-b"):
+        (tmp_path / name).mkdir()
+
+    def names() -> list[str]:
+        with servers(None, None, None) as there:
+            return [server.name for server in there]
+
+    async with (
+        serving(binding_app(Measured({})), unix_socket=tmp_path / "cfai-a" / "ai.sock") as idle,
+        serving(binding_app(Measured({MODEL: busy_model()})), unix_socket=tmp_path / "cfai-b" / "ai.sock") as busy,
+    ):
+        found = await to_thread.run_sync(names)
+    assert [name for name in found if name in (idle, busy)] == [busy, idle]
 
 
 async def test_the_engine_of_cfai_dev_is_where_it_is_looked_for(tmp_path: Path) -> None:
