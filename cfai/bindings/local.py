@@ -250,6 +250,7 @@ class _Answer:
         self._as_of = as_of
         self._pieces: TextStream | None = None
         self._closed = False
+        self._has_begun = False
         self._last: list[bytes] | None = None
         """The events that end the stream, once no piece follows."""
 
@@ -260,6 +261,7 @@ class _Answer:
         await pieces.wait()
         if (error := pieces.error) is not None:
             raise error
+        self._has_begun = True
 
     async def _submitted(self) -> TextStream:
         if self._pieces is None:
@@ -343,10 +345,11 @@ class _Answer:
             raise StopAsyncIteration
         if self._last is None:
             try:
-                with anyio.move_on_after(self._keep_alive) as waiting:
-                    await self.begin()
-                if waiting.cancelled_caught:
-                    return sse.KEEP_ALIVE
+                if not self._has_begun:
+                    with anyio.move_on_after(self._keep_alive) as waiting:
+                        await self.begin()
+                    if waiting.cancelled_caught:
+                        return sse.KEEP_ALIVE
                 piece = await (await self._submitted()).__anext__()
                 return sse.encode(text_generation.piece_event(piece))
             except StopAsyncIteration:
