@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cfai.cli.figures import Figures, ModelFigures, NoFigures, Server, Socket, Token, Url, servers
-from cfai.cli.options import ExitCode
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,10 +56,6 @@ def top(
         error.end()
     except KeyboardInterrupt:
         raise typer.Exit from None
-    except BrokenPipeError:
-        # Whoever read the frames has seen enough. The interpreter's own last flush must not complain about that.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(ExitCode.FAILED) from None
 
 
 def _print_once(console: Console, server: Server, interval: float) -> None:
@@ -78,7 +73,6 @@ def _print_on(console: Console, server: Server, interval: float) -> None:
         time.sleep(interval)
         window.add(server.figures())
         console.print(*window.frame(server, console.width), "", sep="\n")
-        console.file.flush()
 
 
 def _show(console: Console, server: Server, interval: float) -> None:
@@ -108,21 +102,20 @@ def _show(console: Console, server: Server, interval: float) -> None:
 @contextlib.contextmanager
 def _keys() -> Iterator[Callable[[float], str]]:
     """A function that waits for a key, so many seconds, and gives it; empty if none was pressed."""
-    try:
-        import select
-        import termios
-        import tty
-
-        before = termios.tcgetattr(sys.stdin)
-    except (ImportError, termios.error):  # Windows, or no terminal to read from: only Ctrl-C leaves
+    if sys.platform == "win32" or not (sys.stdin and sys.stdin.isatty()):  # only Ctrl-C leaves
         yield _sleep
         return
+
+    import select
+    import termios
+    import tty
 
     def key(seconds: float) -> str:
         is_there, _, _ = select.select([sys.stdin], [], [], seconds)
         # An arrow is three bytes that begin as Esc does; nothing at all means that the terminal is gone.
         return (os.read(sys.stdin.fileno(), 64).decode("latin-1") or "q") if is_there else ""
 
+    before = termios.tcgetattr(sys.stdin)
     tty.setcbreak(sys.stdin)
     try:
         yield key

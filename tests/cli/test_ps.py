@@ -168,7 +168,9 @@ async def test_engines_of_this_user_are_found_by_themselves(tmp_path: Path) -> N
     assert (socket, "@cf/my/dev") in [(row["server"], row["model"]) for row in json.loads(out.stdout)]
 
 
-async def test_servers_with_a_model_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_of_several_servers_those_with_a_model_come_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for name in ("cfai-a", "cfai-b"):
         (tmp_path / name).mkdir()
@@ -182,7 +184,10 @@ async def test_servers_with_a_model_come_first(tmp_path: Path, monkeypatch: pyte
         serving(binding_app(Measured({MODEL: busy_model()})), unix_socket=tmp_path / "cfai-b" / "ai.sock") as busy,
     ):
         found = await to_thread.run_sync(names)
+        listed = (await cfai("ps")).stdout.splitlines()
     assert [name for name in found if name in (idle, busy)] == [busy, idle]
+    assert listed[listed.index(busy) + 2].startswith(MODEL)
+    assert listed[listed.index(idle) + 1].startswith("no model is loaded")
 
 
 async def test_the_engine_of_cfai_dev_is_where_it_is_looked_for(tmp_path: Path) -> None:

@@ -139,11 +139,16 @@ async def test_a_reader_who_has_seen_enough_ends_it_quietly(address: str) -> Non
 class Terminal:
     """`cfai top` on a terminal of 80 columns."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, has_keys: bool = True) -> None:
         self._ours, theirs = pty.openpty()
         environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
         self.process = subprocess.Popen(
-            command(*arguments), stdin=theirs, stdout=theirs, stderr=theirs, env=environment, close_fds=True
+            command(*arguments),
+            stdin=theirs if has_keys else subprocess.DEVNULL,
+            stdout=theirs,
+            stderr=theirs,
+            env=environment,
+            close_fds=True,
         )
         os.close(theirs)
         self.seen = ""
@@ -184,8 +189,8 @@ class Terminal:
 def terminals() -> Iterator[Callable[..., Terminal]]:
     opened: list[Terminal] = []
 
-    def open_one(*arguments: str) -> Terminal:
-        opened.append(Terminal(*arguments))
+    def open_one(*arguments: str, has_keys: bool = True) -> Terminal:
+        opened.append(Terminal(*arguments, has_keys=has_keys))
         return opened[-1]
 
     yield open_one
@@ -206,6 +211,16 @@ async def test_q_and_ctrl_c_leave_the_live_view(
             terminal.press(leave)
         else:
             terminal.process.send_signal(leave)
+        return terminal.end()
+
+    assert await to_thread.run_sync(look) == 0
+
+
+async def test_a_terminal_without_keys_is_left_by_ctrl_c(address: str, terminals: Callable[..., Terminal]) -> None:
+    def look() -> int:
+        terminal = terminals("--url", address, has_keys=False)
+        terminal.read_until(lambda seen: seen.count("q leaves") >= 2)
+        terminal.process.send_signal(signal.SIGINT)
         return terminal.end()
 
     assert await to_thread.run_sync(look) == 0

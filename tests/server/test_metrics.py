@@ -165,6 +165,15 @@ def test_the_private_socket_has_it_too(busy: Measured) -> None:
     assert scraped(binding_app(busy))["cfai_slots"] == {labels(): 4}
 
 
+def test_looks_at_it_do_not_fill_the_log(busy: Measured, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "cfai.server")
+    client(rest_app(busy)).get("/metrics")
+    client(rest_app(busy)).get("/elsewhere")
+    assert [record.getMessage().split()[1] for record in caplog.records if record.name == "cfai.server"] == [
+        "/elsewhere"
+    ]
+
+
 def test_it_is_only_read(busy: Measured) -> None:
     assert client(rest_app(busy)).post("/metrics").status_code == 405
 
