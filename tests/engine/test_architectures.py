@@ -50,7 +50,10 @@ class Reference:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        if getattr(model.config, "attn_logit_softcapping", None):  # some transformers forget it in their other kinds
+            model.set_attn_implementation("eager")
+        self._model = model
         self._known: dict[tuple[int, ...], list[int]] = {}
 
     def answer(self, prompt: Sequence[int]) -> list[int]:
