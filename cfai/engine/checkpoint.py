@@ -16,6 +16,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from cfai.engine.int8 import Int8Matrix, quantise
 from cfai.engine.prompt import PromptRenderer, load_chat_template
 from cfai.engine.tokenizer import Tokenizer, load_tokenizer, read_json
 from cfai.errors import EngineFailure, WeightsMissing
@@ -46,19 +47,32 @@ class Checkpoint:
         return device
 
     @property
+    def dtype(self) -> str:
+        """What the weights are: "int8", or the name of the dtype that everything is in."""
+        is_int8 = any(isinstance(module, Int8Matrix) for module in self.model.modules())
+        return "int8" if is_int8 else _name(self.model.dtype)
+
+    @property
     def memory(self) -> int:
         """Bytes that the weights take."""
         return int(self.model.get_memory_footprint())
 
 
 def load_checkpoint(
-    folder: Path, *, device: str | None = None, dtype: str | None = None, progress: Progress | None = None
+    folder: Path,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    progress: Progress | None = None,
+    prepare: Callable[[PreTrainedModel], None] | None = None,
 ) -> Checkpoint:
     """Load the model in `folder`.
 
-    device  "cuda", "cuda:1", "mps" or "cpu"; None takes the first that is there, in this order
-    dtype   "float32", "bfloat16" or "float16"; None takes float32 on the CPU if it fits into memory, else, and on a
-            GPU, the one that the weights are stored in
+    device   "cuda", "cuda:1", "mps" or "cpu"; None takes the first that is there, in this order
+    dtype    "float32", "bfloat16" or "float16"; None takes float32 on the CPU if it fits into memory, else, and on a
+             GPU, the one that the weights are stored in. "int8" makes the matrices int8 and leaves the rest float32 on
+             the CPU, and half precision on a GPU
+    prepare  is given the model as it comes from the files, on the CPU, before it is made int8 or moved
 
     Only safetensors are read, and no code from the folder is run. Raises `WeightsMissing` if there are no weights,
     `EngineFailure` if they are damaged, do not fit the architecture or do not fit into memory.
@@ -69,7 +83,7 @@ def load_checkpoint(
     place = _device(device)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-        kind = _dtype(dtype, files, place, config)
+        kind = _loading_dtype(dtype, files, place, config)
         with _one_at_a_time, _loading_progress(progress):
             model, report = AutoModelForCausalLM.from_pretrained(
                 folder,
@@ -84,7 +98,11 @@ def load_checkpoint(
         raise EngineFailure(f"{folder} does not load: {error}") from error
     _check_report(folder, report)
     model.eval().requires_grad_(False)
-    if place.type != "cpu":
+    if prepare is not None:
+        prepare(model)
+    if dtype == "int8":
+        quantise(model, place, torch.float32 if place.type == "cpu" else kind)
+    elif place.type != "cpu":
         model.to(place)
     tokenizer = load_tokenizer(folder)
     return Checkpoint(
@@ -113,16 +131,21 @@ _DEVICES: dict[str, Callable[[], bool]] = {
 """The devices, best first."""
 
 
-def _dtype(asked: str | None, files: list[Path], device: torch.device, config: Any) -> torch.dtype:
+def _loading_dtype(asked: str | None, files: list[Path], device: torch.device, config: Any) -> torch.dtype:
     """The dtype to load with; refuses a model that cannot fit, rather than have the system kill the process."""
     weights, free = sum(map(_count_weights, files)), _free_memory(device)
-    choices = [_named_dtype(asked)] if asked is not None else _dtypes_for(device, config.dtype)
-    for dtype in choices:
-        if free is None or weights * dtype.itemsize <= free:
+    sizes = {dtype: dtype.itemsize for dtype in _dtypes_for(device, config.dtype)}
+    if asked == "int8":
+        # Weights that are loaded as they are stored stay in the file until they are looked at.
+        sizes = {(config.dtype or torch.float32) if device.type == "cpu" else list(sizes)[-1]: torch.int8.itemsize}
+    elif asked is not None:
+        sizes = {(dtype := _named_dtype(asked)): dtype.itemsize}
+    for dtype, size in sizes.items():
+        if free is None or weights * size <= free:
             return dtype
-    needed, there = weights * choices[-1].itemsize / 1e9, (free or 0) / 1e9
+    needed, there = weights * size / 1e9, (free or 0) / 1e9
     raise EngineFailure(
-        f"the weights need {needed:.1f} GB as {_name(choices[-1])}, {device.type} has {there:.1f} GB free",
+        f"the weights need {needed:.1f} GB as {asked or _name(dtype)}, {device.type} has {there:.1f} GB free",
         hint="choose a smaller model or another dtype",
     )
 
@@ -130,7 +153,7 @@ def _dtype(asked: str | None, files: list[Path], device: torch.device, config: A
 def _named_dtype(name: str) -> torch.dtype:
     dtype = getattr(torch, name, None)
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-        raise EngineFailure(f"there is no dtype {name!r}", hint="use float32, bfloat16 or float16")
+        raise EngineFailure(f"there is no dtype {name!r}", hint="use float32, bfloat16, float16 or int8")
     return dtype
 
 

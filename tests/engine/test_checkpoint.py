@@ -40,7 +40,38 @@ def test_it_loads_with_its_tokenizer_template_and_end(folder: Path) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_the_dtype_can_be_set(folder: Path, dtype: str) -> None:
-    assert load_checkpoint(folder, dtype=dtype).model.dtype == getattr(torch, dtype)
+    loaded = load_checkpoint(folder, dtype=dtype)
+    assert loaded.model.dtype == getattr(torch, dtype)
+    assert loaded.dtype == dtype
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16])
+def test_weights_can_be_made_int8(folder: Path, stored: torch.dtype) -> None:
+    whole = load_checkpoint(folder, device="cpu", dtype="float32")
+    whole.model.to(stored).save_pretrained(folder)
+    loaded = load_checkpoint(folder, device="cpu", dtype="int8")
+    whole.model.to(torch.float32)
+    assert loaded.dtype == "int8"
+    assert loaded.model.dtype == torch.float32
+    assert loaded.memory < 0.56 * whole.memory
+    ids = torch.tensor([whole.prompts.raw("New York is located")])
+    wanted, found = whole.model(ids).logits, loaded.model(ids).logits
+    assert (found - wanted).norm() < 0.05 * wanted.norm()
+
+
+def test_int8_holds_nothing_of_the_file(folder: Path) -> None:
+    loaded = load_checkpoint(folder, device="cpu", dtype="int8")
+    file = folder / "model.safetensors"
+    before = {name: tensor.clone() for name, tensor in loaded.model.named_parameters() if tensor.is_floating_point()}
+    file.write_bytes(bytes(file.stat().st_size))
+    assert before
+    assert all(torch.equal(dict(loaded.model.named_parameters())[name], was) for name, was in before.items())
+
+
+def test_a_model_can_be_prepared_before_it_is_int8(folder: Path) -> None:
+    seen: list[torch.dtype] = []
+    load_checkpoint(folder, dtype="int8", prepare=lambda model: seen.append(model.lm_head.weight.dtype))
+    assert seen == [torch.float32]
 
 
 def test_an_unknown_dtype_is_named(folder: Path) -> None:
