@@ -141,7 +141,7 @@ class _Size:
     more: int
 
     def __repr__(self) -> str:
-        return f"({self.per_token} * n + {self.more})"
+        return "n" if (self.per_token, self.more) == (1, 0) else f"({self.per_token} * n + {self.more})"
 
 
 @dataclass(slots=True, eq=False)
@@ -574,7 +574,7 @@ def _compile(recording: _Recording) -> Callable[..., torch.Tensor]:
             lines.append(f"    del {', '.join(map(repr, gone[position]))}")
     lines.append(f"    return {recording.logits}")
     exec(compile("\n".join(lines), "<fused>", "exec"), names)
-    forward: Callable[..., torch.Tensor] = names["forward"]
+    forward: Callable[..., torch.Tensor] = names.pop("forward")  # else it would hold itself, and so the weights
     return forward
 
 
