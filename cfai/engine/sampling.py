@@ -1,6 +1,6 @@
 """One token from a row of scores each, for all sequences of a step at once, on the device.
 
-The order is the usual one: penalties, bias, constraint, temperature, top_k, top_p, min_p, draw. A token is drawn by one
+The order is transformers': bias, penalties, constraint, temperature, top_k, top_p, min_p, draw. A token is drawn by one
 random number, which the sequence's seed and the token's index decide: it is the first token at which the running sum of
 the probabilities passes that number. So what a sequence draws depends on itself only.
 """
@@ -130,10 +130,10 @@ class Sampler:
         """
         scores = logits.float()
         reported = scores.log_softmax(dim=-1) if features.logprobs else None
-        if features.penalties and self._counts is not None and self._seen is not None:
-            scores = _penalised(scores, self._counts[rows], self._seen[rows], self._numbers[rows])
         if features.bias and self._bias is not None:
             scores = scores + self._bias[rows]
+        if features.penalties and self._counts is not None and self._seen is not None:
+            scores = _penalised(scores, self._counts[rows], self._seen[rows], self._numbers[rows])
         if features.constraint and self._allowed is not None:
             scores = scores.masked_fill(~self._allowed[rows], -torch.inf)
         best = scores.max(dim=-1)
