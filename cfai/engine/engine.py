@@ -381,6 +381,8 @@ class LocalEngine:
                 self._take(work.sequence, tokens)
 
     def _take(self, sequence: Sequence, tokens: Tokens[Token]) -> None:
+        """Give an answer its next tokens; with the last one it ends."""
+        self._requests[sequence].tokens(count=len(tokens))
         for token in tokens:
             if token.id == BROKEN:
                 problem = "the model's scores are not numbers (NaN or infinity)"
@@ -396,7 +398,6 @@ class LocalEngine:
                 self._finish(sequence, None)
                 return
         self._crossing.touch(sequence.stream)
-        self._requests[sequence].tokens(count=len(tokens))
 
     def _is_last(self, sequence: Sequence, token: int) -> bool:
         """Hand a token's text over; true if the answer ends with it."""
@@ -459,7 +460,6 @@ class LocalEngine:
     def _end(self, sequence: Sequence, error: AiError | None) -> None:
         request = self._requests.pop(sequence)
         if error is None:
-            request.tokens()
             request.finished()
         else:
             request.failed()
@@ -469,7 +469,7 @@ class LocalEngine:
 
     def _forget(self, sequence: Sequence, how: str) -> None:
         self._streamers.pop(sequence, None)
-        phase = " during prefill" if sequence.needs_prefill else ""
+        phase = "" if sequence.made else " before its first token"
         log.info("%s: %s%s, %d tokens", self.name, how, phase, sequence.made)
 
     def _end_all(self, error: AiError) -> None:

@@ -7,7 +7,6 @@ envelope. What to do about an error travels in `messages`, which Cloudflare's cl
 
 from __future__ import annotations
 
-import hmac
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from cfai.binding import JSON, Binding, Call, Reply
 from cfai.errors import AiError, Unauthorized
+from cfai.server.bearer import may_pass
 from cfai.server.body import parse_json, read_body
 from cfai.server.exchange import respond, send_reply
 
@@ -37,7 +37,7 @@ class RestRun:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
-        if not self._may_pass(headers):
+        if not may_pass(headers, self._token):
             await send_reply(edge_error(Unauthorized()), send)
             return
         try:
@@ -48,12 +48,6 @@ class RestRun:
             return
         call = Call(scope["path_params"]["model"], inputs, _options(scope), _passed(headers))
         await respond(lambda: self._binding.send(call), receive, send, render=_enveloped)
-
-    def _may_pass(self, headers: Mapping[bytes, bytes]) -> bool:
-        if self._token is None:
-            return True
-        scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
-        return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._token)
 
 
 def edge_error(error: AiError) -> Reply:
