@@ -86,8 +86,8 @@ def run_cfai(case: Case) -> Figures:
         try:
             await engine.ready.wait()
             await answers(engine, 1, 8)
-            ready = loading.figures()
-            return {**figures(await answers(engine, 2, case.tokens)), **ready}
+            loading.end()
+            return _figures(await answers(engine, 2, case.tokens), loading)
         finally:
             engine.close()
 
@@ -135,8 +135,8 @@ def run_generate(case: Case) -> Figures:
         return made
 
     answers(case.prompts(seed=1)[:1], 8)
-    ready = loading.figures()
-    found = {**figures(answers(case.prompts(seed=2)[:IN_A_ROW], case.tokens)), **ready}
+    loading.end()
+    found = _figures(answers(case.prompts(seed=2)[:IN_A_ROW], case.tokens), loading)
     return found if case.sequences <= IN_A_ROW else {**found, "first ms": None, "last first ms": None}
 
 
@@ -164,8 +164,8 @@ def run_batched(case: Case) -> Figures:
         return [Answer(times, tokens) for _ in range(case.sequences)]
 
     answers(1, 8)
-    ready = loading.figures()
-    return {**figures(answers(2, case.tokens)), **ready}
+    loading.end()
+    return _figures(answers(2, case.tokens), loading)
 
 
 def run_continuous(case: Case) -> Figures:
@@ -203,8 +203,8 @@ def run_continuous(case: Case) -> Figures:
 
     try:
         answers(1, 8)
-        ready = loading.figures()
-        return {**figures(answers(2, case.tokens)), **ready}
+        loading.end()
+        return _figures(answers(2, case.tokens), loading)
     finally:
         manager.stop(block=True)
 
@@ -266,8 +266,13 @@ def run_llama_cpp(case: Case) -> Figures:
         return made
 
     answers(1, 8)
-    ready = loading.figures()
-    return {**figures(answers(2, case.tokens)), **ready}
+    loading.end()
+    return _figures(answers(2, case.tokens), loading)
+
+
+def _figures(answers: list[Answer], loading: machine.Loading) -> Figures:
+    found = figures(answers)
+    return {**found, **loading.figures(found["tokens"])}
 
 
 def run_bandwidth(case: Case) -> Figures:
@@ -327,6 +332,9 @@ def limit(case: Case, bandwidth: float) -> float:
     return sequences * bandwidth / shape.bytes_per_step(weight=1 if is_int8 else size, cached=size, tokens=tokens)
 
 
+SHOWN = ("tokens/s", "decode/s", "step ms", "first ms", "cpu ms")
+
+
 def main() -> None:
     if sys.argv[1:2] == ["--measure"]:
         case = Case(**json.loads(sys.argv[2]))
@@ -335,57 +343,66 @@ def main() -> None:
     given = _arguments()
     models.checkpoint(given.model, given.cache)
     threads = given.threads or models.SHAPES[given.model].best_threads(machine.cores())
-    rows, record = [], []
+    options = {**vars(given), "cache": None, "json": None, "threads": threads}
+    record: Figures = {
+        "script": "engine",
+        "machine": machine.description(),
+        "options": options,
+        "rows": [],
+        "cases": [],
+    }
+    print(" ".join(["benchmarks/engine.py", *sys.argv[1:]]), record["machine"])
     for prompt in given.prompts:
         for sequences in given.sequences:
-            names = [name for name in variants_for(sequences, given.dtype, given.device) if _wanted(name, given)]
-            cases = {
-                name: Case(
-                    name,
-                    given.model,
-                    str(given.cache),
-                    given.device,
-                    given.dtype,
-                    threads,
-                    sequences,
-                    prompt,
-                    given.tokens,
-                )
-                for name in names
-            }
+            cases = _cases(given, threads, sequences, prompt)
+            print(f"{sequences} x {prompt} tokens ", end="", file=sys.stderr, flush=True)
             runs = take_turns(__file__, {name: asdict(case) for name, case in cases.items()}, given.runs)
-            bandwidth = median(runs["bandwidth"], "bytes/s")
-            assert bandwidth is not None
-            for name, case in cases.items():
-                if name == "bandwidth":
-                    continue
-                rate, memory = median(runs[name], "decode/s"), median(runs[name], "memory")
-                rows.append(
-                    {
-                        "prompt": prompt,
-                        "sequences": sequences,
-                        "variant": name,
-                        "tokens/s": median(runs[name], "tokens/s"),
-                        "decode/s": rate,
-                        "step ms": median(runs[name], "step ms"),
-                        "first ms": median(runs[name], "first ms"),
-                        "of limit": rate and rate / limit(case, bandwidth),
-                        "late/early": median(runs[name], "late/early"),
-                        "ready s": median(runs[name], "ready s"),
-                        "MB": memory and round(memory / 1e6),
-                        "cfai/it": ratio(runs["cfai"], runs[name], "tokens/s"),
-                        "cfai/it decode": ratio(runs["cfai"], runs[name], "decode/s"),
-                    }
-                )
-                if (skipped := next((run["skipped"] for run in runs[name] if "skipped" in run), None)) is not None:
-                    print(f"{name}: {skipped}", file=sys.stderr)
-            record.append({"prompt": prompt, "sequences": sequences, "bandwidth": bandwidth, "runs": runs})
-    bandwidths = [case["bandwidth"] for case in record]
-    about = machine.description()
-    options = {**vars(given), "cache": None, "json": None, "threads": threads}
-    print(" ".join(["benchmarks/engine.py", *sys.argv[1:]]), about, f"{statistics.median(bandwidths) / 1e9:.1f} GB/s")
-    print(table(rows))
-    save(given.json, {"script": "engine", "machine": about, "options": options, "rows": rows, "cases": record})
+            record["cases"].append({"prompt": prompt, "sequences": sequences, "runs": runs})
+            record["rows"] += _rows(cases, runs)
+            save(given.json, record)
+    print(table(record["rows"]))
+    speeds = [median(case["runs"]["bandwidth"], "bytes/s") or 0 for case in record["cases"]]
+    print(f"memory read at {statistics.median(speeds) / 1e9:.1f} GB/s")
+
+
+def _cases(given: argparse.Namespace, threads: int, sequences: int, prompt: int) -> dict[str, Case]:
+    one = Case(
+        variant="cfai",
+        model=given.model,
+        cache=str(given.cache),
+        device=given.device,
+        dtype=given.dtype,
+        threads=threads,
+        sequences=sequences,
+        prompt=prompt,
+        tokens=given.tokens,
+    )
+    names = variants_for(sequences, given.dtype, given.device)
+    return {name: replace(one, variant=name) for name in names if _wanted(name, given)}
+
+
+def _rows(cases: dict[str, Case], runs: dict[str, list[Figures]]) -> list[Figures]:
+    bandwidth = median(runs["bandwidth"], "bytes/s")
+    rows = []
+    for name, case in cases.items():
+        if name == "bandwidth":
+            continue
+        rate, memory = median(runs[name], "decode/s"), median(runs[name], "memory")
+        rows.append(
+            {
+                "prompt": case.prompt,
+                "sequences": case.sequences,
+                "variant": name,
+                **{shown: median(runs[name], shown) for shown in SHOWN},
+                "of limit": rate / limit(case, bandwidth) if rate and bandwidth else None,
+                "late/early": median(runs[name], "late/early"),
+                "ready s": median(runs[name], "ready s"),
+                "MB": memory and round(memory / 1e6),
+                "cfai/it": ratio(runs["cfai"], runs[name], "tokens/s"),
+                "cfai/it decode": ratio(runs["cfai"], runs[name], "decode/s"),
+            }
+        )
+    return rows
 
 
 def _wanted(name: str, given: argparse.Namespace) -> bool:

@@ -253,17 +253,26 @@ def main() -> None:
     print(" ".join(["benchmarks/http.py", *sys.argv[1:]]), about)
     record: Figures = {"script": "http", "machine": about, "options": {**vars(given), "cache": None, "json": None}}
     if "streams" in given.measures:
-        record["rows"], record["cases"] = _compare(work, given)
+        record["rows"], record["cases"] = [], []
+        for count in given.streams:
+            print(f"{count} streams ", end="", file=sys.stderr, flush=True)
+            works = {name: replace(work, server=name, streams=count) for name in given.servers}
+            works["text"] = replace(work, measure="text", streams=count)
+            runs = take_turns(__file__, {name: asdict(each) for name, each in works.items()}, given.runs)
+            record["cases"].append({"streams": count, "runs": runs})
+            record["rows"] += _rows(count, given.servers, runs)
+            save(given.json, record)
         print(table(record["rows"]))
-    own = [name for name in ("flat", "stalled", "cancel") if name in given.measures]
+    own = {name: asdict(_own(work, name)) for name in ("flat", "stalled", "cancel") if name in given.measures}
     if own:
-        record["own"] = take_turns(__file__, {name: asdict(_own(work, name)) for name in own}, given.runs)
+        record["own"] = take_turns(__file__, own, given.runs)
         rows = [
             {"measure": name, "figure": figure, "median": median(runs, figure)}
             for name, runs in record["own"].items()
             for figure in runs[0]
+            if figure != "skipped"
         ]
-        print(table(rows))
+        print(table(rows) if rows else "")
     save(given.json, record)
 
 
@@ -272,22 +281,15 @@ def _own(work: Workload, name: str) -> Workload:
     return replace(work, measure=name, streams={"stalled": 5}.get(name, 1), prompt=2048, tokens=LONG_ANSWER)
 
 
-def _compare(work: Workload, given: argparse.Namespace) -> tuple[list[Figures], list[Figures]]:
-    rows, cases = [], []
-    for count in given.streams:
-        works = {name: replace(work, server=name, streams=count) for name in given.servers}
-        works["text"] = replace(work, measure="text", streams=count)
-        runs = take_turns(__file__, {name: asdict(each) for name, each in works.items()}, given.runs)
-        for name in given.servers:
-            if (skipped := next((run["skipped"] for run in runs[name] if "skipped" in run), None)) is not None:
-                print(f"{name}: {skipped}", file=sys.stderr)
-            shown = ("tokens/s", "first ms", "gap ms", "gap p99 ms", "cpu ms", "loop us", "client late p99 ms")
-            row: Figures = {"streams": count, "server": name, **{key: median(runs[name], key) for key in shown}}
-            row["text us"] = median(runs["text"], "text us") if name == "cfai" else None
-            row["cfai/it"] = ratio(runs["cfai"], runs[name], "tokens/s") if "cfai" in runs else None
-            rows.append(row)
-        cases.append({"streams": count, "runs": runs})
-    return rows, cases
+def _rows(count: int, servers: list[str], runs: dict[str, list[Figures]]) -> list[Figures]:
+    rows = []
+    for name in servers:
+        shown = ("tokens/s", "first ms", "gap ms", "gap p99 ms", "cpu ms", "loop us", "client late p99 ms")
+        row: Figures = {"streams": count, "server": name, **{key: median(runs[name], key) for key in shown}}
+        row["text us"] = median(runs["text"], "text us") if name == "cfai" else None
+        row["cfai/it"] = ratio(runs["cfai"], runs[name], "tokens/s") if "cfai" in runs else None
+        rows.append(row)
+    return rows
 
 
 def _arguments() -> argparse.Namespace:

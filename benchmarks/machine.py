@@ -67,16 +67,24 @@ def _seconds(call: Callable[[], object]) -> float:
 
 
 class Loading:
-    """What it takes to get a model ready. Begin it when the imports are done, ask when the first answers are."""
+    """What it takes to get a model ready, and the CPU time from then on. Begin it when the imports are done."""
 
     def __init__(self, device: str) -> None:
         self._device = device
-        self._begun = time.perf_counter()
         self._held = _memory(device)
+        self._begun = time.perf_counter()
+        self._seconds = self._memory = self._cpu = 0.0
 
-    def figures(self) -> dict[str, float]:
-        """Seconds, and bytes by which the process grew: on the GPU, or in main memory."""
-        return {"ready s": time.perf_counter() - self._begun, "memory": _memory(self._device) - self._held}
+    def end(self) -> None:
+        """The first answers are there."""
+        self._seconds = time.perf_counter() - self._begun
+        self._memory = _memory(self._device) - self._held
+        self._cpu = time.process_time()
+
+    def figures(self, tokens: int) -> dict[str, float]:
+        """Seconds until it was ready, bytes by which the process grew, and CPU per token made since then."""
+        cpu = time.process_time() - self._cpu
+        return {"ready s": self._seconds, "memory": self._memory, "cpu ms": 1000 * cpu / tokens}
 
 
 def _memory(device: str) -> int:

@@ -10,7 +10,7 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,7 @@ Figures = dict[str, Any]
 """What one measurement gives: numbers by name; or `skipped`, the reason why there are none."""
 
 
-def take_turns(
-    script: str, cases: Mapping[str, Figures], runs: int, *, finish: Callable[[str, Figures], None] | None = None
-) -> dict[str, list[Figures]]:
+def take_turns(script: str, cases: Mapping[str, Figures], runs: int) -> dict[str, list[Figures]]:
     """Measure each of `cases` `runs` times, one after another; a variant that cannot run is not asked again.
 
     `script` is run as `script --measure CASE` and prints its figures as JSON on the last line.
@@ -30,12 +28,12 @@ def take_turns(
         for variant, case in cases.items():
             if any("skipped" in figures for figures in seen[variant]):
                 continue
-            figures = _measured(script, case)
-            if finish is not None and "skipped" not in figures:
-                finish(variant, figures)
-            seen[variant].append(figures)
+            seen[variant].append(_measured(script, case))
             print(".", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
+    for variant, figures in seen.items():
+        for reason in (each["skipped"] for each in figures if "skipped" in each):
+            print(f"{variant} is left out: {reason}", file=sys.stderr)
     return seen
 
 
