@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -29,6 +31,7 @@ from transformers import (
 )
 
 from cfai.engine.fusing import Forward, fuse
+from cfai.engine.int8 import quantise
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 160,
@@ -206,6 +209,31 @@ def test_a_function_that_declares_itself_to_torch_decides_by_size() -> None:
         assert head.taken == ["one row", "many rows"]
         for kept, made in zip((1, 4), found, strict=True):
             assert_same(made, logits(model, row(6, kept)))
+
+
+def test_a_quantised_model_is_fused() -> None:
+    model = small_llama()
+    quantise(model, torch.device("cpu"), torch.float32)
+    forward = fuse(model)
+    assert forward.is_fused
+    with torch.inference_mode():
+        for length in (1, 16):
+            assert_same(forward(**row(length)), logits(model, row(length)), tolerance=1e-3)
+
+
+def test_the_weights_go_with_their_last_holder() -> None:
+    model = small_llama()
+    forward = fuse(model, memory=1 << 30)
+    weights = weakref.ref(model.model.layers[0].self_attn)
+    gc.collect()
+    gc.disable()
+    try:
+        del model
+        assert forward.is_fused
+        del forward
+        assert weights() is None
+    finally:
+        gc.enable()
 
 
 def test_a_fused_model_can_be_compiled() -> None:
