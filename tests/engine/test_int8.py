@@ -208,7 +208,7 @@ def test_what_would_overflow_without_vnni_is_not_taken() -> None:
 def test_the_cuda_kernels_compute_the_product(tmp_path: Path) -> None:
     # Triton decides when it is imported whether it interprets its kernels, which needs no GPU. Its interpreter has no
     # bfloat16 for tensor cores.
-    script = tmp_path / "kernels.py"
+    script = tmp_path / "interpreted.py"
     script.write_text(textwrap.dedent(_KERNELS))
     subprocess.run([sys.executable, script], env={**os.environ, "TRITON_INTERPRET": "1"}, check=True)
 
