@@ -123,13 +123,13 @@ async def flat(server: Server, work: Workload) -> Figures:
 
 
 async def stalled(server: Server, work: Workload) -> Figures:
-    """The pace of four readers beside a fifth that reads, over that beside one that does not."""
+    """The pace of four readers beside a fifth stream that nobody reads, over that beside one that is read."""
+    *texts, other = models.prompt_texts(work.folder, 5, 64, seed=2)
 
     async def pace(*, reads: bool) -> float:
-        texts = models.prompt_texts(work.folder, 5, 64, seed=2)
-        fifth = await StreamClient.open(server.port, server.request(texts[4], LONG_ANSWER), reads=reads)
+        fifth = await StreamClient.open(server.port, server.request(other, LONG_ANSWER), reads=reads)
         begun = time.perf_counter()
-        answers = _since(begun, await _answers(server, texts[:4], 600))
+        answers = _since(begun, await _answers(server, texts, 300))
         fifth.close()
         await asyncio.sleep(0)  # the socket is closed in the loop's next turn
         _wait_until_idle(server)
@@ -263,17 +263,13 @@ def main() -> None:
             record["rows"] += _rows(count, given.servers, runs)
             save(given.json, record)
         print(table(record["rows"]))
-    own = {name: asdict(_own(work, name)) for name in ("flat", "stalled", "cancel") if name in given.measures}
-    if own:
-        record["own"] = take_turns(__file__, own, given.runs)
-        rows = [
-            {"measure": name, "figure": figure, "median": median(runs, figure)}
-            for name, runs in record["own"].items()
-            for figure in runs[0]
-            if figure != "skipped"
-        ]
-        print(table(rows) if rows else "")
-    save(given.json, record)
+    if own := [name for name in ("flat", "stalled", "cancel") if name in given.measures]:
+        record["own"] = {}
+        for name in own:
+            print(f"{name} ", end="", file=sys.stderr, flush=True)
+            record["own"] |= take_turns(__file__, {name: asdict(_own(work, name))}, given.runs)
+            save(given.json, record)
+        print(table([row for name, runs in record["own"].items() for row in _own_rows(name, runs)]))
 
 
 def _own(work: Workload, name: str) -> Workload:
@@ -290,6 +286,11 @@ def _rows(count: int, servers: list[str], runs: dict[str, list[Figures]]) -> lis
         row["cfai/it"] = ratio(runs["cfai"], runs[name], "tokens/s") if "cfai" in runs else None
         rows.append(row)
     return rows
+
+
+def _own_rows(name: str, runs: list[Figures]) -> list[Figures]:
+    shown = [figure for figure in runs[0] if figure != "skipped"]
+    return [{"measure": name, "figure": figure, "median": median(runs, figure)} for figure in shown]
 
 
 def _arguments() -> argparse.Namespace:

@@ -60,6 +60,8 @@ def ratio(ours: Sequence[Figures], theirs: Sequence[Figures], figure: str) -> fl
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows with the same keys as Markdown. None is a dash, and a column of nothing else is left out."""
+    if not rows:
+        return ""
     heads = [head for head in rows[0] if any(row[head] is not None for row in rows)]
     cells = [heads, *([_cell(row[head]) for head in heads] for row in rows)]
     widths = [max(len(line[at]) for line in cells) for at in range(len(heads))]
