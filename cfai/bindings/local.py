@@ -59,7 +59,8 @@ class LocalBinding:
     as_of        the day, `"2023-11-14"`, whose limits and wire form apply; default today's. A call's own wins
     device       "cuda", "mps" or "cpu"; default the best that is there. Several, "cuda:0,cuda:1", run a model on each:
                  a call goes where the fewest are, calls with the same `x-session-affinity` header to the same one
-    dtype        "float32", "bfloat16" or "float16"; default float32 on the CPU, the checkpoint's own on a GPU
+    dtype        "float32", "bfloat16", "float16", or "int8" for weights of eight bits; default float32 on the CPU, the
+                 checkpoint's own on a GPU, and int8 for models whose id ends so (`@cf/meta/llama-2-7b-chat-int8`)
     threads      CPU threads of one model; default one for a small model, else one per physical core
     slots        answers that one model makes at once; default 16, on CUDA 64
     queue_limit  answers that may wait for a slot; one more is refused with 3040/429. Default 32
@@ -112,8 +113,8 @@ class LocalBinding:
         if dtype is not None:
             check_dtype(dtype)
         self._devices: list[str | None] = [*device.split(",")] if device is not None else [None]
+        self._dtype = dtype
         self._settings = {
-            "dtype": dtype,
             "threads": threads,
             "slots": slots,
             "queue_limit": queue_limit,
@@ -124,7 +125,8 @@ class LocalBinding:
         self._on_lost = on_lost
         self._on_notice = on_notice or _to_stderr
         self._folders: dict[str, Path] = {}
-        self._engines: dict[Path, list[LocalEngine]] = {}
+        self._engines: dict[tuple[Path, str | None], list[LocalEngine]] = {}
+        """By the weights' folder and the dtype they run in; one for each device."""
         self._lock = threading.Lock()
         self._noticed: set[str] = set()
 
@@ -174,28 +176,30 @@ class LocalBinding:
 
     async def _engines_of(self, model: Model) -> list[LocalEngine]:
         folder = self._folders.get(model.id) or await self._find(model)
-        name = model.id if folder != self._demo_folder else weights.DEMO_MODEL
-        engines = self._engines.get(folder, [])
+        is_demo = folder == self._demo_folder
+        dtype = self._dtype or ("int8" if model.id.endswith("-int8") and not is_demo else None)
+        key, name = (folder, dtype), weights.DEMO_MODEL if is_demo else model.id
+        engines = self._engines.get(key, [])
         if engines and all(engine.is_alive for engine in engines):
             return engines
         room = await self.warm_up()
         report = self._on_progress
         progress = (lambda done, total: report(model.id, done, total)) if report else None
         with self._lock:  # tasks of several event loops may want the first answer of a model at once
-            before: list[LocalEngine | None] = [*self._engines.get(folder, [])] or [None] * len(self._devices)
-            self._engines[folder] = [
+            before: list[LocalEngine | None] = [*self._engines.get(key, [])] or [None] * len(self._devices)
+            self._engines[key] = [
                 engine
                 if engine is not None and engine.is_alive
                 else room.LocalEngine(
                     folder,
-                    room.EngineSettings(device=device, **self._settings),
+                    room.EngineSettings(device=device, dtype=dtype, **self._settings),
                     progress,
                     name=f"{name} on {device}" if len(self._devices) > 1 else name,
                     on_lost=self._on_lost,
                 )
                 for device, engine in zip(self._devices, before, strict=True)
             ]
-            return self._engines[folder]
+            return self._engines[key]
 
     async def warm_up(self) -> Any:
         """Import torch and transformers, which takes seconds, before the first answer is asked for."""
@@ -221,7 +225,7 @@ class LocalBinding:
     def stats(self) -> dict[str, Any]:
         """Running and waiting answers, tokens made so far, and the same for every loaded model.
 
-        Ids that share their weights share an engine; it goes by the id that was asked for first.
+        Ids that share their weights, and how they are kept, share an engine; it goes by the id that was asked for first.
         """
         every = [engine for engines in self._engines.values() for engine in engines]
         models = {engine.name: engine.stats() for engine in every if engine.is_alive}
@@ -386,8 +390,8 @@ def check_device(device: str) -> None:
 
 def check_dtype(dtype: str) -> None:
     """Raise a ValueError for what names no dtype that models run in."""
-    if dtype not in ("float32", "bfloat16", "float16"):
-        raise ValueError(f"dtype must be float32, bfloat16 or float16, it is {dtype!r}")
+    if dtype not in ("float32", "bfloat16", "float16", "int8"):
+        raise ValueError(f"dtype must be float32, bfloat16, float16 or int8, it is {dtype!r}")
 
 
 def _as_source(place: str | Path | weights.Source) -> weights.Source:

@@ -97,7 +97,8 @@ Device = Annotated[
 Dtype = Annotated[
     str | None,
     typer.Option(
-        callback=_checked(check_dtype), help="float32, bfloat16 or float16; what suits the device by default."
+        callback=_checked(check_dtype),
+        help="float32, bfloat16, float16 or int8; what suits device and model by default.",
     ),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads of a model; chosen by its size by default.")]

@@ -212,7 +212,7 @@ class LocalEngine:
             "queue_limit": self._settings.queue_limit,
             "tokens": self.tokens_made,
             "device": str(loaded.device) if loaded else None,
-            "dtype": str(loaded.model.dtype).removeprefix("torch.") if loaded else None,
+            "dtype": loaded.dtype if loaded else None,
             "memory": loaded.memory if loaded else 0,
             "batching": f"one at a time: {self._why_alone}" if self._why_alone else "continuous",
             "cache_tokens": scheduler.regions.used if scheduler else 0,

@@ -6,6 +6,7 @@ On a GPU it returns before the device is done, so the engine reads the tokens on
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence as Tokens
 from typing import Any
 
@@ -13,12 +14,20 @@ import torch
 
 from cfai.engine.attention import NAME, Batch, FlashSpans, KVCache, LayerShape, Recorder, Span, Unbatchable, register
 from cfai.engine.checkpoint import Checkpoint
+from cfai.engine.fusing import Forward, fuse
 from cfai.engine.graphs import DecodeGraphs, DecodeInputs
+from cfai.engine.memory import free_memory
 from cfai.engine.sampling import Draws, Features, Sampler
 from cfai.engine.scheduler import Step, Work
 from cfai.engine.sequence import Sequence, Token
 
 __all__ = ["Pending", "Runner", "layer_shapes", "vocabulary_of"]
+
+LONG_STEP = 0.4
+"""Seconds. A model whose smallest step takes longer has little to gain from fusing, which runs some nine of them."""
+
+PACKED_SHARE = 0.3
+"""How much of a CPU's free memory the second forms of weights may take, which make batches faster."""
 
 
 class Pending:
@@ -77,6 +86,8 @@ class Runner:
     ) -> None:
         self._model = checkpoint.model
         self._device = checkpoint.device
+        self._fused: Forward | None = None
+        self._is_fresh = True
         self.is_async = self._device.type == "cuda"
         """`run` returns before the device is done."""
         self.cache = KVCache(shapes, capacity)
@@ -93,9 +104,24 @@ class Runner:
 
     def warm_up(self) -> tuple[int, int] | None:
         """Do a part of what makes later steps faster. How much is done now, and of how much; None if it was all."""
-        if self._graphs is None or not self._graphs.make_next():
+        if self._is_fresh:
+            self._is_fresh = False
+            self._fused = self._fuse()
+        elif self._graphs is None or not self._graphs.make_next():
             return None
-        return self._graphs.done, self._graphs.in_all
+        return (self._graphs.done + 1, self._graphs.in_all + 1) if self._graphs else (1, 1)
+
+    def _fuse(self) -> Forward | None:
+        one = torch.zeros(1, dtype=torch.long, device=self._device)
+        started = time.monotonic()
+        try:
+            _forward(self._model, one, one, one, Recorder())
+        except Exception:  # the next request will meet it again, and tell its reader
+            return None
+        if time.monotonic() - started > LONG_STEP:
+            return None
+        spare = free_memory(self._device) if self._device.type == "cpu" else None
+        return fuse(self._model, memory=int((spare or 0) * PACKED_SHARE))
 
     def run(self, step: Step) -> Pending:
         """Set the step going."""
@@ -154,7 +180,15 @@ class Runner:
             at, rows = self._tensor(list(zip(*from_device, strict=True)))
             tokens = tokens.index_copy(0, at, self._last[rows])
         batch = Batch(self.cache, packed[2], spans, self._flash_spans(spans) if self._has_flash else None)
-        return forward(self._model, tokens, packed[1], self._tensor(drawn_at), batch)
+        return self._scores(tokens, packed[1], self._tensor(drawn_at), batch)
+
+    def _scores(
+        self, tokens: torch.Tensor, positions: torch.Tensor, drawn_at: torch.Tensor, batch: Batch
+    ) -> torch.Tensor:
+        # Who has put a hook on the model wants it called.
+        if self._fused is None or self._model._forward_pre_hooks:
+            return _forward(self._model, tokens, positions, drawn_at, batch)
+        return self._fused(tokens[None], positions[None], drawn_at, batch=batch)[0]
 
     def _replay(self, graphs: DecodeGraphs, works: Tokens[Work]) -> Draws | None:
         numbers: list[tuple[int, ...]] = []
@@ -174,7 +208,7 @@ class Runner:
         count = torch.arange(len(rows) + 1, device=self._device)
         spans = FlashSpans(count.int(), torch.cat([starts, starts[:1]]).int(), lengths.int(), 1, self._longest)
         batch = Batch(self.cache, places, flash=spans)
-        logits = forward(self._model, self._last[rows], positions, count[:-1], batch)
+        logits = self._scores(self._last[rows], positions, count[:-1], batch)
         draws = self.sampler.draw(logits, rows, inputs.uniforms if features.draws else None, features)
         self._last.index_copy_(0, rows, draws.tokens.clamp(min=0))
         return draws
@@ -201,7 +235,7 @@ class Runner:
         return tensor.pin_memory().to(self._device, non_blocking=True)
 
 
-def forward(
+def _forward(
     model: torch.nn.Module,
     tokens: torch.Tensor,
     positions: torch.Tensor,
@@ -236,7 +270,7 @@ def layer_shapes(checkpoint: Checkpoint) -> list[LayerShape]:
     recorder = Recorder()
     try:
         two = torch.zeros(2, dtype=torch.long, device=checkpoint.device)
-        logits = forward(model, two, torch.arange(2, device=checkpoint.device), two[:1], recorder)
+        logits = _forward(model, two, torch.arange(2, device=checkpoint.device), two[:1], recorder)
         if logits.shape[0] != 1:
             raise Unbatchable("it computes scores for every token")
         if sorted(recorder.shapes) != list(range(model.config.get_text_config().num_hidden_layers)):

@@ -207,7 +207,7 @@ async def test_what_local_models_cannot_do_is_refused_and_not_ignored(
 
 @pytest.mark.parametrize(
     "settings",
-    [{"slots": 0}, {"threads": 0}, {"queue_limit": -1}, {"device": "gpu"}, {"dtype": "int8"}, {"as_of": "now"}],
+    [{"slots": 0}, {"threads": 0}, {"queue_limit": -1}, {"device": "gpu"}, {"dtype": "int4"}, {"as_of": "now"}],
 )
 def test_a_setting_that_makes_no_sense_is_refused_at_once(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
@@ -365,10 +365,17 @@ async def test_nothing_stays_behind(local: LocalBinding) -> None:
     assert local.stats()["waiting"] == 0
 
 
-async def test_models_share_an_engine_if_they_share_a_folder(seed_pair: LocalBinding) -> None:
-    for model in (INT8, FP16):
-        await Ai(seed_pair).run(model, {"prompt": "hi", "max_tokens": 1})
-    (stats,) = seed_pair.stats()["models"].values()
+async def test_models_share_an_engine_if_they_share_their_weights(endless_llama: Path) -> None:
+    other = "@cf/meta/llama-3.1-8b-instruct"
+    binding = LocalBinding({INT8: endless_llama, FP16: endless_llama, other: endless_llama})
+    for model in (INT8, FP16, other):
+        await Ai(binding).run(model, {"prompt": "hi", "max_tokens": 1})
+    assert {name: model["dtype"] for name, model in binding.stats()["models"].items()} == {
+        INT8: "int8",
+        FP16: "float32",
+    }
+    stats = binding.stats()["models"][FP16]
+    await binding.aclose()
     metrics = stats.pop("metrics")
     assert stats == {
         "running": 0,

@@ -94,7 +94,7 @@ def test_run_gives_the_same_answer_for_a_seed(llama: Path) -> None:
         (["@cfai/demo/tiny-chat", "hi", "--as-of", "soon"], 2, "YYYY-MM-DD"),
         (["@cfai/demo/tiny-chat", "hi", "--model", "nonsense"], 2, "ID=FOLDER"),
         (["@cfai/demo/tiny-chat", "hi", "--device", "gpu"], 2, "device must be cpu, mps, cuda"),
-        (["@cfai/demo/tiny-chat", "hi", "--dtype", "int8"], 2, "dtype must be float32"),
+        (["@cfai/demo/tiny-chat", "hi", "--dtype", "int4"], 2, "dtype must be float32"),
         (["@cfai/demo/tiny-chat", "hi", "--model", "@cf/x/y=/no/such/folder"], 2, "there is no folder"),
         (["not a model", "hi"], 2, "3042"),
     ],
