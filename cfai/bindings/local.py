@@ -225,7 +225,7 @@ class LocalBinding:
     def stats(self) -> dict[str, Any]:
         """Running and waiting answers, tokens made so far, and the same for every loaded model.
 
-        Ids that share their weights, and how they are kept, share an engine; it goes by the id that was asked for first.
+        Ids that share their weights and dtype share an engine; it goes by the id that was asked for first.
         """
         every = [engine for engines in self._engines.values() for engine in engines]
         models = {engine.name: engine.stats() for engine in every if engine.is_alive}

@@ -98,7 +98,7 @@ Dtype = Annotated[
     str | None,
     typer.Option(
         callback=_checked(check_dtype),
-        help="float32, bfloat16, float16 or int8; what suits device and model by default.",
+        help="float32, bfloat16, float16 or int8; what suits by default.",
     ),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads of a model; chosen by its size by default.")]

@@ -91,7 +91,7 @@ class DecodeGraphs:
             drawn_by[:count] = torch.tensor(uniforms, dtype=torch.float64)
             inputs.uniforms.copy_(drawn_by, non_blocking=True)
         graph.replay()
-        return Draws(*(None if part is None else part[:count] for part in draws.parts))
+        return draws.first(count)
 
     def make_next(self) -> bool:
         """Make one graph that is missing; false if none was."""
@@ -117,7 +117,7 @@ class DecodeGraphs:
         else:  # what the last step left here must not be computed once more
             inputs.numbers.copy_(self._idle.repeat(1, size))
         # Twice as it is, on a stream aside: libraries set themselves up and kernels are compiled.
-        aside: Any = torch.cuda.Stream(self._device)
+        aside: Any = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(aside):
             for _ in range(2):

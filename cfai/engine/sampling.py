@@ -44,6 +44,11 @@ class Draws:
     def parts(self) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
         return self.tokens, self.logprobs, self.likeliest, self.their_logprobs
 
+    def first(self, count: int) -> Draws:
+        """Those of the first `count` rows."""
+        tokens, *others = self.parts
+        return Draws(tokens[:count], *(None if other is None else other[:count] for other in others))
+
 
 @dataclass(frozen=True, slots=True)
 class Features:
