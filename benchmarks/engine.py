@@ -23,6 +23,8 @@ from benchmarks.answers import Answer, figures
 from benchmarks.turns import Figures, median, ratio, save, table, take_turns
 
 IN_A_ROW = 4
+PAGE = 256
+"""Tokens in a page of transformers' continuous batching, by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +175,9 @@ def run_continuous(case: Case) -> Figures:
     from transformers import ContinuousBatchingConfig, GenerationConfig
 
     model, loading = _transformers_model(case)
-    page = 256
-    pages = case.sequences * (-(-(case.prompt + case.tokens) // page) + 1)
+    pages = case.sequences * (-(-(case.prompt + case.tokens) // PAGE) + 1)
     # On the CPU it would take nearly all memory for its cache; on a GPU it is left to itself.
-    settings = {"num_blocks": pages, "page_size": page, "max_batch_tokens": 512} if case.device == "cpu" else {}
+    settings = {"num_blocks": pages, "max_batch_tokens": 512} if case.device == "cpu" else {}
     manager = model.init_continuous_batching(
         generation_config=GenerationConfig(do_sample=False, eos_token_id=-1, pad_token_id=0),
         continuous_batching_config=ContinuousBatchingConfig(**settings),
