@@ -66,6 +66,8 @@ class LocalBinding:
     queue_limit  answers that may wait for a slot; one more is refused with 3040/429. Default 32
     cache_tokens  tokens of prompts and answers that one model's KV cache holds; default what all its slots can use, if
                  there is memory for it
+    draft_tokens  tokens guessed from the text before and computed with the next one while few answers are made; what is
+                 answered stays the same. Default 0
     keep_alive   seconds after which a stream that has no piece yet (a model loads, a long prompt is read) sends its
                  head and a comment line, again and again; an error is then an event. Default 10
     on_progress  called with the model's id, tensors loaded and tensors in all while a model loads, from its thread
@@ -88,6 +90,7 @@ class LocalBinding:
         slots: int | None = None,
         queue_limit: int = 32,
         cache_tokens: int | None = None,
+        draft_tokens: int = 0,
         keep_alive: float = 10.0,
         on_progress: Callable[[str, int, int], None] | None = None,
         on_notice: Callable[[str], None] | None = None,
@@ -105,6 +108,7 @@ class LocalBinding:
             ("slots", 1, slots),
             ("queue_limit", 0, queue_limit),
             ("cache_tokens", 1, cache_tokens),
+            ("draft_tokens", 0, draft_tokens),
         ):
             if value is not None and value < least:
                 raise ValueError(f"{setting} must be at least {least}, it is {value}")
@@ -119,6 +123,7 @@ class LocalBinding:
             "slots": slots,
             "queue_limit": queue_limit,
             "cache_tokens": cache_tokens,
+            "draft_tokens": draft_tokens,
         }
         self._keep_alive = keep_alive
         self._on_progress = on_progress

@@ -42,6 +42,12 @@ def serve(
     slots: Annotated[
         int | None, typer.Option(min=1, help="Answers that a model makes at once; 16 by default, on CUDA 64.")
     ] = None,
+    cache_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Tokens that a model's KV cache holds; by default what memory allows.")
+    ] = None,
+    draft_tokens: Annotated[
+        int, typer.Option(min=0, help="Tokens to guess from the text before while few answers are made.")
+    ] = 0,
     queue: Annotated[int, typer.Option(min=0, help="Answers that may wait for a model; more get 429.")] = 32,
     with_parent: Annotated[int | None, typer.Option(hidden=True, help="The parent process, to end with it.")] = None,
 ) -> None:
@@ -73,6 +79,8 @@ def serve(
         threads=threads,
         slots=slots,
         queue_limit=queue,
+        cache_tokens=cache_tokens,
+        draft_tokens=draft_tokens,
         on_notice=lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
         on_lost=_leave,
     )
