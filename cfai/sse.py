@@ -15,13 +15,15 @@ __all__ = ["DONE", "KEEP_ALIVE", "Decoder", "Splitter", "dumps", "encode", "load
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
 
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
 # These three end a line for clients that split text with str.splitlines; inside JSON an escape means the same.
 _LINE_ENDS = str.maketrans({"\u0085": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
 
 def dumps(data: object) -> str:
     """Compact JSON as Workers AI writes it, always on one line."""
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).translate(_LINE_ENDS)
+    return _JSON.encode(data).translate(_LINE_ENDS)
 
 
 def encode(data: Mapping[str, Any]) -> bytes:

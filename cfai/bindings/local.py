@@ -61,7 +61,7 @@ class LocalBinding:
                  a call goes where the fewest are, calls with the same `x-session-affinity` header to the same one
     dtype        "float32", "bfloat16", "float16", or "int8" for weights of eight bits; default float32 on the CPU, the
                  checkpoint's own on a GPU, and int8 for models whose id ends so (`@cf/meta/llama-2-7b-chat-int8`)
-    threads      CPU threads of one model; default one for a small model, else one per physical core
+    threads      CPU threads of one model; default one per physical core, fewer for a very small model
     slots        answers that one model makes at once; default 16, on CUDA 64
     queue_limit  answers that may wait for a slot; one more is refused with 3040/429. Default 32
     cache_tokens  tokens of prompts and answers that one model's KV cache holds; default what all its slots can use, if

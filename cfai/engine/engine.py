@@ -59,8 +59,8 @@ DEFAULT_CACHE_SHARE = 0.85
 LONGEST_CONTEXT = 32768
 """Tokens of prompt and answer for a model whose config does not say."""
 
-SMALL_MODEL = 100_000_000
-"""Below this many weights, handing work from core to core costs more than the work."""
+WEIGHTS_PER_THREAD = 3_000_000
+"""With fewer for each, handing work from core to core costs more than the work."""
 
 CLOSE_SECONDS = 10.0
 """How long closing waits for a step or a load to end."""
@@ -83,7 +83,7 @@ class EngineSettings:
     device        "cuda", "mps", "cpu"; None takes the best that is there
     dtype         "float32", "bfloat16", "float16", "int8" (weights only); None takes float32 on the CPU, the
                   checkpoint's own on a GPU
-    threads       CPU threads for one step; None takes one for a small model, else one per physical core
+    threads       CPU threads for one step; None takes one per physical core, fewer for a very small model
     slots         sequences that run at once; None takes 16 on a CPU and 64 on a GPU
     queue_limit   sequences that may wait for a slot; one more is refused with 3040
     cache_tokens  tokens of prompts and answers that the KV cache holds; None takes what all slots can use, if there is
@@ -492,9 +492,7 @@ def _affordable(wanted: int, shapes: Tokens[LayerShape], device: torch.device) -
 
 
 def _best_threads(loaded: Checkpoint) -> int:
-    if loaded.model.num_parameters() < SMALL_MODEL:
-        return 1
-    return _physical_cores()
+    return min(_physical_cores(), -(-loaded.model.num_parameters() // WEIGHTS_PER_THREAD))
 
 
 def _physical_cores() -> int:
