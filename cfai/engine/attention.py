@@ -7,6 +7,9 @@ attention treats tokens apart anyway. transformers' models call `attend` in plac
 
 from __future__ import annotations
 
+import math
+import mmap
+import os
 from collections.abc import Sequence as Tokens
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +19,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from cfai.engine.regions import Copy
 
-__all__ = ["NAME", "Batch", "KVCache", "LayerShape", "Recorder", "Span", "Unbatchable", "attend", "register"]
+__all__ = ["NAME", "Batch", "KVCache", "LayerShape", "Recorder", "Span", "Unbatchable", "attend", "register", "runs_of"]
 
 NAME = "cfai"
 """What this attention is called in a model's `attn_implementation`."""
@@ -52,6 +55,61 @@ class Span:
     length: int
 
 
+@dataclass(slots=True)
+class Run:
+    """Sequences that give one token each and whose regions begin `spacing` places apart: one call for all of them.
+
+    `length` places of each are looked at, as many as the longest has; what a shorter one does not have is masked.
+    """
+
+    spans: list[Span]
+    spacing: int
+    length: int
+    _masks: dict[int | None, torch.Tensor] = field(default_factory=dict)
+
+    def mask(self, window: int | None, like: torch.Tensor) -> torch.Tensor:
+        """0 where a sequence sees a place, else minus infinity, `[sequences, 1, 1, length]`."""
+        if window not in self._masks:
+            lengths = torch.tensor([span.length for span in self.spans], device=like.device)[:, None]
+            place = torch.arange(self.length, device=like.device)
+            sees = place < lengths
+            if window is not None:
+                sees &= place >= lengths - window
+            mask = torch.zeros(sees.shape, dtype=like.dtype, device=like.device).masked_fill(~sees, -torch.inf)
+            self._masks[window] = mask[:, None, None]
+        return self._masks[window]
+
+
+def runs_of(spans: Tokens[Span], places: int) -> list[Run]:
+    """The spans in runs as long as possible, in their order; `places` is how many there are in the cache."""
+    runs: list[Run] = []
+    for span in spans:
+        if not (runs and _join(runs[-1], span, places)):
+            runs.append(Run([span], 0, span.length))
+    return runs
+
+
+def _join(run: Run, span: Span, places: int) -> bool:
+    last = run.spans[-1]
+    spacing, length = span.place - last.place, max(run.length, span.length)
+    fits = (
+        last.count == span.count == 1
+        and spacing > 0
+        and spacing == (run.spacing or spacing)
+        and span.place + length <= places
+        # Reading what is masked must not cost more than the calls that it saves.
+        and length <= 2 * min(span.length, *(each.length for each in run.spans)) + SHORT
+    )
+    if fits:
+        run.spans.append(span)
+        run.spacing, run.length = spacing, length
+    return fits
+
+
+SHORT = 64
+"""Places that may be read in vain whatever the lengths are."""
+
+
 class KVCache:
     """Keys and values of `capacity` tokens for every layer, each `[capacity + 1, heads, size]`, allocated once.
 
@@ -60,15 +118,18 @@ class KVCache:
 
     def __init__(self, shapes: Tokens[LayerShape], capacity: int) -> None:
         self.capacity = capacity
-        # Zeros, not whatever was there: kernels read behind a sequence's end before they mask it.
-        make = torch.zeros if shapes and shapes[0].device.type != "cpu" else torch.empty
-        self.keys = [make(capacity + 1, s.heads, s.key, dtype=s.dtype, device=s.device) for s in shapes]
-        self.values = [make(capacity + 1, s.heads, s.value, dtype=s.dtype, device=s.device) for s in shapes]
+        self.keys = [_zeros((capacity + 1, s.heads, s.key), s.dtype, s.device) for s in shapes]
+        self.values = [_zeros((capacity + 1, s.heads, s.value), s.dtype, s.device) for s in shapes]
 
     def write(self, layer: int, places: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
         """Put `[tokens, heads, size]` at `places`, one for each token."""
         self.keys[layer].index_copy_(0, places, keys)
         self.values[layer].index_copy_(0, places, values)
+
+    def clear(self, place: int, count: int) -> None:
+        """Forget what is there. Kernels read behind a sequence's end before they mask it, so it must be numbers."""
+        for states in (*self.keys, *self.values):
+            states[place : place + count] = 0
 
     def copy(self, copy: Copy) -> None:
         source = slice(copy.source, copy.source + copy.count)
@@ -77,18 +138,33 @@ class KVCache:
             states[target] = states[source]
 
 
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    # Memory that the system hands out as zeros when it is first touched: a large cache costs what is used of it.
+    count = math.prod(shape)
+    size = max(1, count * dtype.itemsize)
+    if os.name != "posix":
+        memory = mmap.mmap(-1, size)
+    else:
+        memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        if hasattr(mmap, "MADV_HUGEPAGE"):  # each token of each layer lies in a page of its own otherwise
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(memory, dtype=dtype, count=count).view(shape)
+
+
 @dataclass(slots=True)
 class Batch:
     """What `attend` needs to know of a step.
 
     places  the cache's place of every token, `[tokens]`
-    spans   the sequences' parts of the row; not needed with `flash`
+    runs    the sequences' parts of the row; not needed with `flash`
     flash   the same as tensors, for the kernel that takes all sequences at once
     """
 
     cache: KVCache
     places: torch.Tensor
-    spans: Tokens[Span] = ()
+    runs: Tokens[Run] = ()
     flash: FlashSpans | None = None
     _masks: dict[tuple[int, int, int | None], torch.Tensor] = field(default_factory=dict)
 
@@ -100,8 +176,28 @@ class Batch:
         keys, values = self.cache.keys[layer], self.cache.values[layer]
         if self.flash is not None and rules.is_plain:
             return self.flash.attend(query[0].transpose(0, 1), keys, values, rules)[None]
-        parts = [self._attend_one(span, query, keys, values, rules) for span in self.spans]
+        parts = [
+            self._attend_run(run, query, keys, values, rules)
+            if len(run.spans) > 1
+            else self._attend_one(run.spans[0], query, keys, values, rules)
+            for run in self.runs
+        ]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    def _attend_run(
+        self, run: Run, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, rules: Rules
+    ) -> torch.Tensor:
+        begin, place, count = run.spans[0].begin, run.spans[0].place, len(run.spans)
+        # [sequences, heads, places, size] each; views, nothing is copied
+        k, v = (_spaced(states, place, count, run) for states in (keys, values))
+        q = query[0, :, begin : begin + count].transpose(0, 1)
+        mask = run.mask(rules.window, q)
+        if not rules.is_plain:
+            return _attend_plainly(q[:, :, None], k, v, mask, rules).reshape(1, count, q.shape[1], -1)
+        # The queries that share a key see the same places: to the kernel they are tokens of one head.
+        q = q.reshape(count, k.shape[1], -1, q.shape[-1])
+        out = scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=rules.scale)
+        return out.reshape(1, count, query.shape[1], -1)
 
     def _attend_one(
         self, span: Span, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, rules: Rules
@@ -114,7 +210,7 @@ class Batch:
         k, v = keys[seen].transpose(0, 1)[None], values[seen].transpose(0, 1)[None]
         q = query[:, :, span.begin : span.begin + span.count]
         groups = q.shape[1] // k.shape[1]
-        mask = None if span.count == 1 else self._mask(span.count, span.length - first, rules.window, q.device)
+        mask = None if span.count == 1 else self._mask(span.count, span.length - first, rules.window, q)
         if not rules.is_plain:
             return _attend_plainly(q, k, v, mask, rules)
         if groups > 1 and span.count == 1:
@@ -124,15 +220,16 @@ class Batch:
         out = scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=rules.scale, enable_gqa=groups > 1)
         return out.transpose(1, 2)
 
-    def _mask(self, count: int, length: int, window: int | None, device: torch.device) -> torch.Tensor:
-        """True where one of the last `count` of `length` tokens sees another, `[count, length]`."""
+    def _mask(self, count: int, length: int, window: int | None, like: torch.Tensor) -> torch.Tensor:
+        """0 where one of the last `count` of `length` tokens sees another, else minus infinity, `[count, length]`."""
         if (known := self._masks.get((count, length, window))) is not None:
             return known
-        own = torch.arange(length - count, length, device=device)[:, None]
-        other = torch.arange(length, device=device)[None]
-        mask = other <= own
+        own = torch.arange(length - count, length, device=like.device)[:, None]
+        other = torch.arange(length, device=like.device)[None]
+        sees = other <= own
         if window is not None:
-            mask &= other > own - window
+            sees &= other > own - window
+        mask = torch.zeros(sees.shape, dtype=like.dtype, device=like.device).masked_fill(~sees, -torch.inf)
         self._masks[count, length, window] = mask
         return mask
 
@@ -198,6 +295,14 @@ class FlashSpans:
         ) and all(torch.cuda.get_device_capability(shape.device) >= (8, 0) for shape in shapes)
 
 
+def _spaced(states: torch.Tensor, place: int, count: int, run: Run) -> torch.Tensor:
+    _, heads, size = states.shape
+    width = heads * size
+    return states.as_strided(
+        (count, heads, run.length, size), (run.spacing * width, size, width, 1), storage_offset=place * width
+    )
+
+
 def _attend_plainly(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None, rules: Rules
 ) -> torch.Tensor:
@@ -208,7 +313,7 @@ def _attend_plainly(
     if rules.softcap is not None:
         scores = torch.tanh(scores / rules.softcap) * rules.softcap
     if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf)
+        scores = scores + mask
     if rules.sinks is not None:  # a score that every head may give to nothing at all
         sinks = rules.sinks.reshape(1, -1, 1, 1).expand(q.shape[0], -1, q.shape[2], 1).to(scores.dtype)
         scores = torch.cat([scores, sinks], dim=-1)

@@ -386,6 +386,8 @@ class LocalEngine:
         for token in tokens:
             if token.id == BROKEN:
                 problem = "the model's scores are not numbers (NaN or infinity)"
+                if self._runner is not None and (region := sequence.region) is not None:
+                    self._runner.cache.clear(region.start, region.size)
                 self._finish(sequence, EngineFailure(problem, hint="check the weights and the dtype"))
                 return
             sequence.ids.append(token.id)
@@ -492,7 +494,7 @@ def _affordable(wanted: int, shapes: Tokens[LayerShape], device: torch.device) -
 
 
 def _best_threads(loaded: Checkpoint) -> int:
-    return min(_physical_cores(), -(-loaded.model.num_parameters() // WEIGHTS_PER_THREAD))
+    return min(_physical_cores(), -(-int(loaded.model.num_parameters()) // WEIGHTS_PER_THREAD))
 
 
 def _physical_cores() -> int:

@@ -12,7 +12,18 @@ from typing import Any
 
 import torch
 
-from cfai.engine.attention import NAME, Batch, FlashSpans, KVCache, LayerShape, Recorder, Span, Unbatchable, register
+from cfai.engine.attention import (
+    NAME,
+    Batch,
+    FlashSpans,
+    KVCache,
+    LayerShape,
+    Recorder,
+    Span,
+    Unbatchable,
+    register,
+    runs_of,
+)
 from cfai.engine.checkpoint import Checkpoint
 from cfai.engine.fusing import Forward, fuse
 from cfai.engine.graphs import DecodeGraphs, DecodeInputs
@@ -179,7 +190,8 @@ class Runner:
         if from_device:
             at, rows = self._tensor(list(zip(*from_device, strict=True)))
             tokens = tokens.index_copy(0, at, self._last[rows])
-        batch = Batch(self.cache, packed[2], spans, self._flash_spans(spans) if self._has_flash else None)
+        runs = runs_of(spans, self.cache.capacity)
+        batch = Batch(self.cache, packed[2], runs, self._flash_spans(spans) if self._has_flash else None)
         return self._scores(tokens, packed[1], self._tensor(drawn_at), batch)
 
     def _scores(

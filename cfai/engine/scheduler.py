@@ -148,6 +148,8 @@ class Scheduler:
             self.waiting.remove(first)
             self.running.append(first)
             budget -= self._prefill(step, first, budget)
+        # Neighbours in the cache next to each other: attention then takes many at once.
+        step.works.sort(key=lambda work: (work.count, work.sequence.region.start if work.sequence.region else 0))
         for work in step.works:
             # Not before: what this step computes is not there yet when its copies are made.
             if (region := work.sequence.region) is not None:

@@ -8,13 +8,16 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 import torch
+from torch.utils.hooks import RemovableHandle
 from transformers import AutoModelForCausalLM
 
 from cfai.engine import EngineSettings, LocalEngine, Sampling, TextStream
+from cfai.engine.attention import Batch
 from cfai.errors import AiError, ContextExceeded, EngineFailure, OutOfCapacity, RequestAborted, WeightsMissing
 from tests.architectures import make_checkpoint
 from tests.waiting import until
@@ -41,6 +44,17 @@ async def engine(start: Callable[..., LocalEngine]) -> LocalEngine:
     engine = start()
     await engine.ready.wait()
     return engine
+
+
+def on_step(engine: LocalEngine, call: Callable[[Batch], None]) -> RemovableHandle:
+    """Have `call` before every step of the model; not before those with which the engine gets ready."""
+
+    def hook(module: object, args: object, inputs: dict[str, Any]) -> None:
+        if isinstance(inputs.get("batch"), Batch):
+            call(inputs["batch"])
+
+    handle: RemovableHandle = engine.checkpoint.model.register_forward_pre_hook(hook, with_kwargs=True)
+    return handle
 
 
 async def text(stream: TextStream) -> str:
@@ -126,7 +140,7 @@ async def test_leaving_during_prefill_and_in_the_queue_stops_too(start: Callable
         if len(passes) == 2:  # the second of many prefill chunks
             anyio.from_thread.run_sync(leave.set, token=token)
 
-    engine.checkpoint.model.register_forward_pre_hook(count)
+    on_step(engine, count)
     prefilling = engine.submit(prompt, GREEDY)
     queued = engine.submit(prompt, GREEDY)
     await leave.wait()
@@ -193,7 +207,7 @@ async def test_a_forward_pass_that_raises_fails_its_own_answer_only(engine: Loca
         if next(passes) == calls:
             raise RuntimeError("a kernel broke")
 
-    hook = engine.checkpoint.model.register_forward_pre_hook(fail)
+    hook = on_step(engine, fail)
     stream = engine.submit(prompt, GREEDY)
     with pytest.raises(EngineFailure, match="8500: the model failed: a kernel broke"):
         await text(stream)
@@ -207,13 +221,12 @@ async def test_a_step_that_fails_is_tried_again_for_each_alone(engine: LocalEngi
     expected = [await text(engine.submit(prompt, GREEDY)) for prompt in prompts]
     failed: list[int] = []
 
-    def fail(module: object, args: object, inputs: dict[str, torch.Tensor]) -> None:
-        spans = inputs["batch"].spans  # type: ignore[attr-defined]
-        if len(spans) == 3 and not failed:
+    def fail(batch: Batch) -> None:
+        if sum(len(run.spans) for run in batch.runs) == 3 and not failed:
             failed.append(1)
             raise torch.OutOfMemoryError("no room")
 
-    hook = engine.checkpoint.model.register_forward_pre_hook(fail, with_kwargs=True)
+    hook = on_step(engine, fail)
     streams = [engine.submit(prompt, GREEDY) for prompt in prompts]
     assert [await text(stream) for stream in streams] == expected
     hook.remove()
@@ -226,7 +239,7 @@ async def test_who_has_no_memory_is_refused_and_the_second_time_fewer_run_at_onc
 
     prompt = engine.checkpoint.prompts.raw("New")
     slots = engine.stats()["slots"]
-    hook = engine.checkpoint.model.register_forward_pre_hook(fail)
+    hook = on_step(engine, fail)
     for expected in (slots, slots // 2):
         with pytest.raises(OutOfCapacity, match="no memory left"):
             await text(engine.submit(prompt, GREEDY))
@@ -246,7 +259,7 @@ async def test_a_device_that_failed_for_good_ends_the_engine_and_says_so(endless
     def fail(*_: object) -> None:
         raise torch.AcceleratorError("CUDA error: device-side assert triggered")
 
-    engine.checkpoint.model.register_forward_pre_hook(fail)
+    on_step(engine, fail)
     for stream in (engine.submit(prompt, GREEDY), other):
         with pytest.raises(EngineFailure, match="the device failed: CUDA error: device-side assert"):
             await text(stream)
@@ -304,7 +317,7 @@ async def test_drafts_save_steps_and_change_nothing(
     sampling = Sampling(temperature=temperature, seed=7, max_tokens=400)  # in so long an answer it repeats itself
     expected = await text(engine.submit(prompt, sampling))
     passes: list[int] = []
-    drafting.checkpoint.model.register_forward_pre_hook(lambda *_: passes.append(1))
+    on_step(drafting, lambda _: passes.append(1))
     stream = drafting.submit(prompt, sampling)
     assert await text(stream) == expected
     assert stream.completion_tokens == 400
