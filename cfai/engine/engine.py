@@ -62,6 +62,9 @@ LONGEST_CONTEXT = 32768
 WEIGHTS_PER_THREAD = 3_000_000
 """With fewer for each, handing work from core to core costs more than the work."""
 
+UNHEALTHY = 2
+"""After so many answers in a row whose scores were not numbers, it is not the prompts."""
+
 CLOSE_SECONDS = 10.0
 """How long closing waits for a step or a load to end."""
 
@@ -133,6 +136,7 @@ class LocalEngine:
         self._runner: Runner | None = None
         self._soloist: Soloist | None = None
         self._why_alone = ""
+        self._broken_in_a_row = 0
         self._out_of_memory_at = -OUT_OF_MEMORY_SECONDS
         self._streamers: dict[Sequence, PieceStreamer] = {}
         self._crossing = Crossing()
@@ -214,6 +218,7 @@ class LocalEngine:
             "device": str(loaded.device) if loaded else None,
             "dtype": loaded.dtype if loaded else None,
             "memory": loaded.memory if loaded else 0,
+            "healthy": self._broken_in_a_row < UNHEALTHY,
             "batching": f"one at a time: {self._why_alone}" if self._why_alone else "continuous",
             "cache_tokens": scheduler.regions.used if scheduler else 0,
             "cache_capacity": scheduler.regions.capacity if scheduler else 0,
@@ -386,6 +391,7 @@ class LocalEngine:
         for token in tokens:
             if token.id == BROKEN:
                 problem = "the model's scores are not numbers (NaN or infinity)"
+                self._broken_in_a_row += 1
                 if self._runner is not None and (region := sequence.region) is not None:
                     self._runner.cache.clear(region.start, region.size)
                 self._finish(sequence, EngineFailure(problem, hint="check the weights and the dtype"))
@@ -397,6 +403,7 @@ class LocalEngine:
                 )
             self.tokens_made += 1
             if self._is_last(sequence, token.id):
+                self._broken_in_a_row = 0
                 self._finish(sequence, None)
                 return
         self._crossing.touch(sequence.stream)

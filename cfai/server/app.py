@@ -85,7 +85,7 @@ class _RequestLog:
 
 
 def _health(binding: Binding, *, with_metrics: bool = False) -> Callable[[Request], Awaitable[Response]]:
-    """Status, loaded models, running and waiting answers, tokens made so far.
+    """Status, loaded models, running and waiting answers, tokens made so far; 503 if a model gives no numbers any more.
 
     The models' metrics are left out where `/metrics` may ask for a token and this route does not.
     """
@@ -94,7 +94,8 @@ def _health(binding: Binding, *, with_metrics: bool = False) -> Callable[[Reques
         stats = binding.stats() if isinstance(binding, Stats) else {}
         if not with_metrics and "models" in stats:
             stats = {**stats, "models": {name: _without_metrics(model) for name, model in stats["models"].items()}}
-        return JSONResponse({"status": "ok", **stats})
+        is_healthy = all(model.get("healthy", True) for model in stats.get("models", {}).values())
+        return JSONResponse({"status": "ok" if is_healthy else "unhealthy", **stats}, 200 if is_healthy else 503)
 
     return health
 

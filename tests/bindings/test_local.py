@@ -386,6 +386,7 @@ async def test_models_share_an_engine_if_they_share_their_weights(endless_llama:
         "device": "cpu",
         "dtype": "float32",
         "memory": pytest.approx(2e5, rel=1),
+        "healthy": True,
         "batching": "continuous",
         "cache_tokens": 0,
         "cache_capacity": 16 * 4096,

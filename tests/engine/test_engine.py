@@ -421,10 +421,20 @@ anyio.run(main)
 
 
 async def test_weights_that_give_no_numbers_are_an_error_and_not_an_answer(engine: LocalEngine) -> None:
+    right = engine.checkpoint.model.get_input_embeddings().weight.clone()
+    expected = await text(engine.submit(engine.checkpoint.prompts.raw("New"), GREEDY))
     with torch.no_grad():
         engine.checkpoint.model.get_input_embeddings().weight.fill_(float("nan"))
-    with pytest.raises(EngineFailure, match="not numbers"):
-        await text(engine.submit(engine.checkpoint.prompts.raw("New"), GREEDY))
+    prompt = engine.checkpoint.prompts.raw("New")
+    weights = engine.checkpoint.model.get_input_embeddings().weight
+    for healthy in (True, False):
+        with pytest.raises(EngineFailure, match="not numbers"):
+            await text(engine.submit(prompt, GREEDY))
+        assert engine.stats()["healthy"] is healthy
+    with torch.no_grad():
+        weights.copy_(right)
+    assert await text(engine.submit(prompt, GREEDY)) == expected, "and nothing that was broken is left in the cache"
+    assert engine.stats()["healthy"]
 
 
 async def test_closing_the_engine_ends_running_and_waiting_answers(start: Callable[..., LocalEngine]) -> None:

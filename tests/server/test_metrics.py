@@ -199,3 +199,9 @@ async def test_the_answers_of_a_local_model_are_counted(local: LocalBinding) -> 
     assert samples["cfai_output_tokens_total"] == {labels(): 3}
     assert samples["gen_ai_server_time_to_first_token_seconds_count"] == {labels(**GEN_AI): 1}
     assert samples["cfai_inter_token_latency_seconds_count"] == {labels(): 2}
+
+
+@pytest.mark.parametrize(("healthy", "status", "word"), [(True, 200, "ok"), (False, 503, "unhealthy")])
+def test_health_says_when_a_model_gives_no_numbers_any_more(healthy: bool, status: int, word: str) -> None:
+    answer = client(rest_app(Measured({MODEL: busy_model(healthy=healthy)}))).get("/health")
+    assert (answer.status_code, answer.json()["status"]) == (status, word)
