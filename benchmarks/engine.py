@@ -89,6 +89,7 @@ def run_cfai(case: Case) -> Figures:
             await engine.ready.wait()
             await answers(engine, 1, 8)
             loading.end()
+            await anyio.sleep(machine.idle_seconds(case.device))
             return _figures(await answers(engine, 2, case.tokens), loading)
         finally:
             engine.close()
@@ -343,7 +344,7 @@ def main() -> None:
         return
     given = _arguments()
     models.checkpoint(given.model, given.cache)
-    threads = given.threads or models.SHAPES[given.model].best_threads(machine.cores())
+    threads = given.threads or machine.cores()
     options = {**vars(given), "cache": None, "json": None, "threads": threads}
     record: Figures = {
         "script": "engine",

@@ -79,6 +79,7 @@ def _since(begun: float, answers: list[Answer]) -> list[Answer]:
 async def streams(server: Server, work: Workload) -> Figures:
     """Time to first token, pace and CPU with `work.streams` readers."""
     await _answers(server, models.prompt_texts(work.folder, work.streams, work.prompt, seed=1), 8)
+    await asyncio.sleep(machine.idle_seconds(work.device))
     prompts = models.prompt_texts(work.folder, work.streams, work.prompt, seed=2)
     late: list[float] = []
     watch = asyncio.create_task(loop_delay(late))
@@ -235,7 +236,7 @@ def main() -> None:
         return
     given = _arguments()
     models.checkpoint(given.model, given.cache)
-    threads = given.threads or models.SHAPES[given.model].best_threads(machine.cores())
+    threads = given.threads or machine.cores()
     work = Workload(
         measure="streams",
         server="cfai",

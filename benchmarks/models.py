@@ -21,7 +21,6 @@ VOCABULARY = 32000
 POSITIONS = 4096
 BYTE_TOKENS = 259
 """Special tokens and bytes, the first of the vocabulary."""
-SMALL = 100_000_000
 CACHE = Path("~/.cache/cfai-benchmarks").expanduser()
 
 GGUF_KINDS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "int8": "Q8_0"}
@@ -48,10 +47,6 @@ class Shape:
         """The weights that every step reads: all but the embedding, of which it reads a row."""
         attention = self.hidden * self.head_size * (2 * self.heads + 2 * self.kv_heads)
         return self.layers * (attention + 3 * self.hidden * self.intermediate) + VOCABULARY * self.hidden
-
-    def best_threads(self, cores: int) -> int:
-        """CPU threads for every variant: in a small model handing over costs more than the work."""
-        return 1 if self.matrices < SMALL else cores
 
     def bytes_per_step(self, *, weight: int, cached: int, tokens: int) -> int:
         """What a decode step has to read: the matrices once, and the keys and values of all `tokens` in the cache.

@@ -62,6 +62,12 @@ LONGEST_CONTEXT = 32768
 WEIGHTS_PER_THREAD = 3_000_000
 """With fewer for each, handing work from core to core costs more than the work."""
 
+SETTLE_SECONDS = 0.3
+"""An idle moment must last this long before it is used for what makes later steps faster."""
+
+BUSY_STEPS = 1000
+"""After so many steps, and again, a part of that is done between them if there is no idle moment."""
+
 UNHEALTHY = 2
 """After so many answers in a row whose scores were not numbers, it is not the prompts."""
 
@@ -299,14 +305,21 @@ class LocalEngine:
 
     def _step_until_closed(self) -> None:
         before: Pending | None = None
+        settle, steps = SETTLE_SECONDS, 0
         while not self._closing:
             self._wakeup.clear()
             step = self._plan()
             if not step.works and before is None:
-                if self._warm_up():
-                    continue
-                self._wakeup.wait(LOOK_SECONDS if self._loaded_scheduler.running else None)
+                # A moment first: whoever waited for the model to load is about to ask.
+                if not self._wakeup.wait(settle) and self._warm_up():
+                    settle = 0.0
+                elif not self._wakeup.is_set():
+                    self._wakeup.wait(LOOK_SECONDS if self._loaded_scheduler.running else None)
                 continue
+            settle = SETTLE_SECONDS
+            steps += 1
+            if steps % BUSY_STEPS == 0:  # it has had no idle moment for long
+                self._warm_up()
             pending = self._set_going(step) if step.works else None
             if before is not None:
                 self._hand_out(before)
@@ -317,7 +330,7 @@ class LocalEngine:
             self._crossing.flush()
 
     def _warm_up(self) -> bool:
-        """Use an idle moment for what makes later steps faster; false if there is nothing left to do."""
+        """Do a part of what makes later steps faster; false if there is nothing left to do."""
         if self._runner is None or (done := self._runner.warm_up()) is None:
             return False
         if self._progress is not None:
