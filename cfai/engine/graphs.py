@@ -62,7 +62,9 @@ class DecodeGraphs:
         self.in_all = len(self._wanted)
         self._inputs: dict[int, DecodeInputs] = {}
         self._graphs: dict[tuple[int, Features], tuple[Any, Draws]] = {}
+        self._failed: set[tuple[int, Features]] = set()
         self._pool: Any = None
+        self._aside: Any = None
 
     @property
     def done(self) -> int:
@@ -76,9 +78,7 @@ class DecodeGraphs:
         if size is None:
             return None
         if (made := self._graphs.get((size, features))) is None:
-            if (size, features) not in self._wanted:
-                self._wanted.append((size, features))
-                self.in_all += 1
+            self._want(size, features)
             return None
         graph, draws = made
         inputs = self._inputs[size]
@@ -102,11 +102,25 @@ class DecodeGraphs:
             self._make(size, features)
         except Exception as error:
             # Some models ask the host in the middle of a step, which a graph cannot hold.
-            log.warning("decode steps run without CUDA graphs: %s", str(error).splitlines()[0])
+            log.warning("steps of %d sequences run without a CUDA graph: %s", size, str(error).partition("\n")[0])
             torch.cuda.synchronize(self._device)
-            self._wanted.clear()
-            self._sizes.clear()
+            self._failed.add((size, features))
+            self._pool = None  # a capture that broke off may hold it for ever
+            if features in FIRST and not self._graphs:  # none will do better
+                self._wanted.clear()
+                self._sizes.clear()
         return True
+
+    def _want(self, size: int, features: Features) -> None:
+        """Make this one next: a step has just gone without it."""
+        key = size, features
+        if key in self._failed:
+            return
+        if key in self._wanted:
+            self._wanted.remove(key)
+        else:
+            self.in_all += 1
+        self._wanted.insert(0, key)
 
     def _make(self, size: int, features: Features) -> None:
         inputs = self._inputs.get(size)
@@ -116,16 +130,23 @@ class DecodeGraphs:
             self._inputs[size] = inputs
         else:  # what the last step left here must not be computed once more
             inputs.numbers.copy_(self._idle.repeat(1, size))
-        # Twice as it is, on a stream aside: libraries set themselves up and kernels are compiled.
-        aside: Any = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-        aside.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(aside):
-            for _ in range(2):
-                self._decode(inputs, features)
-        torch.cuda.current_stream(self._device).wait_stream(aside)
-        graph: Any = torch.cuda.CUDAGraph()
+        if self._aside is None:
+            # One for all graphs: cuBLAS keeps a workspace for every stream that it has seen.
+            self._aside = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
-        with torch.cuda.graph(graph, pool=self._pool):
-            draws = self._decode(inputs, features)
+        own = torch.cuda.current_stream(self._device)
+        self._aside.wait_stream(own)
+        graph: Any = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.stream(self._aside):
+                # Twice as it is: libraries set themselves up and kernels are compiled.
+                for _ in range(2):
+                    self._decode(inputs, features)
+                # What other threads do meanwhile, as engines on other GPUs, is no business of this graph.
+                options: Any = {"pool": self._pool, "stream": self._aside, "capture_error_mode": "thread_local"}
+                with torch.cuda.graph(graph, **options):
+                    draws = self._decode(inputs, features)
+        finally:
+            own.wait_stream(self._aside)
         self._graphs[size, features] = graph, draws
