@@ -264,6 +264,9 @@ class FlashSpans:
     most_places: int
 
     def attend(self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, rules: Rules) -> torch.Tensor:
+        # Nothing is hidden from a single token. The kernel must be told so: with a window, even one that hides nothing,
+        # it neither takes the queries that share a key together nor cuts long regions into parts.
+        is_open = rules.window is None and self.most_tokens == 1
         # What torch.nn.attention.varlen.varlen_attn calls; its own signature changes from one torch to the next.
         out: torch.Tensor = torch.ops.aten._flash_attention_forward(
             query,
@@ -274,11 +277,11 @@ class FlashSpans:
             self.most_tokens,
             self.most_places,
             0.0,
-            True,
+            not is_open,
             False,
             scale=rules.scale,
             window_size_left=-1 if rules.window is None else rules.window - 1,
-            window_size_right=0,
+            window_size_right=-1 if is_open else 0,
             seqused_k=self.lengths,
         )[0]
         return out
