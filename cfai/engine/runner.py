@@ -50,11 +50,11 @@ class Pending:
         self._done: Any = None
         if draws is not None:
             self._parts = [part for part in draws.parts if part is not None]
-        if self._parts and self._parts[0].device.type == "cuda":
+        if self._parts and (device := self._parts[0].device).type == "cuda":
             # To pinned memory behind the step's own work; `tokens` waits for this copy, not for later steps.
             self._parts = [_to_host(part) for part in self._parts]
             self._done = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch does not type it
-            self._done.record()
+            self._done.record(torch.cuda.current_stream(device))
 
     def tokens(self) -> list[list[Token]]:
         """For each work the tokens that it drew. Waits for the step."""
@@ -97,6 +97,9 @@ class Runner:
     ) -> None:
         self._model = checkpoint.model
         self._device = checkpoint.device
+        if self._device.type == "cuda":
+            # For this thread, which is the model's own: streams, events and graphs are those of the current device.
+            torch.cuda.set_device(self._device)
         self._fused: Forward | None = None
         self._is_fresh = True
         self.is_async = self._device.type == "cuda"
@@ -107,6 +110,8 @@ class Runner:
         self._last = torch.zeros(rows + 1, dtype=torch.long, device=self._device)
         """Each row's last token, for steps that are planned before it is read back."""
         self._rows: dict[int, Sequence] = {}
+        self._drafted: set[int] = set()
+        """Rows whose last token was chosen among several by the host."""
         self._longest = min(longest, capacity)
         self._graphs: DecodeGraphs | None = None
         if self._has_flash:
@@ -160,6 +165,11 @@ class Runner:
                 prompt, answer = sequence.ids[: sequence.prompt_tokens], sequence.ids[sequence.prompt_tokens :]
                 self.sampler.begin(sequence.row, sequence.sampling, prompt, answer)
                 self._last[sequence.row] = sequence.ids[-1]
+            elif sequence.row in self._drafted:
+                self._last[sequence.row] = sequence.ids[-1]
+            self._drafted.discard(sequence.row)
+            if work.draft:
+                self._drafted.add(sequence.row)
             if work.draws and sequence.sampling.constraint is not None:
                 self.sampler.allow(sequence.row, sequence.sampling.constraint.allowed())
 
