@@ -29,7 +29,7 @@ from cfai.engine.attention import LayerShape, Unbatchable
 from cfai.engine.checkpoint import Checkpoint, Progress, load_checkpoint
 from cfai.engine.memory import free_memory
 from cfai.engine.regions import Regions
-from cfai.engine.runner import Pending, Runner, layer_shapes
+from cfai.engine.runner import Pending, Runner, form_of
 from cfai.engine.sampling import BROKEN
 from cfai.engine.scheduler import Scheduler, Step
 from cfai.engine.sequence import Sampling, Sequence, Token
@@ -284,9 +284,9 @@ class LocalEngine:
         context = loaded.max_positions or LONGEST_CONTEXT
         try:
             with torch.inference_mode():
-                shapes = layer_shapes(loaded)
-                capacity = settings.cache_tokens or _affordable(slots * context, shapes, loaded.device)
-                self._runner = Runner(loaded, shapes, slots=slots, rows=2 * slots, capacity=capacity, longest=context)
+                form = form_of(loaded)
+                capacity = settings.cache_tokens or _affordable(slots * context, form.shapes, loaded.device)
+                self._runner = Runner(loaded, form, slots=slots, rows=2 * slots, capacity=capacity, longest=context)
         except Unbatchable as reason:
             self._why_alone = str(reason)
             log.warning("%s answers one request at a time: %s", self.name, reason)

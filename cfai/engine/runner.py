@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence as Tokens
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,13 +27,14 @@ from cfai.engine.attention import (
 )
 from cfai.engine.checkpoint import Checkpoint
 from cfai.engine.fusing import Forward, fuse
+from cfai.engine.gathered import forward_gathered, gathered_shapes
 from cfai.engine.graphs import DecodeGraphs, DecodeInputs
 from cfai.engine.memory import free_memory
 from cfai.engine.sampling import Draws, Features, Sampler
 from cfai.engine.scheduler import Step, Work
 from cfai.engine.sequence import Sequence, Token
 
-__all__ = ["Pending", "Runner", "layer_shapes", "vocabulary_of"]
+__all__ = ["Form", "Pending", "Runner", "form_of", "vocabulary_of"]
 
 LONG_STEP = 0.4
 """Seconds. A model whose smallest step takes longer has little to gain from fusing, which runs some nine of them."""
@@ -78,7 +80,7 @@ def _to_host(tensor: torch.Tensor) -> torch.Tensor:
 class Runner:
     """A model with its KV cache and sampler.
 
-    shapes    what each layer puts into the cache, from `layer_shapes`
+    form      how the model takes several sequences at once
     slots     sequences in one step
     rows      sequences that may be begun at once
     capacity  tokens that the cache holds
@@ -88,7 +90,7 @@ class Runner:
     def __init__(
         self,
         checkpoint: Checkpoint,
-        shapes: Tokens[LayerShape],
+        form: Form,
         *,
         slots: int,
         rows: int,
@@ -100,13 +102,14 @@ class Runner:
         if self._device.type == "cuda":
             # For this thread, which is the model's own: streams, events and graphs are those of the current device.
             torch.cuda.set_device(self._device)
+        self._form = form
         self._fused: Forward | None = None
         self._is_fresh = True
         self.is_async = self._device.type == "cuda"
         """`run` returns before the device is done."""
-        self.cache = KVCache(shapes, capacity)
+        self.cache = KVCache(form.shapes, capacity)
         self.sampler = Sampler(rows, vocabulary_of(checkpoint), self._device)
-        self._has_flash = FlashSpans.fits(shapes)
+        self._has_flash = not form.is_gathered and FlashSpans.fits(form.shapes)
         self._last = torch.zeros(rows + 1, dtype=torch.long, device=self._device)
         """Each row's last token, for steps that are planned before it is read back."""
         self._rows: dict[int, Sequence] = {}
@@ -122,7 +125,7 @@ class Runner:
         """Do a part of what makes later steps faster. How much is done now, and of how much; None if it was all."""
         if self._is_fresh:
             self._is_fresh = False
-            self._fused = self._fuse()
+            self._fused = None if self._form.is_gathered else self._fuse()
         elif self._graphs is None or not self._graphs.make_next():
             return None
         return (self._graphs.done + 1, self._graphs.in_all + 1) if self._graphs else (1, 1)
@@ -207,6 +210,8 @@ class Runner:
     def _scores(
         self, tokens: torch.Tensor, positions: torch.Tensor, drawn_at: torch.Tensor, batch: Batch
     ) -> torch.Tensor:
+        if self._form.is_gathered:
+            return forward_gathered(self._model, tokens, positions, drawn_at, batch)
         # Who has put a hook on the model wants it called.
         if self._fused is None or self._model._forward_pre_hooks:
             return _forward(self._model, tokens, positions, drawn_at, batch)
@@ -277,15 +282,32 @@ def vocabulary_of(checkpoint: Checkpoint) -> int:
     return int(embeddings.weight.shape[0])
 
 
-def layer_shapes(checkpoint: Checkpoint) -> list[LayerShape]:
-    """What each layer puts into the cache. Afterwards the model's attention is ours; `Unbatchable` says why it cannot.
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a model takes several sequences at once.
 
-    Two tokens go through the model, to see what its attention asks for.
+    shapes       what each layer puts into the cache
+    is_gathered  through the cache and the mask that its own attention takes, rather than through `attend`
     """
+
+    shapes: Tokens[LayerShape]
+    is_gathered: bool = False
+
+
+def form_of(checkpoint: Checkpoint) -> Form:
+    """Find out, with a few tokens through the model. `Unbatchable` says why it takes one sequence at a time.
+
+    Afterwards the model's attention is `attend`, unless the form is gathered.
+    """
+    config = checkpoint.model.config.get_text_config()
+    _refuse_what_looks_at_the_whole(config)
+    if not checkpoint.model.is_backend_compatible():
+        return Form(gathered_shapes(checkpoint.model), is_gathered=True)
+    return Form(_shapes_of_layers(checkpoint))
+
+
+def _shapes_of_layers(checkpoint: Checkpoint) -> list[LayerShape]:
     model = checkpoint.model
-    _refuse_what_looks_at_the_whole(model.config.get_text_config())
-    if not model.is_backend_compatible():
-        raise Unbatchable("its attention cannot be replaced")
     before = model.config._attn_implementation
     register()
     model.set_attn_implementation(NAME)
