@@ -5,9 +5,10 @@ time, and the sums meet at the end. Some more tokens go through the tensor cores
 part of their length, so that even 4096 rows are work for every processor, and a second kernel adds the parts up. The
 weights become the activations' dtype in registers (exact: 8 bits fit), sums are float32, and the scales come last.
 
-Nobody can know the best sizes of blocks for every GPU: the first product of a shape tries a few and keeps the fastest.
-That needs clocks and memory, which a CUDA graph under capture does not have: a shape that is first met there gets the
-first sizes of the list. So run a step before it is captured.
+Nobody can know the best sizes of blocks for every GPU: a product of a new shape tries a few and keeps the fastest. That
+takes seconds, since each is compiled, and clocks and memory, which a CUDA graph under capture does not have. So it is
+done on streams other than the device's own only, where nobody waits: run a step there before it is captured. Elsewhere a
+shape that is not known yet gets the first sizes of the list.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ class TritonMatrix(FloatMatrix):
         shape = (self.outputs, self.inputs, padded)
         blocks = self._chosen.get(shape)
         if blocks is None:
-            if not x.is_cuda or torch.cuda.is_current_stream_capturing():
+            if not x.is_cuda or torch.cuda.is_current_stream_capturing() or _is_waited_for(x.device):
                 return multiply(x, choices[0])
             blocks = self._chosen[shape] = min(choices, key=lambda blocks: _time(multiply, x, blocks))
         return multiply(x, blocks)
@@ -171,6 +172,10 @@ class TritonMatrix(FloatMatrix):
                 num_warps=4,
             )
         return product
+
+
+def _is_waited_for(device: torch.device) -> bool:
+    return torch.cuda.current_stream(device) == torch.cuda.default_stream(device)
 
 
 def _time(multiply: Callable[[torch.Tensor, Blocks], torch.Tensor], x: torch.Tensor, blocks: Blocks) -> float:
