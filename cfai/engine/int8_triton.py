@@ -6,8 +6,8 @@ part of their length, so that even 4096 rows are work for every processor, and a
 weights become the activations' dtype in registers (exact: 8 bits fit), sums are float32, and the scales come last.
 
 Nobody can know the best sizes of blocks for every GPU: a product of a new shape tries a few and keeps the fastest. That
-takes seconds, since each is compiled, and clocks and memory, which a CUDA graph under capture does not have. So it is
-done on streams other than the device's own only, where nobody waits: run a step there before it is captured. Elsewhere a
+takes seconds, since each is compiled, and clocks and memory, which a CUDA graph under capture does not have. So it only
+happens on streams other than the device's own, where nobody waits: run a step there before it is captured. Elsewhere a
 shape that is not known yet gets the first sizes of the list.
 """
 
