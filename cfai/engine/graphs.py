@@ -8,6 +8,7 @@ a step whose graph is not there yet runs without, so no answer waits for one.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from collections.abc import Sequence as Tokens
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from cfai.engine.sampling import Draws, Features
 __all__ = ["DecodeGraphs", "DecodeInputs"]
 
 log = logging.getLogger("cfai.engine")
+
+_one_at_a_time = threading.Lock()
+"""torch makes one graph at a time in a process."""
 
 SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 FIRST = (Features(), Features(draws=True))
@@ -99,7 +103,8 @@ class DecodeGraphs:
             return False
         size, features = self._wanted.pop(0)
         try:
-            self._make(size, features)
+            with _one_at_a_time:
+                self._make(size, features)
         except Exception as error:
             # Some models ask the host in the middle of a step, which a graph cannot hold.
             log.warning("steps of %d sequences run without a CUDA graph: %s", size, str(error).partition("\n")[0])
