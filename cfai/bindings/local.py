@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import sys
 import threading
 import uuid
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import aclosing
 from datetime import date
 from pathlib import Path
@@ -232,8 +233,13 @@ class LocalBinding:
 
         Ids that share their weights and dtype share an engine; it goes by the id that was asked for first.
         """
-        every = [engine for engines in self._engines.values() for engine in engines]
-        models = {engine.name: engine.stats() for engine in every if engine.is_alive}
+        models: dict[str, Any] = {}
+        for engines in self._engines.values():
+            for engine in engines:
+                if engine.is_alive:
+                    # A device may be there twice, and one set of weights in two dtypes.
+                    name = next(name for name in _numbered(engine.name) if name not in models)
+                    models[name] = engine.stats()
         total = {key: sum(int(model[key]) for model in models.values()) for key in ("running", "waiting", "tokens")}
         return {**total, "models": models}
 
@@ -305,8 +311,8 @@ class _Answer:
 
     @property
     def _context_window(self) -> int | None:
-        """Prompt and answer together, in tokens: the least of the catalog's figure, the weights' and the cache's."""
-        known = [self._limits.context_window, self._engine.checkpoint.max_positions, self._engine.capacity]
+        """Prompt and answer together, in tokens: the catalog's figure or what the weights were made for, if less."""
+        known = [self._limits.context_window, self._engine.checkpoint.max_positions]
         return min((tokens for tokens in known if tokens is not None), default=None)
 
     def _sampling(self, prompt_tokens: int) -> Any:
@@ -324,6 +330,11 @@ class _Answer:
             (prompt_tokens, limits.max_input_tokens, "shorten the prompt"),
             (max_tokens, limits.max_output_tokens, "ask for fewer max_tokens"),
             (prompt_tokens + max_tokens, self._context_window, both),
+            (
+                prompt_tokens + max_tokens,
+                self._engine.capacity,
+                f"{both}, and the KV cache holds no more: cache_tokens",
+            ),
         ):
             if most is not None and tokens > most:
                 raise ContextExceeded(tokens, most, hint=hint)
@@ -385,6 +396,12 @@ class _Answer:
         # may run in any thread at any place.
         if self._pieces is not None:
             self._pieces.is_closed = True
+
+
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    for number in itertools.count(2):
+        yield f"{name} ({number})"
 
 
 def check_device(device: str) -> None:

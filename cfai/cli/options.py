@@ -92,7 +92,11 @@ AsOf = Annotated[
     ),
 ]
 Device = Annotated[
-    str | None, typer.Option(callback=_checked(check_device), help="cuda, mps or cpu; the best there is by default.")
+    str | None,
+    typer.Option(
+        callback=_checked(check_device),
+        help="cuda, mps or cpu, or several: cuda:0,cuda:1; the best there is by default.",
+    ),
 ]
 Dtype = Annotated[
     str | None,

@@ -126,11 +126,6 @@ class KVCache:
         self.keys[layer].index_copy_(0, places, keys)
         self.values[layer].index_copy_(0, places, values)
 
-    def clear(self, place: int, count: int) -> None:
-        """Forget what is there. Kernels read behind a sequence's end before they mask it, so it must be numbers."""
-        for states in (*self.keys, *self.values):
-            states[place : place + count] = 0
-
     def copy(self, copy: Copy) -> None:
         source = slice(copy.source, copy.source + copy.count)
         target = slice(copy.target, copy.target + copy.count)
@@ -176,12 +171,15 @@ class Batch:
         keys, values = self.cache.keys[layer], self.cache.values[layer]
         if self.flash is not None and rules.is_plain:
             return self.flash.attend(query[0].transpose(0, 1), keys, values, rules)[None]
-        parts = [
-            self._attend_run(run, query, keys, values, rules)
-            if len(run.spans) > 1
-            else self._attend_one(run.spans[0], query, keys, values, rules)
-            for run in self.runs
-        ]
+        parts: list[torch.Tensor] = []
+        for run in self.runs:
+            if len(run.spans) > 1:
+                together = self._attend_run(run, query, keys, values, rules)
+                # What is masked was read all the same, and may be what a broken sequence left: NaN is not masked away.
+                if together.isfinite().all():
+                    parts.append(together)
+                    continue
+            parts += [self._attend_one(span, query, keys, values, rules) for span in run.spans]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
     def _attend_run(

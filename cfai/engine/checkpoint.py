@@ -118,7 +118,7 @@ def _device(asked: str | None) -> torch.device:
     there = [kind for kind, has in _DEVICES.items() if has()]
     device = torch.device(asked or there[0])
     if device.type not in there:
-        hint = "install a torch with CUDA: `pip install torch` without the constraints" if device.type == "cuda" else ""
+        hint = "install a torch with CUDA: `pip install --force-reinstall torch`" if device.type == "cuda" else ""
         raise EngineFailure(f"there is no {device.type} device for this torch, only {', '.join(there)}", hint=hint)
     return device
 

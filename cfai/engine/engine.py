@@ -36,7 +36,7 @@ from cfai.engine.sequence import Sampling, Sequence, Token
 from cfai.engine.solo import Soloist
 from cfai.engine.stream import Crossing, Ready, TextStream
 from cfai.engine.streamer import PieceStreamer
-from cfai.errors import AiError, ContextExceeded, EngineFailure, OutOfCapacity, RequestAborted
+from cfai.errors import AiError, BadInput, ContextExceeded, EngineFailure, OutOfCapacity, RequestAborted
 from cfai.metrics import ModelMetrics, RequestMetrics
 
 __all__ = ["EngineSettings", "LocalEngine"]
@@ -55,6 +55,9 @@ CACHE_SHARE = {"cpu": 0.4, "mps": 0.4}
 """How much of the memory that is free once the weights are loaded the KV cache may take, by device. Memory of the
 system is taken as it is written, so on a CPU the cache costs what it holds."""
 DEFAULT_CACHE_SHARE = 0.85
+
+STEP_MEMORY = 2 << 30
+"""Bytes that steps, CUDA graphs and libraries may need beside weights and cache."""
 
 LONGEST_CONTEXT = 32768
 """Tokens of prompt and answer for a model whose config does not say."""
@@ -142,6 +145,7 @@ class LocalEngine:
         self._runner: Runner | None = None
         self._soloist: Soloist | None = None
         self._why_alone = ""
+        self._under_way: Pending | None = None
         self._broken_in_a_row = 0
         self._out_of_memory_at = -OUT_OF_MEMORY_SECONDS
         self._streamers: dict[Sequence, PieceStreamer] = {}
@@ -177,9 +181,11 @@ class LocalEngine:
     def submit(self, prompt: Tokens[int], sampling: Sampling) -> TextStream:
         """Queue an answer to `prompt`, token ids. Wait for `ready` first.
 
-        Raises `OutOfCapacity` if the queue is full and `ContextExceeded` if prompt and `max_tokens` do not fit into
-        the cache. Call it in the event loop that reads the stream.
+        Raises `OutOfCapacity` if the queue is full, `ContextExceeded` if prompt and `max_tokens` do not fit into the
+        cache, and `BadInput` for an empty prompt or no token to make. Call it in the event loop that reads the stream.
         """
+        if not prompt or sampling.max_tokens < 1:
+            raise BadInput("a prompt of one token and one token to make are the least there is")
         scheduler = self._loaded_scheduler
         stream = TextStream(self._wakeup.set)
         stream.prompt_tokens = len(prompt)
@@ -195,7 +201,10 @@ class LocalEngine:
                 raise RequestAborted()
             if scheduler.is_full:
                 self._metrics.refused()
-                raise OutOfCapacity(f"{len(scheduler.waiting)} requests wait already; the queue's limit is a setting")
+                raise OutOfCapacity(
+                    f"{len(scheduler.running)} requests run and {len(scheduler.waiting)} wait; "
+                    "slots and the queue's limit are settings"
+                )
             self._requests[sequence] = self._metrics.request(len(prompt))
             scheduler.add(sequence)
         self._wakeup.set()
@@ -285,7 +294,7 @@ class LocalEngine:
         try:
             with torch.inference_mode():
                 form = form_of(loaded)
-                capacity = settings.cache_tokens or _affordable(slots * context, form.shapes, loaded.device)
+                capacity = _capacity(settings.cache_tokens, slots * context, form.shapes, loaded.device)
                 self._runner = Runner(loaded, form, slots=slots, rows=2 * slots, capacity=capacity, longest=context)
         except Unbatchable as reason:
             self._why_alone = str(reason)
@@ -301,37 +310,54 @@ class LocalEngine:
         )
         self._checkpoint = loaded
         self._metrics.load_seconds = time.monotonic() - started
-        log.info("loaded %s on %s in %.2f s", self.name, loaded.device, self._metrics.load_seconds)
+        log.info("loaded %s in %.2f s (%s, %s)", self.name, self._metrics.load_seconds, loaded.device, loaded.dtype)
 
     def _step_until_closed(self) -> None:
-        before: Pending | None = None
         settle, steps = SETTLE_SECONDS, 0
         while not self._closing:
             self._wakeup.clear()
             step = self._plan()
-            if not step.works and before is None:
+            if not step.works and self._under_way is None:
                 # A moment first: whoever waited for the model to load is about to ask.
                 if not self._wakeup.wait(settle) and self._warm_up():
                     settle = 0.0
                 elif not self._wakeup.is_set():
-                    self._wakeup.wait(LOOK_SECONDS if self._loaded_scheduler.running else None)
+                    self._wait()
                 continue
             settle = SETTLE_SECONDS
             steps += 1
             if steps % BUSY_STEPS == 0:  # it has had no idle moment for long
                 self._warm_up()
             pending = self._set_going(step) if step.works else None
-            if before is not None:
-                self._hand_out(before)
-            before = pending
-            if pending is not None and not self._may_lag(step):
-                self._hand_out(pending)
-                before = None
+            self._hand_out_what_is_under_way()
+            self._under_way = pending
+            if not self._may_lag(step):
+                self._hand_out_what_is_under_way()
             self._crossing.flush()
+
+    def _wait(self) -> None:
+        """Until there is something to do; look now and then for readers whose event loop is gone."""
+        scheduler = self._loaded_scheduler
+        unread = [*scheduler.running, *scheduler.waiting]
+        if not self._wakeup.wait(LOOK_SECONDS if unread else None):
+            for sequence in unread:
+                self._crossing.touch(sequence.stream)
+            self._crossing.flush()
+
+    def _hand_out_what_is_under_way(self) -> None:
+        if (pending := self._under_way) is not None:
+            self._under_way = None
+            self._hand_out(pending)
 
     def _warm_up(self) -> bool:
         """Do a part of what makes later steps faster; false if there is nothing left to do."""
-        if self._runner is None or (done := self._runner.warm_up()) is None:
+        if self._runner is None:
+            return False
+        try:
+            done = self._runner.warm_up()
+        except torch.AcceleratorError as error:
+            raise _DeviceLost(f"the device failed: {str(error).splitlines()[0]}") from error
+        if done is None:
             return False
         if self._progress is not None:
             self._progress(*done)
@@ -366,6 +392,8 @@ class LocalEngine:
         try:
             return runner.run(step)
         except Exception as error:
+            # The tokens of the step before come first, whatever becomes of this one.
+            self._hand_out_what_is_under_way()
             if isinstance(error, torch.OutOfMemoryError):
                 self._note_out_of_memory()
             if len(step.works) == 1 or isinstance(error, torch.AcceleratorError):
@@ -376,6 +404,8 @@ class LocalEngine:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         for work in step.works:
+            if work.sequence.is_finished:
+                continue
             try:
                 pending = runner.run(Step([work]))
             except Exception as error:
@@ -396,7 +426,10 @@ class LocalEngine:
             if work.draft:
                 tokens = tokens[: self._loaded_scheduler.settle(work, [token.id for token in tokens])]
             if tokens and not work.sequence.is_finished:
-                self._take(work.sequence, tokens)
+                try:
+                    self._take(work.sequence, tokens)
+                except Exception as error:  # its tokenizer or its constraint: nobody else's business
+                    self._fail(work.sequence, error)
 
     def _take(self, sequence: Sequence, tokens: Tokens[Token]) -> None:
         """Give an answer its next tokens; with the last one it ends."""
@@ -405,8 +438,6 @@ class LocalEngine:
             if token.id == BROKEN:
                 problem = "the model's scores are not numbers (NaN or infinity)"
                 self._broken_in_a_row += 1
-                if self._runner is not None and (region := sequence.region) is not None:
-                    self._runner.cache.clear(region.start, region.size)
                 self._finish(sequence, EngineFailure(problem, hint="check the weights and the dtype"))
                 return
             sequence.ids.append(token.id)
@@ -475,7 +506,7 @@ class LocalEngine:
 
     def _finish(self, sequence: Sequence, error: AiError | None) -> None:
         with self._lock:
-            self._loaded_scheduler.remove(sequence, keep=error is None)
+            self._loaded_scheduler.remove(sequence, keep=error is None and self._runner is not None)
         self._end(sequence, error)
         self._forget(sequence, "failed" if error else "finished")
 
@@ -504,13 +535,23 @@ class LocalEngine:
         self._crossing.flush()
 
 
-def _affordable(wanted: int, shapes: Tokens[LayerShape], device: torch.device) -> int:
-    """How many tokens the KV cache holds: `wanted`, or what there is memory for."""
-    free = free_memory(device)
+def _capacity(asked: int | None, useful: int, shapes: Tokens[LayerShape], device: torch.device) -> int:
+    """How many tokens the KV cache holds: what was asked for, or what is useful if there is memory for it."""
+    free, each = free_memory(device), sum(shape.bytes for shape in shapes)
     if free is None:
-        return wanted
-    share = CACHE_SHARE.get(device.type, DEFAULT_CACHE_SHARE)
-    return max(1, min(wanted, int(free * share) // sum(shape.bytes for shape in shapes)))
+        return asked or useful
+    if asked is not None:
+        if asked * each > free:
+            needed, there = asked * each / 1e9, free / 1e9
+            raise EngineFailure(
+                f"a KV cache of {asked} tokens needs {needed:.1f} GB, {device.type} has {there:.1f} GB free",
+                hint="ask for fewer cache_tokens",
+            )
+        return asked
+    share = int(free * CACHE_SHARE.get(device.type, DEFAULT_CACHE_SHARE))
+    if device.type == "cuda":  # the steps themselves need some, on a small GPU too
+        share = min(share, max(free // 2, free - STEP_MEMORY))
+    return max(1, min(useful, share // each))
 
 
 def _best_threads(loaded: Checkpoint) -> int:

@@ -18,7 +18,7 @@ import torch
 
 from cfai.engine.sampling import Draws, Features
 
-__all__ = ["DecodeGraphs", "DecodeInputs"]
+__all__ = ["CudaCapture", "DecodeGraphs", "DecodeInputs"]
 
 log = logging.getLogger("cfai.engine")
 
@@ -46,8 +46,9 @@ class DecodeInputs:
 class DecodeGraphs:
     """Graphs of `decode` for up to `most` sequences.
 
-    decode  runs a step with these inputs; the tensors that it returns are overwritten by the next replay
-    idle    the five numbers of a sequence that does not matter
+    decode   runs a step with these inputs; the tensors that it returns are overwritten by the next replay
+    idle     the five numbers of a sequence that does not matter
+    capture  makes a graph of a call: what replays it, and the tensors that hold its results then
     """
 
     def __init__(
@@ -57,18 +58,18 @@ class DecodeGraphs:
         most: int,
         idle: Tokens[int],
         device: torch.device,
+        capture: Callable[[Callable[[], Draws]], tuple[Callable[[], None], Draws]],
     ) -> None:
         self._decode = decode
+        self._capture = capture
         self._device = device
         self._idle = torch.tensor(idle)[:, None]
         self._sizes = [size for size in SIZES if size < most] + [most]
         self._wanted = [(size, features) for size in self._sizes for features in FIRST]
         self.in_all = len(self._wanted)
         self._inputs: dict[int, DecodeInputs] = {}
-        self._graphs: dict[tuple[int, Features], tuple[Any, Draws]] = {}
+        self._graphs: dict[tuple[int, Features], tuple[Callable[[], None], Draws]] = {}
         self._failed: set[tuple[int, Features]] = set()
-        self._pool: Any = None
-        self._aside: Any = None
 
     @property
     def done(self) -> int:
@@ -84,17 +85,16 @@ class DecodeGraphs:
         if (made := self._graphs.get((size, features))) is None:
             self._want(size, features)
             return None
-        graph, draws = made
+        replay, draws = made
         inputs = self._inputs[size]
-        # Pinned, so that the copies do not hold the host up; the allocator keeps the memory until they are done.
-        packed = self._idle.repeat(1, size).pin_memory()
+        packed = self._on_host(self._idle.repeat(1, size))
         packed[:, :count] = torch.tensor(numbers)
         inputs.numbers.copy_(packed, non_blocking=True)
         if features.draws:
-            drawn_by = torch.zeros(size, dtype=torch.float64).pin_memory()
+            drawn_by = self._on_host(torch.zeros(size, dtype=torch.float64))
             drawn_by[:count] = torch.tensor(uniforms, dtype=torch.float64)
             inputs.uniforms.copy_(drawn_by, non_blocking=True)
-        graph.replay()
+        replay()
         return draws.first(count)
 
     def make_next(self) -> bool:
@@ -103,14 +103,11 @@ class DecodeGraphs:
             return False
         size, features = self._wanted.pop(0)
         try:
-            with _one_at_a_time:
-                self._make(size, features)
+            self._make(size, features)
         except Exception as error:
             # Some models ask the host in the middle of a step, which a graph cannot hold.
             log.warning("steps of %d sequences run without a CUDA graph: %s", size, str(error).partition("\n")[0])
-            torch.cuda.synchronize(self._device)
             self._failed.add((size, features))
-            self._pool = None  # a capture that broke off may hold it for ever
             if features in FIRST and not self._graphs:  # none will do better
                 self._wanted.clear()
                 self._sizes.clear()
@@ -135,23 +132,42 @@ class DecodeGraphs:
             self._inputs[size] = inputs
         else:  # what the last step left here must not be computed once more
             inputs.numbers.copy_(self._idle.repeat(1, size))
-        if self._aside is None:
-            # One for all graphs: cuBLAS keeps a workspace for every stream that it has seen.
-            self._aside = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        self._graphs[size, features] = self._capture(lambda: self._decode(inputs, features))
+
+    def _on_host(self, tensor: torch.Tensor) -> torch.Tensor:
+        # Pinned, so that the copy does not hold the host up; the allocator keeps the memory until it is done.
+        return tensor.pin_memory() if self._device.type == "cuda" else tensor
+
+
+class CudaCapture:
+    """Calls recorded as CUDA graphs on `device`, which share their memory."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._pool: Any = None
+        # One for all graphs: cuBLAS keeps a workspace for every stream that it has seen.
+        self._aside: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    def __call__(self, call: Callable[[], Draws]) -> tuple[Callable[[], None], Draws]:
+        """What replays `call`, and the tensors that hold its results then."""
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
         own = torch.cuda.current_stream(self._device)
         self._aside.wait_stream(own)
         graph: Any = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.stream(self._aside):
+            with _one_at_a_time, torch.cuda.stream(self._aside):
                 # Twice as it is: libraries set themselves up and kernels are compiled.
                 for _ in range(2):
-                    self._decode(inputs, features)
+                    call()
                 # What other threads do meanwhile, as engines on other GPUs, is no business of this graph.
                 options: Any = {"pool": self._pool, "stream": self._aside, "capture_error_mode": "thread_local"}
                 with torch.cuda.graph(graph, **options):
-                    draws = self._decode(inputs, features)
+                    draws = call()
+        except Exception:
+            torch.cuda.synchronize(self._device)
+            self._pool = None  # a capture that broke off may hold it for ever
+            raise
         finally:
             own.wait_stream(self._aside)
-        self._graphs[size, features] = graph, draws
+        return graph.replay, draws

@@ -18,8 +18,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-import triton  # type: ignore[import-not-found, unused-ignore]
-import triton.language as tl  # type: ignore[import-not-found, unused-ignore]
+import triton
+import triton.language as tl
 
 from cfai.engine.int8 import FloatMatrix
 

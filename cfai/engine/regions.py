@@ -11,6 +11,7 @@ whoever needs the room.
 from __future__ import annotations
 
 from bisect import insort
+from collections.abc import Collection, Iterable
 from collections.abc import Sequence as Tokens
 from dataclasses import dataclass, field
 
@@ -90,6 +91,7 @@ class Regions:
         region.computed = computed
         region.ids = region.ids[:computed]
         if computed >= WORTH_REUSING:
+            region.size = computed
             self._kept[region] = None
         else:
             self._regions.remove(region)
@@ -120,19 +122,24 @@ class Regions:
         region.size = size
         return True
 
+    def has_room(self, size: int, *, without: Collection[Region] = ()) -> bool:
+        """Whether there are `size` places in a row once all that is kept, and the regions `without`, are gone."""
+        gone = {*self._kept, *without}
+        return self._gap(size, [region for region in self._regions if region not in gone]) is not None
+
     def _place(self, size: int) -> Region | None:
-        while (start := self._gap(size)) is None:
-            if not self._kept:
-                return None
+        if not self.has_room(size):
+            return None  # and nothing that is kept gives way in vain
+        while (start := self._gap(size, self._regions)) is None:
             self._drop(next(iter(self._kept)))
         region = Region(start, size)
         insort(self._regions, region, key=lambda each: each.start)
         return region
 
-    def _gap(self, size: int) -> int | None:
-        """The start of the first free run of `size` places."""
+    def _gap(self, size: int, regions: Iterable[Region]) -> int | None:
+        """The start of the first run of `size` places between `regions`."""
         start = 0
-        for region in self._regions:
+        for region in regions:
             if region.start - start >= size:
                 return start
             start = region.end

@@ -28,7 +28,7 @@ from cfai.engine.attention import (
 from cfai.engine.checkpoint import Checkpoint
 from cfai.engine.fusing import Forward, fuse
 from cfai.engine.gathered import forward_gathered, gathered_shapes
-from cfai.engine.graphs import DecodeGraphs, DecodeInputs
+from cfai.engine.graphs import CudaCapture, DecodeGraphs, DecodeInputs
 from cfai.engine.memory import free_memory
 from cfai.engine.sampling import Draws, Features, Sampler
 from cfai.engine.scheduler import Step, Work
@@ -119,7 +119,9 @@ class Runner:
         self._graphs: DecodeGraphs | None = None
         if self._has_flash:
             idle = (rows, 0, capacity, capacity, 1)
-            self._graphs = DecodeGraphs(self._decode, most=slots, idle=idle, device=self._device)
+            self._graphs = DecodeGraphs(
+                self._decode, most=slots, idle=idle, device=self._device, capture=CudaCapture(self._device)
+            )
 
     def warm_up(self) -> tuple[int, int] | None:
         """Do a part of what makes later steps faster. How much is done now, and of how much; None if it was all."""

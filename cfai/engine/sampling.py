@@ -185,6 +185,7 @@ class Sampler:
         total = weights.sum(-1, keepdim=True, dtype=self.exact)
         # Elsewhere a look at the result would hold the device up, and sorting is fast.
         looks_first = self._device.type == "cpu" and vocabulary > CANDIDATES
+        found, is_found = None, is_idle
         for count in (CANDIDATES, vocabulary) if looks_first else (vocabulary,):
             ranked, order = weights.topk(count)
             rank = torch.arange(count, device=weights.device)
@@ -193,11 +194,17 @@ class Sampler:
             mass = torch.where(top_k < vocabulary, sums[:, -1:], total)
             # A token stays if the likelier ones together have less than top_p, so the first always does.
             stays = (sums - ranked < top_p * mass) & (ranked >= min_p) & (ranked > 0)
-            is_whole = ~stays[:, -1] & ((top_k[:, 0] <= count) | (top_k[:, 0] >= vocabulary)) | is_idle
-            if not looks_first or count == vocabulary or bool(is_whole.all()):
-                break
-        picked = _pick((ranked * stays).cumsum(-1, dtype=self.exact), uniforms)
-        return order.gather(1, picked[:, None])[:, 0]
+            picked = _pick((ranked * stays).cumsum(-1, dtype=self.exact), uniforms)
+            tokens = order.gather(1, picked[:, None])[:, 0]
+            # What the first look has found stays, whatever others need: tokens of the same score may stand in
+            # another order in the second.
+            found = tokens if found is None else torch.where(is_found, found, tokens)
+            if count < vocabulary:
+                is_found = is_idle | (~stays[:, -1] & ((top_k[:, 0] <= count) | (top_k[:, 0] >= vocabulary)))
+                if bool(is_found.all()):
+                    break
+        assert found is not None
+        return found
 
     def _ids(self, tokens: Tokens[int]) -> torch.Tensor:
         return torch.tensor(tokens, dtype=torch.long, device=self._device)

@@ -133,11 +133,13 @@ class Scheduler:
         decoding = [each for each in ready if not each.needs_prefill]
         prefilling = [each for each in ready if each.needs_prefill]
         drafts = self.draft_tokens if len(ready) <= MOST_SPECULATING else 0
-        for sequence in decoding[: self.slots]:
+        # Readers may have caught up, and more be ready than there are slots: then these go round, and a prompt has one.
+        slots = self.slots if len(ready) <= self.slots or not prefilling else max(1, self.slots - 1)
+        for sequence in decoding[:slots]:
             step.works.append(self._work(sequence, 1, self._draft(sequence, drafts)))
-        if len(decoding) > self.slots:  # readers caught up: the places go round
-            served = set(decoding[: self.slots])
-            self.running = [each for each in self.running if each not in served] + decoding[: self.slots]
+        if len(decoding) > slots:
+            served = set(decoding[:slots])
+            self.running = [each for each in self.running if each not in served] + decoding[:slots]
         budget = self.prefill_tokens
         for sequence in prefilling:
             budget -= self._prefill(step, sequence, budget)
@@ -190,8 +192,9 @@ class Scheduler:
         return right + 1
 
     def _admit(self, step: Step, sequence: Sequence) -> bool:
-        while (taken := self._take(sequence)) is None:
-            if not self._give_up_a_stalled():
+        if (taken := self._take(sequence)) is None:
+            self._give_up_the_stalled(sequence.most_tokens)
+            if (taken := self._take(sequence)) is None:
                 return False
         region, copy = taken
         sequence.region, sequence.row, sequence.computed = region, self._rows.pop(), region.computed
@@ -204,15 +207,17 @@ class Scheduler:
     def _take(self, sequence: Sequence) -> tuple[Region, Copy | None] | None:
         return self.regions.take(sequence.ids, sequence.most_tokens) if self._rows else None
 
-    def _give_up_a_stalled(self) -> bool:
-        """Have a sequence whose reader lags wait again, without room in the cache. False if there is none."""
-        for sequence in self.running:
-            if sequence.is_stalled and sequence.drawn == sequence.made:
-                self.running.remove(sequence)
-                self._leave(sequence)
-                self.waiting.append(sequence)
-                return True
-        return False
+    def _give_up_the_stalled(self, size: int) -> None:
+        """Have sequences whose readers lag wait again, without room in the cache, if that makes `size` places free."""
+        stalled = [each for each in self.running if each.is_stalled and each.drawn == each.made]
+        for count in range(1, len(stalled) + 1):
+            given = stalled[:count]
+            if self.regions.has_room(size, without=[each.region for each in given if each.region is not None]):
+                for sequence in given:
+                    self.running.remove(sequence)
+                    self._leave(sequence)
+                    self.waiting.append(sequence)
+                return
 
     def _leave(self, sequence: Sequence, *, keep: bool = True) -> None:
         assert sequence.region is not None

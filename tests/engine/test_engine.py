@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 
 from cfai.engine import EngineSettings, LocalEngine, Sampling, TextStream
 from cfai.engine.attention import Batch
-from cfai.errors import AiError, ContextExceeded, EngineFailure, OutOfCapacity, RequestAborted, WeightsMissing
+from cfai.errors import AiError, BadInput, ContextExceeded, EngineFailure, OutOfCapacity, RequestAborted, WeightsMissing
 from tests.architectures import make_checkpoint
 from tests.waiting import until
 
@@ -279,6 +279,12 @@ async def test_what_does_not_fit_into_the_cache_is_refused_or_waits(start: Calla
     assert [await text(stream) for stream in streams] == [expected] * 4
 
 
+async def test_a_cache_larger_than_memory_is_refused_with_figures(start: Callable[..., LocalEngine]) -> None:
+    engine = start(cache_tokens=10**12)
+    with pytest.raises(EngineFailure, match=r"a KV cache of 1000000000000 tokens needs \d+\.\d GB, cpu has"):
+        await engine.ready.wait()
+
+
 async def test_a_reader_who_lags_gives_way_and_gets_the_same_answer(start: Callable[..., LocalEngine]) -> None:
     engine = start(cache_tokens=1000)
     await engine.ready.wait()
@@ -360,6 +366,62 @@ async def test_a_constraint_decides_what_may_come(engine: LocalEngine) -> None:
     assert await text(beside) == free
 
 
+class Failing(OnlyThese):
+    """A constraint with a bug."""
+
+    def advance(self, token: int) -> None:
+        raise ValueError("no such state")
+
+
+async def test_a_constraint_that_fails_ends_its_own_answer_only(engine: LocalEngine) -> None:
+    prompt = engine.checkpoint.prompts.raw("New")
+    expected = await text(engine.submit(prompt, GREEDY))
+    beside = engine.submit(prompt, GREEDY)
+    with pytest.raises(EngineFailure, match="no such state"):
+        await text(engine.submit(prompt, Sampling(max_tokens=5, constraint=Failing([7, 8]))))
+    assert await text(beside) == expected
+
+
+async def test_what_a_broken_request_leaves_in_the_cache_breaks_no_other(start: Callable[..., LocalEngine]) -> None:
+    engine = start(cache_tokens=1100)
+    await engine.ready.wait()
+    with torch.no_grad():
+        engine.checkpoint.model.get_input_embeddings().weight[7] = float("nan")
+    sampling = Sampling(temperature=0, max_tokens=60, logit_bias={7: -1e9})
+    prompts = [[*range(20, 60)], [*range(30, 42)]]
+    expected = [await text(engine.submit(prompt, sampling)) for prompt in prompts]
+    streams = [engine.submit(prompt, sampling) for prompt in prompts]
+    broken = engine.submit([7, *([20] * 800)], Sampling(max_tokens=20))
+    assert [await text(stream) for stream in streams] == expected
+    with pytest.raises(EngineFailure, match="not numbers"):
+        await text(broken)
+    streams = [engine.submit(prompt[:-1], sampling) for prompt in prompts * 6]
+    assert all([await text(stream) for stream in streams])
+
+
+@pytest.mark.parametrize(("prompt", "max_tokens"), [([], 5), ([5], 0)])
+async def test_nothing_to_read_and_nothing_to_make_are_refused(
+    engine: LocalEngine, prompt: list[int], max_tokens: int
+) -> None:
+    with pytest.raises(BadInput, match="least"):
+        engine.submit(prompt, Sampling(max_tokens=max_tokens))
+
+
+async def test_a_full_stream_whose_event_loop_ended_gives_its_room_back(start: Callable[..., LocalEngine]) -> None:
+    engine = start()
+    await engine.ready.wait()
+
+    async def leave() -> None:
+        stream = engine.submit(engine.checkpoint.prompts.raw("New"), LONG)
+        await until(lambda: stream.is_full)
+
+    thread = threading.Thread(target=anyio.run, args=(leave,))
+    thread.start()
+    thread.join()
+    await until(lambda: engine.stats()["running"] == 0)
+    assert engine.stats()["cache_tokens"] == 0
+
+
 async def test_a_model_that_cannot_be_batched_answers_one_at_a_time(
     start: Callable[..., LocalEngine], tmp_path: Path
 ) -> None:
@@ -375,6 +437,7 @@ async def test_a_model_that_cannot_be_batched_answers_one_at_a_time(
     await anext(leaver)
     await leaver.aclose()
     await until(lambda: engine.stats()["running"] == 0)
+    assert streams[0].cached_tokens == 0
     fourth = expected[0].split(">")[3] + ">"
     stopped = engine.submit(prompt, Sampling(temperature=1, seed=0, max_tokens=12, stop=(fourth,)))
     assert await text(stopped) == expected[0][: expected[0].index(fourth)]

@@ -197,6 +197,18 @@ def test_regions_fill_gaps_and_what_is_kept_gives_way_oldest_first() -> None:
     assert third[0].start == 50, "the place that was left first"
 
 
+def test_nothing_that_is_kept_gives_way_in_vain() -> None:
+    regions = Regions(100)
+    kept, running = regions.take([1] * 20, 25), regions.take([2] * 20, 50)
+    assert kept is not None
+    assert running is not None
+    regions.release(kept[0], 20)
+    assert regions.take([3] * 20, 60) is None
+    assert regions.kept == 20
+    assert not regions.has_room(60)
+    assert regions.has_room(60, without=[running[0]])
+
+
 def test_a_region_grows_into_free_room_behind_it() -> None:
     regions = Regions(100)
     ids = [*range(20)]
