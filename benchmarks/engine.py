@@ -90,6 +90,7 @@ def run_cfai(case: Case) -> Figures:
             await answers(engine, 1, 8)
             loading.end()
             await anyio.sleep(machine.idle_seconds(case.device))
+            loading.settled()
             return _figures(await answers(engine, 2, case.tokens), loading)
         finally:
             engine.close()

@@ -86,6 +86,10 @@ class Loading:
         self._memory = _memory(self._device) - self._held
         self._cpu = time.process_time()
 
+    def settled(self) -> None:
+        """What was done in an idle moment does not count."""
+        self._cpu = time.process_time()
+
     def figures(self, tokens: int) -> dict[str, float]:
         """Seconds until it was ready, bytes by which the process grew, and CPU per token made since then."""
         cpu = time.process_time() - self._cpu

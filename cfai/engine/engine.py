@@ -43,9 +43,9 @@ __all__ = ["EngineSettings", "LocalEngine"]
 
 log = logging.getLogger("cfai.engine")
 
-PREFILL_TOKENS = {"cpu": 128}
-"""Prompt tokens in a step, by device. Between steps a reader who left is noticed and other sequences get a token."""
-DEFAULT_PREFILL_TOKENS = 512
+STEP_TOKENS = {"cpu": 128}
+"""Tokens in a step, by device. Between steps a reader who left is noticed and other sequences get a token."""
+DEFAULT_STEP_TOKENS = 512
 
 SLOTS = {"cpu": 16, "mps": 16}
 """Sequences that run at once, by device."""
@@ -304,7 +304,7 @@ class LocalEngine:
         self._scheduler = Scheduler(
             slots=slots,
             queue_limit=settings.queue_limit,
-            prefill_tokens=PREFILL_TOKENS.get(kind, DEFAULT_PREFILL_TOKENS),
+            step_tokens=STEP_TOKENS.get(kind, DEFAULT_STEP_TOKENS),
             regions=Regions(capacity),
             draft_tokens=settings.draft_tokens if self._runner is not None else 0,
         )

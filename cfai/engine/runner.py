@@ -142,7 +142,10 @@ class Runner:
         if time.monotonic() - started > LONG_STEP:
             return None
         spare = free_memory(self._device) if self._device.type == "cpu" else None
-        return fuse(self._model, memory=int((spare or 0) * PACKED_SHARE))
+        fused = fuse(self._model, memory=int((spare or 0) * PACKED_SHARE))
+        few = torch.zeros(4, dtype=torch.long, device=self._device)
+        fused(few[None], few[None], few[:1], batch=Recorder())  # so that no prompt waits for second forms of weights
+        return fused
 
     def run(self, step: Step) -> Pending:
         """Set the step going."""

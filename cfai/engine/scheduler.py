@@ -4,7 +4,7 @@ How it works. Sequences wait in order of arrival. Every step goes through the mo
 sequences side by side:
 
     decode   every running sequence whose prompt is in the cache gives its last token, and the next one is drawn
-    prefill  what is left of `prefill_tokens` goes to prompts, the oldest first, in chunks; with the last token of a
+    prefill  what is left of `step_tokens` goes to prompts, the oldest first, in chunks; with the last token of a
              prompt its sequence draws its first token
     admit    while there is a prefill budget, a slot and room in the cache, the next sequence that waits begins
 
@@ -68,12 +68,12 @@ class Step:
 class Scheduler:
     """Plans steps.
 
-    slots           sequences in one step at most
-    queue_limit     sequences that may wait beyond them
-    prefill_tokens  tokens of prompts in one step at most
-    regions         the places of the KV cache
-    rows            sequences that may be begun at once, those whose readers lag included; default twice the slots
-    draft_tokens    tokens of a draft at most; 0 makes none
+    slots         sequences in one step at most
+    queue_limit   sequences that may wait beyond them
+    step_tokens   tokens in one step; prompts get what decoding leaves, and half of it at least
+    regions       the places of the KV cache
+    rows          sequences that may be begun at once, those whose readers lag included; default twice the slots
+    draft_tokens  tokens of a draft at most; 0 makes none
     """
 
     def __init__(
@@ -81,14 +81,14 @@ class Scheduler:
         *,
         slots: int,
         queue_limit: int,
-        prefill_tokens: int,
+        step_tokens: int,
         regions: Regions,
         rows: int | None = None,
         draft_tokens: int = 0,
     ) -> None:
         self.slots = slots
         self.queue_limit = queue_limit
-        self.prefill_tokens = prefill_tokens
+        self.step_tokens = step_tokens
         self.regions = regions
         self.waiting: deque[Sequence] = deque()
         self.running: list[Sequence] = []
@@ -140,7 +140,7 @@ class Scheduler:
         if len(decoding) > slots:
             served = set(decoding[:slots])
             self.running = [each for each in self.running if each not in served] + decoding[:slots]
-        budget = self.prefill_tokens
+        budget = max(self.step_tokens - sum(work.count for work in step.works), self.step_tokens // 2)
         for sequence in prefilling:
             budget -= self._prefill(step, sequence, budget)
         while budget > 0 and len(step.works) < self.slots:

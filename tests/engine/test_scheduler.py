@@ -21,8 +21,8 @@ def sequence(prompt: Iterable[int] = PROMPT, *, max_tokens: int = 8, limit: int 
     return Sequence([*prompt], Sampling(max_tokens=max_tokens), TextStream(nobody, limit=limit))
 
 
-def scheduler(*, slots: int = 2, queue_limit: int = 8, prefill_tokens: int = 64, capacity: int = 1000) -> Scheduler:
-    return Scheduler(slots=slots, queue_limit=queue_limit, prefill_tokens=prefill_tokens, regions=Regions(capacity))
+def scheduler(*, slots: int = 2, queue_limit: int = 8, step_tokens: int = 64, capacity: int = 1000) -> Scheduler:
+    return Scheduler(slots=slots, queue_limit=queue_limit, step_tokens=step_tokens, regions=Regions(capacity))
 
 
 def run(step: Step, token: int = 7) -> dict[Sequence, tuple[int, int]]:
@@ -43,15 +43,15 @@ async def test_sequences_run_in_order_of_arrival_as_slots_are_free() -> None:
 
 
 async def test_a_long_prompt_goes_in_chunks_beside_those_that_decode() -> None:
-    plan = scheduler(slots=3, prefill_tokens=10)
+    plan = scheduler(slots=3, step_tokens=10)
     quick, long, last = sequence(), sequence(range(25)), sequence()
     plan.add(quick)
     assert run(plan.next_step()) == {quick: (2, 1)}
     plan.add(long)
     plan.add(last)
-    assert run(plan.next_step()) == {quick: (1, 1), long: (10, 0)}
-    assert run(plan.next_step()) == {quick: (1, 1), long: (10, 0)}
-    assert run(plan.next_step()) == {quick: (1, 1), long: (5, 1), last: (2, 1)}
+    assert run(plan.next_step()) == {quick: (1, 1), long: (9, 0)}
+    assert run(plan.next_step()) == {quick: (1, 1), long: (9, 0)}
+    assert run(plan.next_step()) == {quick: (1, 1), long: (7, 1), last: (2, 1)}
     assert run(plan.next_step()) == {quick: (1, 1), long: (1, 1), last: (1, 1)}
 
 
