@@ -36,8 +36,9 @@ from cfai.engine.sequence import Sequence, Token
 
 __all__ = ["Form", "Pending", "Runner", "form_of", "vocabulary_of"]
 
-LONG_STEP = 0.4
-"""Seconds. A model whose smallest step takes longer has little to gain from fusing, which runs some nine of them."""
+LONG_STEP = 0.08
+"""Seconds. A model whose smallest step takes longer has little to gain from fusing, and who asks meanwhile would wait:
+it runs some nine of them and copies weights."""
 
 PACKED_SHARE = 0.3
 """How much of a CPU's free memory the second forms of weights may take, which make batches faster."""
