@@ -60,7 +60,7 @@ def draw(record: dict[str, Any], picture: Path) -> None:
     drawing.suptitle(
         f"{options['model']}, {options['dtype']}, {options['device']}, {machine['processor']}, {machine['date']}"
     )
-    drawing.savefig(picture)
+    drawing.savefig(picture, bbox_inches="tight")
 
 
 if __name__ == "__main__":
