@@ -359,7 +359,7 @@ class LocalEngine:
             raise _DeviceLost(f"the device failed: {str(error).splitlines()[0]}") from error
         if done is None:
             return False
-        if self._progress is not None:
+        if self._progress is not None and done[1] > 1:  # CUDA graphs, which take a while
             self._progress(*done)
         return True
 
