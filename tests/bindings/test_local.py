@@ -235,7 +235,7 @@ async def test_models_in_folders_of_one_name_are_counted_apart(llama: Path, tmp_
 
 
 async def test_closing_from_another_task_ends_a_reader_that_waits(endless_llama: Path) -> None:
-    binding = LocalBinding({"@cf/my/model": endless_llama}, keep_alive=0)
+    binding = LocalBinding({"@cf/my/model": endless_llama}, keep_alive=0.01)
     reply = await binding.send(Call("@cf/my/model", {"prompt": "New", "stream": True, "max_tokens": 3000}))
     assert isinstance(reply.body, ByteStream)
     got: list[bytes] = []
