@@ -1,8 +1,9 @@
 """The only room that imports torch: checkpoints into memory, tokens out of models."""
 
 from cfai.engine.checkpoint import Checkpoint, load_checkpoint
-from cfai.engine.engine import EngineSettings, LocalEngine
+from cfai.engine.engine import LocalEngine
 from cfai.engine.sequence import Sampling
+from cfai.engine.settings import EngineSettings
 from cfai.engine.stream import TextStream
 from cfai.engine.streamer import PieceStreamer
 

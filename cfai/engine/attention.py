@@ -346,7 +346,7 @@ HARMLESS = {"position_ids", "cache_position", "position_embeddings", "cu_seq_len
 
 
 def attend(
-    module: torch.nn.Module,
+    module: Any,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -367,8 +367,7 @@ def attend(
         causal = is_causal if is_causal is not None else getattr(module, "is_causal", True)
         if unknown or not causal or not hasattr(module, "layer_idx"):
             raise Unbatchable(f"its attention wants {', '.join(unknown)}" if unknown else "its attention is not causal")
-    layer: int = module.layer_idx  # type: ignore[assignment]
-    return batch.attend(layer, query, key, value, Rules(scaling, sliding_window, softcap, s_aux)), None
+    return batch.attend(module.layer_idx, query, key, value, Rules(scaling, sliding_window, softcap, s_aux)), None
 
 
 def register() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, Pre
 from transformers.utils import logging as transformers_logging
 
 from cfai.engine.int8 import Int8Matrix, quantise
+from cfai.engine.memory import free_memory
 from cfai.engine.prompt import PromptRenderer, load_chat_template
 from cfai.engine.tokenizer import Tokenizer, load_tokenizer, read_json
 from cfai.errors import EngineFailure, WeightsMissing
@@ -64,7 +64,6 @@ def load_checkpoint(
     device: str | None = None,
     dtype: str | None = None,
     progress: Progress | None = None,
-    prepare: Callable[[PreTrainedModel], None] | None = None,
 ) -> Checkpoint:
     """Load the model in `folder`.
 
@@ -72,7 +71,6 @@ def load_checkpoint(
     dtype    "float32", "bfloat16" or "float16"; None takes float32 on the CPU if it fits into memory, else, and on a
              GPU, the one that the weights are stored in. "int8" makes the matrices int8 and leaves the rest float32 on
              the CPU, and half precision on a GPU
-    prepare  is given the model as it comes from the files, on the CPU, before it is made int8 or moved
 
     Only safetensors are read, and no code from the folder is run. Raises `WeightsMissing` if there are no weights,
     `EngineFailure` if they are damaged, do not fit the architecture or do not fit into memory.
@@ -98,8 +96,6 @@ def load_checkpoint(
         raise EngineFailure(f"{folder} does not load: {error}") from error
     _check_report(folder, report)
     model.eval().requires_grad_(False)
-    if prepare is not None:
-        prepare(model)
     if dtype == "int8":
         quantise(model, place, torch.float32 if place.type == "cpu" else kind)
     elif place.type != "cpu":
@@ -133,7 +129,7 @@ _DEVICES: dict[str, Callable[[], bool]] = {
 
 def _loading_dtype(asked: str | None, files: list[Path], device: torch.device, config: Any) -> torch.dtype:
     """The dtype to load with; refuses a model that cannot fit, rather than have the system kill the process."""
-    weights, free = sum(map(_count_weights, files)), _free_memory(device)
+    weights, free = sum(map(_count_weights, files)), free_memory(device)
     sizes = {dtype: dtype.itemsize for dtype in _dtypes_for(device, config.dtype)}
     if asked == "int8":
         # Weights that are loaded as they are stored stay in the file until they are looked at.
@@ -206,19 +202,6 @@ def _elements(shape: list[int]) -> int:
     for size in shape:
         product *= size
     return product
-
-
-def _free_memory(device: torch.device) -> int | None:
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    if device.type == "cpu" and hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
-        meminfo = Path("/proc/meminfo")
-        if meminfo.is_file():  # MemAvailable counts the page cache that the system would give back
-            for line in meminfo.read_text().splitlines():
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return None
 
 
 def _check_report(folder: Path, report: Mapping[str, Any]) -> None:

@@ -14,56 +14,36 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
 from collections.abc import Sequence as Tokens
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from cfai.engine.attention import LayerShape, Unbatchable
+from cfai.engine.attention import Unbatchable
 from cfai.engine.checkpoint import Checkpoint, Progress, load_checkpoint
-from cfai.engine.memory import free_memory
 from cfai.engine.regions import Regions
 from cfai.engine.runner import Pending, Runner, form_of
 from cfai.engine.sampling import BROKEN
 from cfai.engine.scheduler import Scheduler, Step
 from cfai.engine.sequence import Sampling, Sequence, Token
+from cfai.engine.settings import EngineSettings, step_tokens_on
 from cfai.engine.solo import Soloist
 from cfai.engine.stream import Crossing, Ready, TextStream
 from cfai.engine.streamer import PieceStreamer
 from cfai.errors import AiError, BadInput, ContextExceeded, EngineFailure, OutOfCapacity, RequestAborted
 from cfai.metrics import ModelMetrics, RequestMetrics
 
-__all__ = ["EngineSettings", "LocalEngine"]
+__all__ = ["LocalEngine"]
 
 log = logging.getLogger("cfai.engine")
 
-STEP_TOKENS = {"cpu": 128}
-"""Tokens in a step, by device. Between steps a reader who left is noticed and other sequences get a token."""
-DEFAULT_STEP_TOKENS = 512
-
-SLOTS = {"cpu": 16, "mps": 16}
-"""Sequences that run at once, by device."""
-DEFAULT_SLOTS = 64
-
-CACHE_SHARE = {"cpu": 0.4, "mps": 0.4}
-"""How much of the memory that is free once the weights are loaded the KV cache may take, by device. Memory of the
-system is taken as it is written, so on a CPU the cache costs what it holds."""
-DEFAULT_CACHE_SHARE = 0.85
-
-STEP_MEMORY = 2 << 30
-"""Bytes that steps, CUDA graphs and libraries may need beside weights and cache."""
-
 LONGEST_CONTEXT = 32768
 """Tokens of prompt and answer for a model whose config does not say."""
-
-WEIGHTS_PER_THREAD = 3_000_000
-"""With fewer for each, handing work from core to core costs more than the work."""
 
 SETTLE_SECONDS = 0.3
 """An idle moment must last this long before it is used for what makes later steps faster."""
@@ -86,31 +66,6 @@ them, so the engine stops by itself first."""
 
 LOOK_SECONDS = 0.5
 """How often an engine that waits for readers looks whether one of them is gone without a word."""
-
-
-@dataclass(frozen=True, slots=True)
-class EngineSettings:
-    """How a model runs.
-
-    device        "cuda", "mps", "cpu"; None takes the best that is there
-    dtype         "float32", "bfloat16", "float16", "int8" (weights only); None takes float32 on the CPU, the
-                  checkpoint's own on a GPU
-    threads       CPU threads for one step; None takes one per physical core, fewer for a very small model
-    slots         sequences that run at once; None takes 16 on a CPU and 64 on a GPU
-    queue_limit   sequences that may wait for a slot; one more is refused with 3040
-    cache_tokens  tokens of prompts and answers that the KV cache holds; None takes what all slots can use, if there is
-                  memory for it
-    draft_tokens  while few sequences run, tokens that are guessed from the text before and computed with the next one;
-                  answers stay the same. 0 guesses none
-    """
-
-    device: str | None = None
-    dtype: str | None = None
-    threads: int | None = None
-    slots: int | None = None
-    queue_limit: int = 32
-    cache_tokens: int | None = None
-    draft_tokens: int = 0
 
 
 class _DeviceLost(EngineFailure):
@@ -286,15 +241,15 @@ class LocalEngine:
         started = time.monotonic()
         settings = self._settings
         loaded = load_checkpoint(self._folder, device=settings.device, dtype=settings.dtype, progress=self._progress)
-        kind = loaded.device.type
-        if kind == "cpu":
-            torch.set_num_threads(settings.threads or _best_threads(loaded))
-        slots = settings.slots or SLOTS.get(kind, DEFAULT_SLOTS)
+        if loaded.device.type == "cpu":
+            torch.set_num_threads(settings.threads_for(loaded.model.num_parameters()))
+        slots = settings.slots_on(loaded.device)
         context = loaded.max_positions or LONGEST_CONTEXT
         try:
             with torch.inference_mode():
                 form = form_of(loaded)
-                capacity = _capacity(settings.cache_tokens, slots * context, form.shapes, loaded.device)
+                token = sum(shape.bytes for shape in form.shapes)
+                capacity = settings.cache_capacity(slots * context, token, loaded.device)
                 self._runner = Runner(loaded, form, slots=slots, rows=2 * slots, capacity=capacity, longest=context)
         except Unbatchable as reason:
             self._why_alone = str(reason)
@@ -304,7 +259,7 @@ class LocalEngine:
         self._scheduler = Scheduler(
             slots=slots,
             queue_limit=settings.queue_limit,
-            step_tokens=STEP_TOKENS.get(kind, DEFAULT_STEP_TOKENS),
+            step_tokens=step_tokens_on(loaded.device),
             regions=Regions(capacity),
             draft_tokens=settings.draft_tokens if self._runner is not None else 0,
         )
@@ -533,36 +488,3 @@ class LocalEngine:
             self._end(sequence, error)
         self._streamers.clear()
         self._crossing.flush()
-
-
-def _capacity(asked: int | None, useful: int, shapes: Tokens[LayerShape], device: torch.device) -> int:
-    """How many tokens the KV cache holds: what was asked for, or what is useful if there is memory for it."""
-    free, each = free_memory(device), sum(shape.bytes for shape in shapes)
-    if free is None:
-        return asked or useful
-    if asked is not None:
-        if asked * each > free:
-            needed, there = asked * each / 1e9, free / 1e9
-            raise EngineFailure(
-                f"a KV cache of {asked} tokens needs {needed:.1f} GB, {device.type} has {there:.1f} GB free",
-                hint="ask for fewer cache_tokens",
-            )
-        return asked
-    share = int(free * CACHE_SHARE.get(device.type, DEFAULT_CACHE_SHARE))
-    if device.type == "cuda":  # the steps themselves need some, on a small GPU too
-        share = min(share, max(free // 2, free - STEP_MEMORY))
-    return max(1, min(useful, share // each))
-
-
-def _best_threads(loaded: Checkpoint) -> int:
-    return min(_physical_cores(), -(-int(loaded.model.num_parameters()) // WEIGHTS_PER_THREAD))
-
-
-def _physical_cores() -> int:
-    """The cores this process may use, hyper-threads counted once where the system tells."""
-    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-    siblings = Path("/sys/devices/system/cpu")
-    try:
-        return len({(siblings / f"cpu{cpu}/topology/thread_siblings_list").read_text() for cpu in allowed})
-    except OSError:
-        return max(1, len(allowed))

@@ -96,11 +96,6 @@ class Regions:
         else:
             self._regions.remove(region)
 
-    def forget(self) -> None:
-        """Drop what is kept: the cache's contents are not to be trusted."""
-        for region in [*self._kept]:
-            self._drop(region)
-
     def _longest_beginning(self, ids: Tokens[int]) -> tuple[Region | None, int]:
         best, longest = None, WORTH_REUSING - 1
         for region in self._regions:

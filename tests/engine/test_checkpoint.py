@@ -68,12 +68,6 @@ def test_int8_holds_nothing_of_the_file(folder: Path) -> None:
     assert all(torch.equal(dict(loaded.model.named_parameters())[name], was) for name, was in before.items())
 
 
-def test_a_model_can_be_prepared_before_it_is_int8(folder: Path) -> None:
-    seen: list[torch.dtype] = []
-    load_checkpoint(folder, dtype="int8", prepare=lambda model: seen.append(model.lm_head.weight.dtype))
-    assert seen == [torch.float32]
-
-
 def test_an_unknown_dtype_is_named(folder: Path) -> None:
     with pytest.raises(EngineFailure, match="there is no dtype 'int7'"):
         load_checkpoint(folder, dtype="int7")
