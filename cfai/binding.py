@@ -8,17 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from cfai.errors import AiError
 from cfai.results import ByteStream
 
-__all__ = ["EVENT_STREAM", "JSON", "Binding", "Call", "Reply", "Stats"]
+__all__ = ["EVENT_STREAM", "JSON", "Binding", "Call", "Form", "Reply", "Stats"]
 
 # env.AI compares the content type of a JSON reply with ===, so there is no charset behind it.
 # https://github.com/cloudflare/workerd/blob/main/src/cloudflare/internal/ai-api.ts
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream"
+
+
+Form = Literal["native", "chat", "completion", "responses"]
+"""How a call is written and wants to be answered: as `run` has it, or as one of OpenAI's endpoints, `chat/completions`,
+`completions` and `responses`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,7 @@ class Call:
     """A JSON value. Anything may arrive here; the binding checks it and answers 5006 when it does not fit."""
     options: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    form: Form = "native"
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,8 @@ from cfai.errors import (
 )
 from cfai.results import ByteStream
 from cfai.tasks import text_generation
-from cfai.tasks.text_generation import TextGeneration, Usage
+from cfai.tasks.parts import Usage
+from cfai.tasks.text_generation import TextGeneration
 
 if TYPE_CHECKING:
     from cfai.engine import LocalEngine, TextStream

@@ -15,12 +15,12 @@ from datetime import date
 from typing import Any, Literal, NoReturn
 
 from cfai.errors import BadInput
+from cfai.tasks.parts import Usage
 from cfai.tasks.schema import Schema, place, types_of, validate
 
 __all__ = [
     "Message",
     "TextGeneration",
-    "Usage",
     "answer",
     "check",
     "input_schema",
@@ -33,8 +33,6 @@ CONTENT_PARTS_SINCE = date(2026, 2, 17)
 """From this day `content` may be a list of text parts."""
 PROMPT_TEMPLATED_SINCE = date(2023, 12, 1)
 USAGE_SINCE = date(2024, 1, 1)
-CACHED_TOKENS_SINCE = date(2026, 1, 1)
-"""From about this day usage says how much of the prompt was in a cache; recordings of 2025 lack it."""
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 SMALLEST_FACTOR = 0.01
@@ -88,30 +86,6 @@ class TextGeneration:
     response_format: Mapping[str, Any] | None = None
     tools: tuple[Any, ...] = ()
     stop: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What an answer cost, in tokens. `cached_tokens` are those of the prompt that needed no computing."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    cached_tokens: int = 0
-
-    @property
-    def total_tokens(self) -> int:
-        return self.prompt_tokens + self.completion_tokens
-
-    def to_json(self, *, as_of: date | None = None) -> dict[str, Any]:
-        """The usage object of the day `as_of`, or today's, its keys in Cloudflare's order."""
-        counted = {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
-            "total_tokens": self.total_tokens,
-        }
-        if as_of is not None and as_of < CACHED_TOKENS_SINCE:
-            return counted
-        return {**counted, "prompt_tokens_details": {"cached_tokens": self.cached_tokens}}
 
 
 def check(inputs: Any, *, as_of: date | None = None) -> TextGeneration:

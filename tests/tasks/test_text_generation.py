@@ -10,7 +10,8 @@ import pytest
 
 from cfai.errors import BadInput
 from cfai.tasks import text_generation
-from cfai.tasks.text_generation import Message, TextGeneration, Usage, check
+from cfai.tasks.parts import Usage
+from cfai.tasks.text_generation import Message, TextGeneration, check
 
 THE_DAY_OF_THE_FIRST_STREAM = date(2023, 11, 14)
 USER = {"role": "user", "content": "hi"}
