@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from cfai.errors import AiError
 from cfai.results import ByteStream
 
-__all__ = ["EVENT_STREAM", "JSON", "Binding", "Call", "Form", "Reply", "Stats"]
+__all__ = ["EVENT_STREAM", "JSON", "Binding", "Call", "Form", "Listing", "Reply", "Stats"]
 
 # env.AI compares the content type of a JSON reply with ===, so there is no charset behind it.
 # https://github.com/cloudflare/workerd/blob/main/src/cloudflare/internal/ai-api.ts
@@ -78,3 +78,10 @@ class Stats(Protocol):
     """A binding that can say what it is doing, for `/health` and `cfai ps`."""
 
     def stats(self) -> dict[str, Any]: ...
+
+
+@runtime_checkable
+class Listing(Protocol):
+    """A binding that can say which models it answers for, for `/v1/models` and the playground."""
+
+    async def models_here(self) -> list[str]: ...

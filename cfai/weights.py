@@ -9,7 +9,7 @@ from pathlib import Path
 from cfai.catalog import Model
 from cfai.errors import WeightsMissing
 
-__all__ = ["DEMO_MODEL", "Source", "find", "parse_source", "size_on_disk"]
+__all__ = ["DEMO_MODEL", "Source", "are_here", "find", "parse_source", "size_on_disk"]
 
 DEMO_MODEL = "@cfai/demo/tiny-chat"
 
@@ -60,6 +60,15 @@ def find(model: Model, source: Source | None = None) -> Path:
             if (folder := _cached(repo)) is not None:
                 return folder
     raise WeightsMissing(f"The weights of {model.id} are not on this machine{_origin(model)}", hint=_advice(model))
+
+
+def are_here(model: Model) -> bool:
+    """Whether `find` would find the weights of `model` without being told where."""
+    try:
+        find(model)
+    except WeightsMissing:
+        return False
+    return True
 
 
 def size_on_disk(folder: Path) -> int:

@@ -54,6 +54,10 @@ class FakeBinding:
             return Reply(ByteStream(_events(pieces)), headers={**headers, "content-type": EVENT_STREAM})
         return Reply({"response": "".join(pieces)}, headers={**headers, "content-type": JSON})
 
+    async def models_here(self) -> list[str]:
+        """The models that there are answers for."""
+        return list(self.answers)
+
     async def aclose(self) -> None:
         """A fake holds nothing."""
 

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalBinding", "check_device", "check_dtype"]
 
+TEXT_GENERATION = "Text Generation"
+
 LONG_TEXT = 10_000
 """From this many characters on, a prompt is tokenised outside the event loop."""
 
@@ -164,7 +166,7 @@ class LocalBinding:
             except ValueError as error:
                 raise BadInput(str(error)) from error
         model = self.catalog.get(call.model)
-        if model.task != "Text Generation":
+        if model.task != TEXT_GENERATION:
             raise NoSuchModel(call.model, hint=f"its task, {model.task}, does not run locally")
         request = text_generation.check(call.inputs, as_of=as_of)
         if request.lora is not None:
@@ -228,6 +230,17 @@ class LocalBinding:
                 f"cfai: the demo model {demo.id} answers in place of {model.id}, whose weights are not here"
             )
         return self._demo_folder
+
+    async def models_here(self) -> list[str]:
+        """The ids of the models whose weights are on this machine, or were named, those that generate text."""
+        return await to_thread.run_sync(self._models_here)
+
+    def _models_here(self) -> list[str]:
+        here = []
+        for model in self.catalog.models():
+            if model.task == TEXT_GENERATION and (model.id in self._sources or weights.are_here(model)):
+                here.append(model.id)
+        return here
 
     def stats(self) -> dict[str, Any]:
         """Running and waiting answers, tokens made so far, and the same for every loaded model.
