@@ -354,7 +354,7 @@ class _Answer:
                 raise ContextExceeded(tokens, most, hint=hint)
         return Sampling(
             max_tokens=max_tokens,
-            temperature=request.temperature,
+            temperature=1.0 if request.temperature is None else request.temperature,
             top_p=request.top_p,
             top_k=request.top_k,
             seed=request.seed,

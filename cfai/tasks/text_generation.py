@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal, NoReturn
 
@@ -20,7 +20,9 @@ from cfai.tasks.schema import Schema, place, types_of, validate
 
 __all__ = [
     "Message",
+    "ShapeName",
     "TextGeneration",
+    "Tool",
     "answer",
     "check",
     "input_schema",
@@ -33,6 +35,9 @@ CONTENT_PARTS_SINCE = date(2026, 2, 17)
 """From this day `content` may be a list of text parts."""
 PROMPT_TEMPLATED_SINCE = date(2023, 12, 1)
 USAGE_SINCE = date(2024, 1, 1)
+
+ShapeName = Literal["classic", "chat", "completion", "responses"]
+"""How an answer is written: Workers AI's own `response`, or as one of the three OpenAI endpoints does."""
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 SMALLEST_FACTOR = 0.01
@@ -64,10 +69,26 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that the model may ask the caller to run."""
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
+    """The JSON schema of the arguments, which are one object."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The tool as chat templates want it."""
+        function = {"name": self.name, "description": self.description, "parameters": self.parameters}
+        return {"type": "function", "function": function}
+
+
+@dataclass(frozen=True, slots=True)
 class TextGeneration:
     """Inputs that can be answered: either `prompt` or `messages`, and what was asked of the answer.
 
-    None means that the caller did not say, also where the schema has a default, except for `temperature`.
+    None means that the caller did not say, also where the schema has a default, except for `temperature`, whose
+    default of the classic form is filled in.
     """
 
     prompt: str | None = None
@@ -75,17 +96,37 @@ class TextGeneration:
     raw: bool = False
     stream: bool = False
     max_tokens: int | None = None
-    temperature: float = 0.6
+    temperature: float | None = 0.6
     top_p: float | None = None
     top_k: int | None = None
+    min_p: float | None = None
     seed: int | None = None
     repetition_penalty: float | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     lora: str | None = None
     response_format: Mapping[str, Any] | None = None
+    answer_schema: Mapping[str, Any] | None = None
+    """The JSON schema that the answer must fit; None for free text."""
     tools: tuple[Any, ...] = ()
+    tool_choice: Literal["auto", "none", "required"] = "auto"
+    forced_tool: str | None = None
+    """The one tool that must be called; `tool_choice` is then "required"."""
+    parallel_tool_calls: bool = True
     stop: tuple[str, ...] = ()
+    n: int = 1
+    logprobs: int | None = None
+    """How many of the likeliest tokens to report beside each token of the answer; None reports nothing."""
+    logit_bias: Mapping[int, float] | None = None
+    include_usage: bool = False
+    """Whether a stream of an OpenAI endpoint ends with its usage."""
+    template_options: Mapping[str, Any] = field(default_factory=dict)
+    """More for the chat template, such as `enable_thinking` and `reasoning_effort`."""
+    echoed: Mapping[str, Any] = field(default_factory=dict)
+    """What an answer of the Responses form repeats of its request."""
+    shape: ShapeName = "classic"
+    is_native: bool = True
+    """Whether the call came through `run`, and not through one of OpenAI's endpoints."""
 
 
 def check(inputs: Any, *, as_of: date | None = None) -> TextGeneration:

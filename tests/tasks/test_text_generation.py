@@ -298,7 +298,7 @@ def test_whatever_comes_in_only_bad_input_or_a_sound_request_comes_out() -> None
         assert checked.prompt != "" and checked.messages != ()
         json.dumps([message.to_json() for message in checked.messages or ()], allow_nan=False).encode()
         json.dumps([checked.tools, checked.response_format], allow_nan=False, ensure_ascii=False).encode()
-        assert 0 <= checked.temperature <= 5
+        assert checked.temperature is not None and 0 <= checked.temperature <= 5
     assert accepted > 500
 
 
