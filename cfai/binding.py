@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from cfai.errors import AiError
 from cfai.results import ByteStream
 
-__all__ = ["EVENT_STREAM", "JSON", "Binding", "Call", "Form", "Listing", "Reply", "Stats"]
+__all__ = ["ENDPOINTS", "EVENT_STREAM", "JSON", "Binding", "Call", "Form", "Listing", "Reply", "Stats"]
 
 # env.AI compares the content type of a JSON reply with ===, so there is no charset behind it.
 # https://github.com/cloudflare/workerd/blob/main/src/cloudflare/internal/ai-api.ts
@@ -24,6 +24,9 @@ EVENT_STREAM = "text/event-stream"
 Form = Literal["native", "chat", "completion", "responses"]
 """How a call is written and wants to be answered: as `run` has it, or as one of OpenAI's endpoints, `chat/completions`,
 `completions` and `responses`."""
+
+ENDPOINTS: Mapping[Form, str] = {"chat": "chat/completions", "completion": "completions", "responses": "responses"}
+"""Where OpenAI's clients send a call of each form, behind `/v1/`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,13 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 from weakref import WeakKeyDictionary
 
 from anyio.lowlevel import current_token
 
 from cfai import sse
-from cfai.binding import EVENT_STREAM, JSON, Call, Reply
+from cfai.binding import ENDPOINTS, EVENT_STREAM, JSON, Call, Reply
 from cfai.errors import AiError, BadInput, EngineFailure, InvalidModelName
 from cfai.results import ByteStream
 
@@ -66,7 +66,7 @@ class HttpBinding:
             return Reply.from_error(error)
         try:
             response = await client.send(request, stream=True)
-            return await self._reply(response)
+            return await self._reply(response, has_envelope=not self._socket and call.form == "native")
         except httpx2.TransportError as error:
             return Reply.from_error(self._broken(error))
 
@@ -95,13 +95,30 @@ class HttpBinding:
         return client.build_request("POST", url, content=content, headers=headers)
 
     def _workerd_request(self, call: Call) -> tuple[str, Any]:
+        if call.form != "native":
+            return f"http://workers-binding.ai/v1/{ENDPOINTS[call.form]}{_query(call)}", _with_model(call)
         return "http://workers-binding.ai/run?version=3", {"inputs": call.inputs, "options": dict(call.options)}
 
     def _rest_request(self, call: Call) -> tuple[str, Any]:
-        query = f"?asOf={quote(as_of)}" if (as_of := call.options.get("asOf")) else ""
-        return f"{self._base_url}/client/v4/accounts/{self._account}/ai/run/{quote(call.model)}{query}", call.inputs
+        routes = f"{self._base_url}/client/v4/accounts/{self._account}/ai"
+        if call.form != "native":
+            return f"{routes}/v1/{ENDPOINTS[call.form]}{_query(call)}", _with_model(call)
+        return f"{routes}/run/{quote(call.model)}{_query(call)}", call.inputs
 
-    async def _reply(self, response: httpx2.Response) -> Reply:
+    async def models_here(self) -> list[str]:
+        """The models that the server has weights for, by its `/v1/models`; Cloudflare's has no such list."""
+        import httpx2
+
+        origin = "http://workers-binding.ai" if self._socket else self._base_url
+        try:
+            response = await self._open().get(f"{origin}/v1/models", headers=self._headers)
+        except httpx2.TransportError as error:
+            raise self._broken(error) from error
+        if not response.is_success:
+            raise AiError.from_body(sse.loads(response.text), response.status_code)
+        return [str(model["id"]) for model in response.json()["data"]]
+
+    async def _reply(self, response: httpx2.Response, *, has_envelope: bool) -> Reply:
         headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
         kind = headers.get("content-type", "").partition(";")[0].strip()
         if response.is_success and kind != JSON:
@@ -112,7 +129,7 @@ class HttpBinding:
         finally:
             await response.aclose()
         body = sse.loads(text) if kind == JSON else text
-        if response.is_success and not self._socket and isinstance(body, Mapping) and "result" in body:
+        if response.is_success and has_envelope and isinstance(body, Mapping) and "result" in body:
             body = body["result"]
         return Reply(body, response.status_code, headers)
 
@@ -125,6 +142,16 @@ class HttpBinding:
         """Close the connections of this event loop; those of others went with their loops."""
         if (client := self._clients.pop(current_token().native_token, None)) is not None:
             await client.aclose()
+
+
+def _query(call: Call) -> str:
+    """The options that our server takes in the query, where the body has no place for them."""
+    given = {name: str(call.options[name]) for name in ("asOf", "fidelity") if name in call.options}
+    return f"?{urlencode(given)}" if given else ""
+
+
+def _with_model(call: Call) -> Any:
+    return {"model": call.model, **call.inputs} if isinstance(call.inputs, Mapping) else call.inputs
 
 
 class _Chunks:
