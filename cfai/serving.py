@@ -3,7 +3,7 @@
 Only this machine is served unless told otherwise. But a page of the web, open in a browser of this machine, can send
 requests to 127.0.0.1 too, directly or by a name that resolves there. So the Host header must name this machine, as must
 the Origin header where there is one, and a browser's request that another site started is refused unless the user
-navigates. No CORS grants are made.
+navigates. Origins may be allowed by name; the application then makes them the CORS grants.
 
 At the end, streams are given some time and are then ended by the application, each with its last event: an
 EventSource takes a cut for an accident and asks again.
@@ -20,7 +20,7 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -29,6 +29,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 __all__ = [
+    "BINDING_HOSTS",
     "DRAIN_SECONDS",
     "Guard",
     "PortTaken",
@@ -119,6 +120,8 @@ async def serve(
         server_header=False,
         timeout_graceful_shutdown=round(drain) + LEAVE_SECONDS,
         ws="none",
+        http="h11",  # httptools, which uvicorn prefers where it is installed, takes headers of any size
+        h11_max_incomplete_event_size=2 * MAX_HEADER_BYTES,
     )
     server = _Server(config)
     if with_parent is not None:
@@ -192,44 +195,88 @@ async def _stop_accepting(server: uvicorn.Server) -> None:
     await anyio.sleep(ARRIVAL_SECONDS)
 
 
+BINDING_HOSTS: Mapping[str, Collection[str]] = {
+    "workers-binding.ai": ("/run", "/ai-gateway/", "/ai-api/", "/to-everything/"),
+}
+"""The host that env.AI names, whoever answers it, and the paths of its protocol."""
+
+MAX_HEADERS = 128
+MAX_HEADER_BYTES = 32 * 1024
+"""All header names and values of a request together."""
+
+
 class Guard:
     """Pass requests on to `app` if they come from this machine, or to one of `hosts` by name.
 
     any_address  let every IP address pass as Host, for a server that other machines reach: only a name can be made to
                  resolve to somewhere else
+    origins      whose pages may send requests, such as `http://localhost:3000`; `*` is every page there is
+    paths_of     hosts that are accepted on these paths only; one that ends in a slash stands for all that begin so
     """
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str] = (), *, any_address: bool = False) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        hosts: Collection[str] = (),
+        *,
+        any_address: bool = False,
+        origins: Collection[str] = (),
+        paths_of: Mapping[str, Collection[str]] = {},
+    ) -> None:
         self._app = app
         self._hosts = frozenset(host.lower() for host in hosts)
         self._any_address = any_address
+        self._origins = frozenset(origin.lower().rstrip("/") for origin in origins)
+        self._paths_of = paths_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or (problem := self._problem(scope)) is None:
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
-            return
-        body = f"Forbidden: {problem}\n".encode()
-        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
-        await send({"type": "http.response.start", "status": 403, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        elif _is_headed_too_much(scope):
+            await _refuse(431, "Request Header Fields Too Large", send)
+        elif problem := self._problem(scope):
+            await _refuse(403, f"Forbidden: {problem}", send)
+        else:
+            await self._app(scope, receive, send)
 
     def _problem(self, scope: Scope) -> str | None:
         headers = [(name, value.decode("latin-1")) for name, value in scope["headers"]]
         hosts = [value for name, value in headers if name == b"host"]
-        if len(hosts) != 1 or not self._is_ours(_host_name(hosts[0])):
+        if len(hosts) != 1 or not self._may_be_named(_host_name(hosts[0]), scope["path"]):
             shown = ", ".join(hosts)[:80]
             return f"the Host header {shown!r} does not name this machine; start it with --allow-host NAME"
-        for name, value in headers:
+        origins = [value for name, value in headers if name == b"origin"]
+        for origin in origins:
             # What browsers send besides it, Sec-Fetch-Site, they do not send to a plain-http name.
-            if name == b"origin" and not self._is_ours(_origin_name(value)):
-                return f"the Origin {value[:80]!r} is another site; start it with --allow-host NAME"
+            if not self._is_ours(_origin_name(origin)) and not self._may_come_from(origin):
+                return f"the Origin {origin[:80]!r} is another site; start it with --allow-host NAME"
         given = dict(headers)
-        if given.get(b"sec-fetch-site") == "cross-site" and given.get(b"sec-fetch-mode") != "navigate":
+        is_foreign = given.get(b"sec-fetch-site") == "cross-site" and given.get(b"sec-fetch-mode") != "navigate"
+        if is_foreign and not (origins and all(map(self._may_come_from, origins))):
             return "a page of another site may not use this server"
         return None
 
+    def _may_be_named(self, host: str, path: str) -> bool:
+        paths = self._paths_of.get(host, ())
+        return self._is_ours(host) or any(path.startswith(own) if own.endswith("/") else path == own for own in paths)
+
     def _is_ours(self, host: str) -> bool:
         return host in self._hosts or is_loopback(host) or (self._any_address and _is_address(host))
+
+    def _may_come_from(self, origin: str) -> bool:
+        return "*" in self._origins or origin.lower() in self._origins
+
+
+def _is_headed_too_much(scope: Scope) -> bool:
+    headers = scope["headers"]
+    return len(headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES
+
+
+async def _refuse(status: int, sentence: str, send: Send) -> None:
+    body = f"{sentence}\n".encode()
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _host_name(host: str) -> str:

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from starlette.responses import PlainTextResponse
 
-from cfai.serving import Guard, PortTaken, listen, listen_unix
+from cfai.serving import BINDING_HOSTS, Guard, PortTaken, listen, listen_unix
 
 WRONG_HOST = "the Host header '{}' does not name this machine; start it with --allow-host NAME"
 WRONG_ORIGIN = "the Origin '{}' is another site; start it with --allow-host NAME"
@@ -49,9 +49,75 @@ async def test_who_gets_in_where_other_machines_are_served(headers: dict[str, st
     await check(Guard(PlainTextResponse("in"), any_address=True), headers, problem)
 
 
-async def check(app: Guard, headers: dict[str, str], problem: str | None) -> None:
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://localhost") as client:
+@pytest.mark.parametrize(
+    ("path", "gets_in"),
+    [
+        ("/run", True),
+        ("/run?version=3", True),
+        ("/ai-gateway/run", True),
+        ("/ai-api/models/search", True),
+        ("/to-everything/markdown/supported", True),
+        ("/", False),
+        ("/runs", False),
+        ("/run/", False),
+        ("/run%2f..%2fhealth", False),
+        ("/ai-gateway", False),
+        ("/client/v4/accounts/a/ai/run/m", False),
+        ("/v1/models", False),
+    ],
+)
+async def test_the_host_that_a_worker_names_is_ours_on_the_paths_of_its_protocol(path: str, gets_in: bool) -> None:
+    guard = Guard(PlainTextResponse("in"), paths_of=BINDING_HOSTS)
+    problem = None if gets_in else WRONG_HOST.format("workers-binding.ai")
+    await check(guard, {"host": "workers-binding.ai"}, problem, path)
+    await check(Guard(PlainTextResponse("in")), {"host": "workers-binding.ai"}, WRONG_HOST.format("workers-binding.ai"))
+
+
+@pytest.mark.parametrize(
+    ("headers", "problem"),
+    [
+        ({"origin": "https://app.example"}, None),
+        ({"origin": "https://APP.example", "sec-fetch-site": "cross-site", "sec-fetch-mode": "cors"}, None),
+        ({"origin": "http://app.example"}, WRONG_ORIGIN.format("http://app.example")),
+        ({"origin": "https://app.example:8443"}, WRONG_ORIGIN.format("https://app.example:8443")),
+        ({"origin": "https://app.example.evil"}, WRONG_ORIGIN.format("https://app.example.evil")),
+        ({"origin": "null"}, WRONG_ORIGIN.format("null")),
+        ({"host": "evil.example", "origin": "https://app.example"}, WRONG_HOST.format("evil.example")),
+        ({"sec-fetch-site": "cross-site"}, "a page of another site may not use this server"),
+    ],
+)
+async def test_pages_of_an_allowed_origin_get_in(headers: dict[str, str], problem: str | None) -> None:
+    await check(Guard(PlainTextResponse("in"), origins=["https://app.example/"]), headers, problem)
+
+
+async def test_a_star_lets_every_page_in_but_no_other_host() -> None:
+    guard = Guard(PlainTextResponse("in"), origins=["*"])
+    await check(guard, {"origin": "https://any.example", "sec-fetch-site": "cross-site"}, None)
+    await check(guard, {"host": "any.example", "origin": "https://any.example"}, WRONG_HOST.format("any.example"))
+
+
+async def test_two_hosts_are_none() -> None:
+    async with httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(Guard(PlainTextResponse("in"))), base_url="http://localhost"
+    ) as client:
+        response = await client.get("/", headers=[("host", "localhost"), ("host", "evil.example")])
+    assert response.status_code == 403
+
+
+@pytest.mark.parametrize(
+    "headers", [{f"x-{number}": "" for number in range(200)}, {"x": "x" * 40_000}, {"x" * 40_000: "x"}]
+)
+async def test_headers_have_bounds(headers: dict[str, str]) -> None:
+    async with httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(Guard(PlainTextResponse("in"))), base_url="http://localhost"
+    ) as client:
         response = await client.get("/", headers=headers)
+    assert (response.status_code, response.text) == (431, "Request Header Fields Too Large\n")
+
+
+async def check(app: Guard, headers: dict[str, str], problem: str | None, path: str = "/") -> None:
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://localhost") as client:
+        response = await client.get(path, headers=headers)
     expected = (200, "in") if problem is None else (403, f"Forbidden: {problem}\n")
     assert (response.status_code, response.text) == expected
 
