@@ -18,8 +18,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cfai.binding import Binding, Stats
 from cfai.errors import MethodNotAllowed, NoRoute
 from cfai.server.metrics import Metrics
+from cfai.server.preview import preview_routes
+from cfai.server.remote_proxy import RemoteProxy
 from cfai.server.rest import RestRun, edge_error
-from cfai.server.workerd import WorkerdRun
+from cfai.server.workerd import binding_routes
 from cfai.serving import Guard
 
 __all__ = ["binding_app", "rest_app"]
@@ -40,8 +42,11 @@ def rest_app(
         Route("/client/v4/accounts/{account}/ai/run/{model:path}", RestRun(binding, token), methods=["POST"]),
         Route("/health", _health(binding), methods=["GET"]),
         Route("/metrics", Metrics(binding, token), methods=["GET"]),
+        *binding_routes(binding, token),
+        *preview_routes(token),
     ]
-    app = Starlette(routes=routes, exception_handlers={404: _no_route, 405: _wrong_method})
+    app: ASGIApp = Starlette(routes=routes, exception_handlers={404: _no_route, 405: _wrong_method})
+    app = RemoteProxy(app, binding, token)
     return _RequestLog(Guard(app, hosts, any_address=any_address))
 
 
@@ -49,7 +54,7 @@ def binding_app(binding: Binding) -> ASGIApp:
     """The binding protocol, `/health` and `/metrics` over `binding`, for a private socket."""
     return Starlette(
         routes=[
-            Route("/run", WorkerdRun(binding), methods=["POST"]),
+            *binding_routes(binding),
             Route("/health", _health(binding, with_metrics=True), methods=["GET"]),
             Route("/metrics", Metrics(binding), methods=["GET"]),
         ]
