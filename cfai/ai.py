@@ -189,7 +189,7 @@ class _WholeAnswer:
         # The cheap test first: an answer has hundreds of events and at most one error.
         if b'"errors"' in event and (error := _error_in(event)):
             raise error
-        self._done = self._done or event == sse.DONE
+        self._done = self._done or sse.is_done(event)
         return event
 
     async def aclose(self) -> None:

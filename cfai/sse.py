@@ -7,10 +7,11 @@ no `id:`. The decoder takes whatever a server of the same kind may send, cut at 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["DONE", "KEEP_ALIVE", "Decoder", "Splitter", "dumps", "encode", "loads"]
+__all__ = ["DONE", "KEEP_ALIVE", "Decoder", "Splitter", "dumps", "encode", "is_done", "loads"]
 
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
@@ -19,6 +20,11 @@ _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 # These three end a line for clients that split text with str.splitlines; inside JSON an escape means the same.
 _LINE_ENDS = str.maketrans({"\u0085": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"})
+
+# Any of the three line ends of the standard, and the last byte of one with another behind it. A carriage return at the
+# very end of what is there is not taken for a line end yet: a line feed may follow and belong to it.
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+_BLANK_LINE = re.compile(rb"\n(?:\r?\n|\r(?=[^\n]))|\r\r(?:\n|(?=[^\n]))")
 
 
 def dumps(data: object) -> str:
@@ -39,10 +45,15 @@ def loads(data: str) -> Any:
         return None
 
 
+def is_done(event: bytes) -> bool:
+    """Whether `event`, as a `Splitter` gives it, is the `[DONE]` that ends a stream, however a server writes it."""
+    return event == DONE or (b"[DONE]" in event and Decoder().feed(event + b"\n\n") == ["[DONE]"])
+
+
 class Splitter:
     """Cut a byte stream into whole events, bytes unchanged, wherever the network cut it.
 
-    The blank line that ends an event is the one that Workers AI sends, `\\n\\n`.
+    A blank line ends an event, whichever line ends the server writes: Workers AI has `\\n\\n`.
     """
 
     def __init__(self) -> None:
@@ -50,18 +61,27 @@ class Splitter:
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The events that `chunk` completes."""
-        start = max(0, len(self._pending) - 1)
+        scanned = max(0, len(self._pending) - 2)  # the most of a blank line that may wait for the rest of it
         self._pending += chunk
-        if self._pending.find(b"\n\n", start) < 0:
-            return []
-        *events, rest = bytes(self._pending).split(b"\n\n")
-        self._pending[:] = rest
-        return [event + b"\n\n" for event in events]
+        events = []
+        start = 0
+        while blank_line := _BLANK_LINE.search(self._pending, scanned):
+            scanned = blank_line.end()
+            events.append(bytes(self._pending[start:scanned]))
+            start = scanned
+        del self._pending[:start]
+        return events
 
     @property
     def rest(self) -> bytes:
         """What came after the last whole event."""
         return bytes(self._pending)
+
+    def end(self) -> list[bytes]:
+        """The last event of a stream that ended without its blank line. One cut within a line is no event."""
+        rest = bytes(self._pending)
+        self._pending.clear()
+        return [rest] if rest.endswith((b"\n", b"\r", b"[DONE]")) else []
 
 
 class Decoder:
@@ -77,13 +97,13 @@ class Decoder:
     def __init__(self) -> None:
         self._pending = bytearray()
         self._data: list[str] = []
-        self._first = True
+        self._is_first_line = True
+        self._is_after_return = False
 
     def feed(self, chunk: bytes) -> list[str]:
         """The data of every event that `chunk` completes, in order. Comments and empty events give none."""
-        self._pending += chunk
         events = []
-        while (line := self._next_line()) is not None:
+        for line in self._lines(chunk):
             if line:
                 self._take(line)
             elif self._data:
@@ -91,22 +111,20 @@ class Decoder:
                 self._data.clear()
         return events
 
-    def _next_line(self) -> bytes | None:
-        ends = [at for at in (self._pending.find(b"\n"), self._pending.find(b"\r")) if at >= 0]
-        if not ends:
-            return None
-        end = min(ends)
-        after = end + 1
-        if self._pending[end : end + 1] == b"\r":
-            if after == len(self._pending):
-                return None  # a line feed may still follow and belongs to the same line end
-            if self._pending[after : after + 1] == b"\n":
-                after += 1
-        line = bytes(self._pending[:end])
-        del self._pending[:after]
-        if self._first:
-            self._first, line = False, line.removeprefix(b"\xef\xbb\xbf")
-        return line
+    def _lines(self, chunk: bytes) -> list[bytes]:
+        if not chunk:
+            return []
+        if self._is_after_return:
+            chunk = chunk.removeprefix(b"\n")  # the other half of a line end that was cut
+        self._is_after_return = chunk.endswith(b"\r")
+        *lines, rest = _LINE_END.split(chunk)
+        if lines:
+            lines[0] = bytes(self._pending + lines[0])
+            self._pending.clear()
+            if self._is_first_line:
+                self._is_first_line, lines[0] = False, lines[0].removeprefix(b"\xef\xbb\xbf")
+        self._pending += rest
+        return lines
 
     def _take(self, line: bytes) -> None:
         field, _, value = line.partition(b":")

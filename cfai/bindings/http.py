@@ -186,5 +186,10 @@ class _Events(_Chunks):
 
     async def __anext__(self) -> bytes:
         while not self._ready:
-            self._ready = self._splitter.feed(await super().__anext__())
+            try:
+                self._ready = self._splitter.feed(await super().__anext__())
+            except StopAsyncIteration:
+                self._ready = self._splitter.end()
+                if not self._ready:
+                    raise
         return self._ready.pop(0)
