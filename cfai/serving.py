@@ -196,7 +196,7 @@ async def _stop_accepting(server: uvicorn.Server) -> None:
 
 
 BINDING_HOSTS: Mapping[str, Collection[str]] = {
-    "workers-binding.ai": ("/run", "/ai-gateway/", "/ai-api/", "/to-everything/"),
+    "workers-binding.ai": ("/run", "/ai-gateway/", "/ai-api/", "/to-everything/", "/autorag/", "/aisearch/"),
 }
 """The host that env.AI names, whoever answers it, and the paths of its protocol."""
 

@@ -22,7 +22,7 @@ from cfai.server.preview import preview_routes
 from cfai.server.remote_proxy import RemoteProxy
 from cfai.server.rest import RestRun, edge_error
 from cfai.server.workerd import binding_routes
-from cfai.serving import Guard
+from cfai.serving import BINDING_HOSTS, Guard
 
 __all__ = ["binding_app", "rest_app"]
 
@@ -47,7 +47,7 @@ def rest_app(
     ]
     app: ASGIApp = Starlette(routes=routes, exception_handlers={404: _no_route, 405: _wrong_method})
     app = RemoteProxy(app, binding, token)
-    return _RequestLog(Guard(app, hosts, any_address=any_address))
+    return _RequestLog(Guard(app, hosts, any_address=any_address, paths_of=BINDING_HOSTS))
 
 
 def binding_app(binding: Binding) -> ASGIApp:

@@ -34,13 +34,10 @@ from cfai.server.exchange import respond, send_reply
 from cfai.server.rest import edge_error
 from cfai.server.tensors import TensorRun
 
-__all__ = ["BINDING_HOST", "BINDING_PATHS", "WorkerdRun", "binding_routes", "is_upgrade"]
+__all__ = ["BINDING_HOST", "WorkerdRun", "binding_routes", "is_upgrade"]
 
 BINDING_HOST = "workers-binding.ai"
 """The host that `env.AI` names, wherever its requests go."""
-
-BINDING_PATHS = ("/run", "/ai-gateway/", "/ai-api/", "/to-everything/", "/autorag/", "/aisearch/")
-"""What the paths of its requests begin with."""
 
 _PASSED_HEADERS = (b"x-session-affinity", b"cf-aig-metadata")
 
