@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cfai.binding import Binding, Stats
 from cfai.errors import MethodNotAllowed, NoRoute
 from cfai.server.metrics import Metrics
+from cfai.server.playground import playground_routes
 from cfai.server.preview import preview_routes
 from cfai.server.remote_proxy import RemoteProxy
 from cfai.server.rest import RestRun, edge_error
@@ -44,6 +45,7 @@ def rest_app(
         Route("/metrics", Metrics(binding, token), methods=["GET"]),
         *binding_routes(binding, token),
         *preview_routes(token),
+        *playground_routes(),
     ]
     app: ASGIApp = Starlette(routes=routes, exception_handlers={404: _no_route, 405: _wrong_method})
     app = RemoteProxy(app, binding, token)

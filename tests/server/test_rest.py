@@ -248,7 +248,7 @@ async def test_the_scheme_is_not_case_sensitive(client: httpx2.AsyncClient) -> N
     [
         ("GET", f"{RUN}/{MODEL}", 405, 7001),
         ("POST", "/client/v4/accounts/acc/ai/nothing", 404, 7003),
-        ("GET", "/", 404, 7003),
+        ("GET", "/nothing", 404, 7003),
         ("POST", "/health", 405, 7001),
     ],
 )
