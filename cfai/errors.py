@@ -127,6 +127,15 @@ class AiError(Exception):
         """The last event of a stream that failed after its first piece."""
         return {"response": "", "errors": [{"code": self.code, "message": str(self.description)}]}
 
+    def to_openai(self) -> dict[str, Any]:
+        """The same in the form of OpenAI's endpoints: their SDKs read `error`, Cloudflare's and ours `errors`."""
+        message = f"{self.description} ({self.hint})" if self.hint else str(self.description)
+        kind = _OPENAI_TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
+        return {
+            "error": {"message": message, "type": kind, "code": str(self.code), "param": None},
+            "errors": [{"code": self.code, "message": str(self.description)}],
+        }
+
     @classmethod
     def of(
         cls, code: int, description: str, *, status: int | None = None, name: str = "AiError", hint: str = ""
@@ -164,6 +173,10 @@ class AiError(Exception):
                 code, message = _as_code(first["code"]), str(first.get("message") or "")
                 return AiError.of(code, message, status=status, name="InferenceUpstreamError", hint=hint)
         return AiError.of(EngineFailure.code, str(body), status=status, name="InferenceUpstreamError")
+
+
+_OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 408: "server_error", 429: "rate_limit_error"}
+"""https://platform.openai.com/docs/guides/error-codes, by HTTP status where it is not that of all others."""
 
 
 def _as_code(value: object) -> int:

@@ -88,6 +88,8 @@ class Usage:
     cached_tokens: int = 0
     neurons: float | None = None
     """Cloudflare's measure of the same; None for models whose price is not known."""
+    reasoning_tokens: int = 0
+    """Those of the completion that went into thinking."""
 
     @property
     def total_tokens(self) -> int:
