@@ -1,0 +1,103 @@
+"""Completions: `text_completion` objects, one for the whole answer or one for each piece."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+from cfai import sse
+from cfai.errors import AiError
+from cfai.tasks.parts import Answer, Finish, Part, Text, TokenLogprob, Usage
+from cfai.tasks.shapes.envelope import Envelope
+from cfai.tasks.shapes.thinking import Thinking
+from cfai.tasks.shapes.usage import openai_usage, priced
+from cfai.tasks.text_generation import TextGeneration
+
+__all__ = ["CompletionShape"]
+
+
+class CompletionShape:
+    """A bare prompt brings no tools, so its answer is text only.
+
+    Through `run`, a stream ends as that of a chat does, with the usage as an event of the classic form.
+    """
+
+    def __init__(self, request: TextGeneration, envelope: Envelope, *, as_of: date | None = None) -> None:
+        self._as_of = as_of
+        self._is_native = request.is_native
+        self._has_usage = request.is_native or request.include_usage
+        self._has_logprobs = request.logprobs is not None
+        self._envelope = envelope
+        is_json = request.answer_schema is not None
+        self._written = [_Written(Thinking(is_left_out=is_json)) for _ in range(request.n)]
+
+    def begin(self, prompt: Usage | None = None) -> list[bytes]:
+        return []
+
+    def part(self, part: Part, choice: int = 0) -> list[bytes]:
+        tokens = part.logprobs if isinstance(part, Text) else ()
+        text = self._written[choice].thinking.text(part)
+        return [self._chunk(text, choice, tokens)] if text or tokens else []
+
+    def finish(self, finish: Finish, choice: int = 0) -> list[bytes]:
+        return [self._chunk(self._written[choice].thinking.close(), choice, finish_reason=finish)]
+
+    def end(self, usage: Usage) -> list[bytes]:
+        events = []
+        if self._has_usage:
+            events.append(self._envelope.chunk([], usage=self._usage(usage)))
+        if self._is_native:
+            events.append(sse.encode({"response": "", "usage": self._usage(usage)}))
+        return [*events, sse.DONE]
+
+    def failure(self, error: AiError) -> list[bytes]:
+        return [sse.encode(error.to_event() if self._is_native else error.to_openai()), sse.DONE]
+
+    def whole(self, answers: Sequence[Answer], usage: Usage) -> dict[str, Any]:
+        choices = [
+            self._envelope.choice(
+                index,
+                text=self._written[index].thinking.whole(answer),
+                logprobs=self._logprobs(answer.logprobs, index),
+                finish_reason=answer.finish,
+            )
+            for index, answer in enumerate(answers)
+        ]
+        return self._envelope.around(choices, usage=self._usage(usage))
+
+    def _usage(self, usage: Usage) -> dict[str, Any]:
+        return priced(usage, self._as_of) if self._is_native else openai_usage(usage)
+
+    def _chunk(
+        self, text: str, choice: int, tokens: Sequence[TokenLogprob] = (), finish_reason: Finish | None = None
+    ) -> bytes:
+        logprobs = self._logprobs(tokens, choice) if tokens else None
+        return self._envelope.chunk(
+            [self._envelope.choice(choice, text=text, logprobs=logprobs, finish_reason=finish_reason)]
+        )
+
+    def _logprobs(self, tokens: Sequence[TokenLogprob], choice: int) -> dict[str, Any] | None:
+        """The form that completions had before chats: a list for each thing told, and where each token begins."""
+        if not self._has_logprobs:
+            return None
+        written = self._written[choice]
+        offsets = []
+        for token in tokens:
+            offsets.append(written.length)
+            written.length += len(token.text)
+        return {
+            "tokens": [token.text for token in tokens],
+            "token_logprobs": [token.logprob for token in tokens],
+            "top_logprobs": [{other.text: other.logprob for other in (*token.top, token)} for token in tokens],
+            "text_offset": offsets,
+        }
+
+
+class _Written:
+    """What has been written of one choice."""
+
+    def __init__(self, thinking: Thinking) -> None:
+        self.thinking = thinking
+        self.length = 0
+        """Of its tokens, in characters."""
