@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Config", "ConfigError", "load_config", "parse_dotenv"]
+__all__ = ["CONFIG_NAMES", "Config", "ConfigError", "load_config", "parse_dotenv", "read_document"]
 
 CONFIG_NAMES = ("wrangler.json", "wrangler.jsonc", "wrangler.toml")
 SECRETS_NAME = ".dev.vars"
@@ -93,6 +93,11 @@ def load_config(path: Path | str = ".") -> Config:
     if path.suffix in (".json", ".jsonc", ".toml"):
         return _from_file(path)
     raise ConfigError("expected a folder, a .py script, or a wrangler .json, .jsonc or .toml file", file=path)
+
+
+def read_document(file: Path) -> dict[str, Any]:
+    """All that stands in a config file, JSON with comments or TOML, unchecked."""
+    return _Document(file, _read(file)).top
 
 
 def _look_up(folder: Path) -> Path:

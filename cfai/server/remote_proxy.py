@@ -84,7 +84,9 @@ def _inner(scope: Scope, url: str) -> Scope:
         raise IncompleteRequest("header MF-URL, which is no URL")
     if host != BINDING_HOST:
         raise AiError.of(7000, f"{host} is not the AI binding, and nothing else is here", status=400)
-    headers = [(name[len(_INNER) :], value) for name, value in scope["headers"] if name.startswith(_INNER)]
+    # Whether it wants a WebSocket can only be said outside.
+    headers = [(name, value) for name, value in scope["headers"] if name == b"upgrade"]
+    headers += [(name[len(_INNER) :], value) for name, value in scope["headers"] if name.startswith(_INNER)]
     return {
         **scope,
         "path": unquote(target.path),

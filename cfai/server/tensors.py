@@ -12,6 +12,7 @@ ran it: Triton (`INPUT_0`, `INPUT_1`), text-generation-inference (the same, and 
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from cfai.errors import BadInput, IncompleteRequest, InvalidData, RequestTooLarg
 from cfai.results import ByteSource, ByteStream
 from cfai.server.body import MAX_BODY, parse_json
 
-__all__ = ["TensorRun", "gunzipped"]
+__all__ = ["TensorRun", "gunzipped", "messages_in"]
 
 _GZIP = 16 + zlib.MAX_WBITS
 
@@ -66,7 +67,8 @@ class TensorRun:
         if not is_vllm and "INPUT_0" not in values:
             raise BadInput(f"the tensors of {model} are not those of text generation: {', '.join(values) or 'none'}")
         prompt = values["text_input" if is_vllm else "INPUT_0"]
-        inputs: dict[str, Any] = {"prompt": prompt, "raw": True}
+        messages = messages_in(prompt) if isinstance(prompt, str) else None
+        inputs: dict[str, Any] = {"messages": messages} if messages else {"prompt": prompt, "raw": True}
         inputs |= _sampling(values["sampling_parameters"]) if "sampling_parameters" in values else {}
         if "INPUT_1" in values:
             inputs["max_tokens"] = values["INPUT_1"]
@@ -118,6 +120,26 @@ class _TensorEvents:
 
     async def aclose(self) -> None:
         await self._events.aclose()
+
+
+_LLAMA_2_TURN = re.compile(
+    r"(?:<s>)?\[INST\] (?:<<SYS>>\n(?P<system>.*?)\n<</SYS>>\n\n)?(?P<user>.*?) \[/INST\](?: (?P<assistant>.*?)</s>)?",
+    re.DOTALL,
+)
+
+
+def messages_in(prompt: str) -> list[dict[str, str]] | None:
+    """The messages of a prompt that is in Llama 2's template; None for any other.
+
+    The package wrote that template for models which other weights may stand in for here, with templates of their own.
+    """
+    messages: list[dict[str, str]] = []
+    at = 0
+    while turn := _LLAMA_2_TURN.match(prompt, at):
+        messages += [{"role": role, "content": text} for role, text in turn.groupdict().items() if text is not None]
+        at = turn.end()
+    is_whole = at == len(prompt) and bool(messages) and messages[-1]["role"] == "user"
+    return messages if is_whole else None
 
 
 def _value(tensor: Mapping[str, Any]) -> Any:
