@@ -171,7 +171,7 @@ class LocalBinding:
         request = text_generation.check(call.inputs, as_of=as_of)
         if request.lora is not None:
             raise LoraUnsupported(model.id)
-        if request.response_format is not None:
+        if request.answer_schema is not None:
             # The documented sentence for an answer that could not be made to fit; better than one that does not.
             raise BadInput("JSON Mode couldn't be met", hint="local models do not constrain their answers to JSON yet")
         session = call.headers.get("x-session-affinity")
@@ -321,7 +321,7 @@ class _Answer:
         messages = [message.to_json() for message in request.messages or ()]
         if request.raw:
             return prompts.raw("".join(str(message["content"]) for message in messages))
-        return prompts.chat(messages, request.tools)
+        return prompts.chat(messages, [tool.to_json() for tool in request.tools])
 
     @property
     def _context_window(self) -> int | None:

@@ -6,11 +6,12 @@ of a model, oldest first; a model without them has the context window of its row
 
 from cfai.catalog.as_of import parse_as_of
 from cfai.catalog.catalog import Catalog
-from cfai.catalog.model import Era, Limits, Model, Neurons, Precision, Price, Status, Task, Weights
+from cfai.catalog.model import Era, Family, Limits, Model, Neurons, Precision, Price, Status, Task, Weights
 
 __all__ = [
     "Catalog",
     "Era",
+    "Family",
     "Limits",
     "Model",
     "Neurons",

@@ -8,9 +8,17 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal
 
-__all__ = ["Era", "Limits", "Model", "Neurons", "Precision", "Price", "Status", "Task", "Weights"]
+__all__ = ["Era", "Family", "Limits", "Model", "Neurons", "Precision", "Price", "Status", "Task", "Weights"]
 
 Precision = Literal["int8", "fp8", "fp16", "bf16", "awq"]
+Family = Literal["classic", "chat", "responses"]
+"""How a text generation model answers through `run`: with Workers AI's own `response`, with OpenAI's completions, or
+with those and OpenAI's Responses where the inputs are of that form.
+
+The chat family are the models whose page or type has no default for `max_tokens`, a mark of OpenAI's form (glm-4.7 and
+later, kimi-k2.5 and later, nemotron-3, gemma-4, deepseek-v4, qwen3.8, sea-lion, granite-4), and qwen3-30b, whose
+inputs are classic but whose type answers with completions. Recorded answers of gemma-4 agree. Of gpt-oss, the Responses
+form came first (2025-08-05), the two others on 2026-02-17."""
 Status = Literal["active", "gone", "unlisted"]
 """`active` and `gone` say whether the newest known model list has the id; no list ever had an `unlisted` one, only
 the documentation or an SDK."""
@@ -77,6 +85,7 @@ class Task:
     name: str
     uuid: str | None = None
     requests_per_minute: int | None = None
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +121,32 @@ class Model:
     """Capabilities and labels of the model list: beta, lora, function_calling, vision, reasoning, ..."""
     prices: tuple[Price, ...] = ()
     neurons: Neurons | None = None
+    family: Family = "classic"
     weights: Weights | None = None
     bundled: str | None = None
     """The folder inside the `cfai` package that holds the weights, for a model that ships with it."""
+
+    @property
+    def author(self) -> str:
+        """Who made the model: what stands behind the first slash of the id."""
+        parts = self.id.split("/")
+        return parts[1] if len(parts) > 2 else parts[0].removeprefix("@")
+
+    @property
+    def source(self) -> Literal[1, 2]:
+        """Where the model list says a model is from: 2 for the `@hf/` ids, 1 for all others."""
+        return 2 if self.id.startswith("@hf/") else 1
+
+    @property
+    def description(self) -> str:
+        """What is known about the model, in a sentence."""
+        words = [self.task]
+        if self.weights is not None:
+            size = f", {self.weights.params_b:g} billion parameters" if self.weights.params_b else ""
+            words.append(f"with the weights of {self.weights.repo}{size}")
+        if self.context_window is not None:
+            words.append(f"in a context of {self.context_window} tokens")
+        return " ".join(words)
 
     @property
     def precision(self) -> Precision | None:
@@ -162,6 +194,7 @@ class Model:
             flags=frozenset(row.get("flags", ())),
             prices=tuple(Price(unit, usd) for unit, usd in row.get("prices", ())),
             neurons=Neurons(neurons["in"], neurons.get("out")) if neurons else None,
+            family=row.get("family", "classic"),
             weights=Weights(**row["weights"]) if "weights" in row else None,
             bundled=row.get("bundled"),
         )

@@ -1,22 +1,38 @@
-"""Text generation: inputs of the classic form checked, outputs shaped.
+"""Text generation: what a request may ask, and how its answer looks.
 
-The classic form is that of the Llama, Mistral, Qwen and Gemma 3 models: a `prompt`, or `messages`, and options. The
-schema refuses first, in Cloudflare's words. It lets through what no model can answer (an empty list of messages, a
-message that is no object, NaN, half a surrogate pair), so what comes out of `check` is looked at once more, piece by
-piece, and refused in the same manner of speaking.
+    inputs of a call -> check -> TextGeneration -> the engine -> parts -> events, or one JSON object
+
+A call comes in one of four forms, and each has its schema (`schemas/`), its fields and the shape of its answer, one
+row of the table below. Calls of the native form, through `run`, have the form of the model's family:
+
+    classic    a `prompt` or `messages` of Workers AI's own form; the answer is `{"response": ...}`
+    chat       the same two with OpenAI's options; the answer is a text completion or a chat completion
+    responses  those two, or an `input` as OpenAI's Responses have it
+
+The three forms of OpenAI's endpoints are answered by every model.
+
+The schema refuses first, in Cloudflare's words. It lets through what no model can answer (an empty list of messages, a
+message that is no object, NaN, half a surrogate pair), so what comes out is looked at once more, piece by piece, and
+refused in the same manner of speaking.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
+from cfai.binding import Form
+from cfai.catalog import Model
 from cfai.errors import BadInput
+from cfai.tasks import fields
+from cfai.tasks.messages import Message, messages, messages_of_items
 from cfai.tasks.parts import Usage
-from cfai.tasks.schema import Schema, place, types_of, validate
+from cfai.tasks.response_format import answer_schema_of
+from cfai.tasks.schema import Schema, validate
+from cfai.tasks.schemas import schema
+from cfai.tasks.tools import Tool, ToolChoice, tools_of
 
 __all__ = [
     "Message",
@@ -26,61 +42,22 @@ __all__ = [
     "answer",
     "check",
     "input_schema",
+    "output_schema",
     "piece_event",
     "prompt_form",
     "usage_event",
 ]
 
-CONTENT_PARTS_SINCE = date(2026, 2, 17)
-"""From this day `content` may be a list of text parts."""
 PROMPT_TEMPLATED_SINCE = date(2023, 12, 1)
 USAGE_SINCE = date(2024, 1, 1)
 
+SMALLEST_FACTOR = 0.01
+SMALLEST_SHARE = 0.001
+MOST_STOPS = 16
+MOST_BIAS = 100
+
 ShapeName = Literal["classic", "chat", "completion", "responses"]
 """How an answer is written: Workers AI's own `response`, or as one of the three OpenAI endpoints does."""
-
-ROLES = ("system", "developer", "user", "assistant", "tool", "function")
-SMALLEST_FACTOR = 0.01
-MOST_ITEMS = 1024
-MOST_STOPS = 16
-DEEPEST = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of a conversation, its text in one string."""
-
-    role: str
-    content: str
-    name: str | None = None
-    tool_call_id: str | None = None
-    tool_calls: tuple[Any, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """The message as chat templates want it: what was not given is not there."""
-        message: dict[str, Any] = {"role": self.role, "content": self.content}
-        if self.name is not None:
-            message["name"] = self.name
-        if self.tool_call_id is not None:
-            message["tool_call_id"] = self.tool_call_id
-        if self.tool_calls:
-            message["tool_calls"] = list(self.tool_calls)
-        return message
-
-
-@dataclass(frozen=True, slots=True)
-class Tool:
-    """A function that the model may ask the caller to run."""
-
-    name: str
-    description: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
-    """The JSON schema of the arguments, which are one object."""
-
-    def to_json(self) -> dict[str, Any]:
-        """The tool as chat templates want it."""
-        function = {"name": self.name, "description": self.description, "parameters": self.parameters}
-        return {"type": "function", "function": function}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +82,10 @@ class TextGeneration:
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     lora: str | None = None
-    response_format: Mapping[str, Any] | None = None
     answer_schema: Mapping[str, Any] | None = None
     """The JSON schema that the answer must fit; None for free text."""
-    tools: tuple[Any, ...] = ()
-    tool_choice: Literal["auto", "none", "required"] = "auto"
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = "auto"
     forced_tool: str | None = None
     """The one tool that must be called; `tool_choice` is then "required"."""
     parallel_tool_calls: bool = True
@@ -129,34 +105,64 @@ class TextGeneration:
     """Whether the call came through `run`, and not through one of OpenAI's endpoints."""
 
 
-def check(inputs: Any, *, as_of: date | None = None) -> TextGeneration:
+def check(
+    inputs: Any,
+    *,
+    form: Form = "native",
+    model: Model | None = None,
+    as_of: date | None = None,
+    fidelity: Literal["clean", "production"] = "clean",
+) -> TextGeneration:
     """The inputs of one call, checked as on the day `as_of`; a `BadInput` says what is wrong with them.
 
     ```python
     check({"prompt": "where is new york?", "stream": True}).stream  # True
     ```
 
-    A key whose value is None was not given. Keys that the form does not have are ignored.
+    A key whose value is None was not given. Keys that the form does not have are ignored. The fidelity "production"
+    refuses what only Cloudflare has trouble with: a turn of tool calls whose `content` is null, in the classic form.
     """
     given = inputs
     if isinstance(inputs, Mapping):
         given = {name: value for name, value in inputs.items() if value is not None}
         # Before the schema, whose error may have a sentence for each of them.
-        for name in ("messages", "tools", "functions"):
-            _check_length(given.get(name), MOST_ITEMS, f"/{name}")
-    checked = validate(input_schema(as_of), given)
-    if checked.option == _MESSAGES_OPTION:
-        validate(_MESSAGES_SAMPLING, given)
-    # Of the two forms only the one that fits counts; what belongs to the other is an unknown key.
-    form = _FORMS[checked.option or 0]
-    fields = {name: given[name] for name in form if name in given}
-    _check_json(fields)
-    return TextGeneration(**{name: _FIELDS[name](value, f"/{name}") for name, value in fields.items()})
+        for name in ("messages", "tools", "functions", "input"):
+            fields.check_length(given.get(name), fields.MOST_ITEMS, f"/{name}")
+        if _family(form, model) != "classic":
+            given = {name: _pruned(value) if name in _PRUNED else value for name, value in given.items()}
+        elif fidelity == "clean":
+            given = {name: _with_content(value) if name == "messages" else value for name, value in given.items()}
+    wanted, bodies = _forms(form, model, as_of)
+    checked = validate(wanted, given)
+    body = bodies[checked.option or 0]
+    if body is _CLASSIC_MESSAGES:
+        validate(schema("classic", "messagesSampling", as_of), given)
+    # Only the form that fits counts; what belongs to another is an unknown key.
+    known = {name: given[name] for name in body.keys if name in given}
+    fields.check_json(known)
+    for name, refusal in _CANNOT.items():
+        if name in known and refusal.concerns(known[name], known):
+            raise BadInput(f"'/{name}' {refusal.sentence}", hint=refusal.hint)
+    request = _request(known, body)
+    if model is not None and model.id == LLAMA_GUARD and form == "native":
+        request = _guarded(request)
+    return TextGeneration(**request, shape=body.shape, is_native=form == "native")
 
 
-def input_schema(as_of: date | None = None) -> Schema:
-    """The JSON schema of the inputs on the day `as_of`, or today's."""
-    return _TODAY if as_of is None or as_of >= CONTENT_PARTS_SINCE else _BEFORE_CONTENT_PARTS
+def input_schema(model: Model | None = None, *, form: Form = "native", as_of: date | None = None) -> Schema:
+    """The JSON schema of the inputs on the day `as_of`, or today's; without a model that of the classic ones."""
+    return _forms(form, model, as_of)[0]
+
+
+def output_schema(model: Model | None = None, *, as_of: date | None = None) -> Schema:
+    """The JSON schema of what `run` answers: one object, or the text of a stream."""
+    if model is not None and model.id == LLAMA_GUARD:
+        return schema("llama-guard", "output", as_of)
+    family = _family("native", model)
+    if family == "responses":
+        options = [*schema("responses", "output", as_of)["oneOf"][:1], *schema("chat", "output", as_of)["oneOf"]]
+        return {"oneOf": options}
+    return schema(family, "output", as_of)
 
 
 def prompt_form(as_of: date | None = None) -> Literal["raw", "template"]:
@@ -185,127 +191,174 @@ def _has_usage(as_of: date | None) -> bool:
     return as_of is None or as_of >= USAGE_SINCE
 
 
-# The schemas. The order of the properties is the order in which they are looked at, so it decides the error.
-
-_TEXT: Schema = {"type": "string"}
-_TEXT_PARTS: Schema = {
-    "type": "array",
-    "items": {"type": "object", "properties": {"type": _TEXT, "text": _TEXT}},
-}
-_RESPONSE_FORMAT: Schema = {
-    "type": "object",
-    "properties": {"type": {"type": "string", "enum": ["json_object", "json_schema"]}, "json_schema": {}},
-}
-_FUNCTIONS: Schema = {
-    "type": "array",
-    "items": {"type": "object", "properties": {"name": _TEXT, "code": _TEXT}, "required": ["name", "code"]},
-}
-_TOOL: Schema = {
-    "properties": {
-        "name": _TEXT,
-        "description": _TEXT,
-        "parameters": {
-            "type": "object",
-            "properties": {
-                "type": _TEXT,
-                "required": {"type": "array", "items": _TEXT},
-                "properties": {
-                    "type": "object",
-                    "additionalProperties": {
-                        "type": "object",
-                        "properties": {"type": _TEXT, "description": _TEXT},
-                        "required": ["type", "description"],
-                    },
-                },
-            },
-            "required": ["type", "properties"],
-        },
-    },
-    "required": ["name", "description", "parameters"],
-}
-_TOOLS: Schema = {
-    "type": "array",
-    "items": {
-        "type": "object",
-        "oneOf": [
-            _TOOL,
-            {
-                "properties": {"type": _TEXT, "function": {"type": "object", **_TOOL}},
-                "required": ["type", "function"],
-            },
-        ],
-    },
-}
-_OPTIONS: Schema = {
-    "raw": {"type": "boolean", "default": False},
-    "stream": {"type": "boolean", "default": False},
-    "max_tokens": {"type": "integer", "default": 256},
-    "temperature": {"type": "number", "default": 0.6, "minimum": 0, "maximum": 5},
-}
-_SAMPLING: Schema = {
-    "top_p": {"type": "number", "minimum": 0.001, "maximum": 1},
-    "top_k": {"type": "integer", "minimum": 1, "maximum": 50},
-    "seed": {"type": "integer", "minimum": 1, "maximum": 9999999999},
-    "repetition_penalty": {"type": "number", "minimum": 0, "maximum": 2},
-    "frequency_penalty": {"type": "number", "minimum": -2, "maximum": 2},
-    "presence_penalty": {"type": "number", "minimum": -2, "maximum": 2},
-}
+# The forms: which schema refuses, which keys count, how the answer looks.
 
 
-def _classic(content: Schema) -> Schema:
-    message = {"type": "object", "properties": {"role": _TEXT, "content": content}, "required": ["role", "content"]}
+@dataclass(frozen=True, slots=True)
+class _Body:
+    shape: ShapeName
+    keys: tuple[str, ...]
+
+
+_SAMPLING = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "seed",
+    "repetition_penalty",
+    "frequency_penalty",
+    "presence_penalty",
+)
+# Not all in the schema of the classic form, but clients send them to every model, and they can be honoured here.
+_CLASSIC_KEYS = ("raw", "stream", "max_tokens", *_SAMPLING, "lora", "response_format", "stop")
+_CLASSIC_MORE = ("guided_json", "reasoning_effort", "enable_thinking", "chat_template_kwargs")
+_TOOL_KEYS = ("tools", "functions", "tool_choice", "function_call", "parallel_tool_calls")
+_CLASSIC_PROMPT = _Body("classic", ("prompt", *_CLASSIC_KEYS, *_CLASSIC_MORE))
+_CLASSIC_MESSAGES = _Body("classic", ("messages", "tools", *_CLASSIC_KEYS, *_CLASSIC_MORE, *_TOOL_KEYS[1:]))
+
+_OPENAI_KEYS = (
+    *("max_tokens", "max_completion_tokens", *_SAMPLING, "min_p", "stop", "n", "logit_bias"),
+    *("stream", "stream_options", "logprobs", "top_logprobs", "response_format", "guided_json", "lora"),
+)
+_TEMPLATE_KEYS = ("reasoning_effort", "enable_thinking", "chat_template_kwargs")
+_CHAT_KEYS = (*_OPENAI_KEYS, *_TEMPLATE_KEYS, *_TOOL_KEYS, "audio", "modalities", "web_search_options")
+_PROMPT = _Body("completion", ("prompt", "raw", *_OPENAI_KEYS, *_TEMPLATE_KEYS))
+_MESSAGES = _Body("chat", ("messages", "raw", *_CHAT_KEYS))
+_CHAT = _Body("chat", ("messages", *_CHAT_KEYS))
+_COMPLETION = _Body("completion", ("prompt", *_OPENAI_KEYS, "best_of", "echo", "suffix"))
+_ECHOED = (
+    *("instructions", "max_output_tokens", "max_tool_calls", "metadata", "parallel_tool_calls", "prompt_cache_key"),
+    *("reasoning", "safety_identifier", "service_tier", "store", "temperature", "text", "tool_choice", "tools"),
+    *("top_logprobs", "top_p", "truncation", "user"),
+)
+_RESPONSES = _Body(
+    "responses",
+    (
+        *("input", "stream", "include", "background", "conversation", "previous_response_id", "prompt", *_SAMPLING),
+        *(name for name in _ECHOED if name not in _SAMPLING),
+    ),
+)
+
+LLAMA_GUARD = "@cf/meta/llama-guard-3-8b"
+"""The one model of the classic family that has a schema of its own."""
+
+
+def _family(form: Form, model: Model | None) -> Literal["classic", "chat", "responses"]:
+    if form == "native":
+        return "classic" if model is None else model.family
+    return "responses" if form == "responses" else "chat"
+
+
+def _forms(form: Form, model: Model | None, as_of: date | None) -> tuple[Schema, tuple[_Body, ...]]:
+    """The schema of a call, and what each of its options stands for."""
+    match form:
+        case "chat":
+            return schema("chat", "input", as_of), (_CHAT,)
+        case "completion":
+            return schema("completion", "input", as_of), (_COMPLETION,)
+        case "responses":
+            return schema("responses", "input", as_of), (_RESPONSES,)
+    if model is not None and model.id == LLAMA_GUARD:
+        return schema("llama-guard", "input", as_of), (_CLASSIC_MESSAGES,)
+    family = _family(form, model)
+    if family == "classic":
+        return schema("classic", "input", as_of), (_CLASSIC_PROMPT, _CLASSIC_MESSAGES)
+    native = schema("chat", "native", as_of)
+    if family == "chat":
+        return native, (_PROMPT, _MESSAGES)
+    responses = {"title": "Responses", **schema("responses", "input", as_of)}
+    return {**native, "oneOf": [responses, *native["oneOf"]]}, (_RESPONSES, _PROMPT, _MESSAGES)
+
+
+# Clients write null for what they do not say, also inside these.
+_PRUNED = frozenset({"stream_options", "reasoning", "text", "response_format", "tools", "functions", "tool_choice"})
+
+
+def _pruned(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_pruned(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
     return {
-        "type": "object",
-        "oneOf": [
-            {
-                "title": "Prompt",
-                "properties": {
-                    "prompt": {"type": "string", "minLength": 1},
-                    "lora": _TEXT,
-                    "response_format": _RESPONSE_FORMAT,
-                    **_OPTIONS,
-                    **_SAMPLING,
-                },
-                "required": ["prompt"],
-            },
-            {
-                "title": "Messages",
-                "properties": {
-                    "messages": {"type": "array", "items": message},
-                    "functions": _FUNCTIONS,
-                    "tools": _TOOLS,
-                    "response_format": _RESPONSE_FORMAT,
-                    **_OPTIONS,
-                },
-                "required": ["messages"],
-            },
-        ],
+        name: _pruned(item) if name in ("format", "function") else item
+        for name, item in value.items()
+        if item is not None
     }
 
 
-# A bad `seed` or `top_p` beside a `prompt` is answered with "required properties at '/' are 'messages'" as well: the
-# Messages option does not look at these. So they have a schema of their own, a choice of one to get the same sentence.
-_MESSAGES_SAMPLING: Schema = {"type": "object", "oneOf": [{"properties": {"messages": {}, **_SAMPLING}}]}
-
-_TODAY = _classic({"oneOf": [_TEXT, _TEXT_PARTS]})
-_BEFORE_CONTENT_PARTS = _classic(_TEXT)
-
-
-# From JSON to fields. The schema has a weak notion of objects and arrays, so these look again at what should be one.
-
-
-def _text(value: Any, where: str) -> str:
-    if not isinstance(value, str):
-        _mismatch(value, where, "string")
-    return str.__str__(value)  # of an enum's member that is a str, the str
+def _with_content(value: Any) -> Any:
+    """The messages, those that are nothing but tool calls with the empty content that the schema wants."""
+    if not isinstance(value, (list, tuple)):
+        return value
+    return [
+        {**message, "content": ""}
+        if isinstance(message, Mapping)
+        and message.get("role") == "assistant"
+        and message.get("tool_calls")
+        and message.get("content") is None
+        else message
+        for message in value
+    ]
 
 
-def _integer(value: float, where: str) -> int:
+# From keys to fields.
+
+
+def _request(known: Mapping[str, Any], body: _Body) -> dict[str, Any]:
+    request: dict[str, Any] = {}
+    if body.shape != "classic":
+        request["temperature"] = None
+    if body is _COMPLETION:
+        # OpenAI's completions continue the text that they are given; there is no user and no turn.
+        request["raw"] = True
+    for name, (target, read) in _FIELDS.items():
+        if name in known:
+            request[target] = read(known[name], f"/{name}")
+    if "messages" in known:
+        request["messages"] = messages(known["messages"], "/messages")
+    if "input" in known:
+        if "prompt" in known:
+            raise BadInput("'/prompt' names a prompt that is stored elsewhere", hint="send its text as '/input'")
+        instructions = known.get("instructions")
+        request["messages"] = messages_of_items(known["input"], "/input", instructions)
+        request["echoed"] = {name: known[name] for name in _ECHOED if name in known}
+    elif "prompt" in known:
+        request["prompt"] = _prompt(known["prompt"], "/prompt")
+    request["tools"], request["tool_choice"], request["forced_tool"] = tools_of(known)
+    request["answer_schema"] = answer_schema_of(known)
+    request["logprobs"] = _logprobs(known, body)
+    request["include_usage"] = bool(_object(known, "stream_options").get("include_usage", False))
+    request["template_options"] = _template_options(known)
+    return request
+
+
+def _guarded(request: dict[str, Any]) -> dict[str, Any]:
+    turns = [message.role for message in request["messages"]]
+    if turns != [("user", "assistant")[index % 2] for index in range(len(turns))]:
+        raise BadInput("'/messages' must alternate between the roles user and assistant, and begin with user")
+    if request["answer_schema"] is not None:
+        return {**request, "answer_schema": schema("llama-guard", "verdict")}
+    return request
+
+
+def _object(known: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    return fields.object_of(known.get(name, {}), f"/{name}")
+
+
+def _max_tokens(value: float, where: str) -> int:
+    if value < 1:
+        raise BadInput(f"'{where}' must be >= 1")
     return int(value)
 
 
-def _number(value: float, where: str) -> float:
-    return float(value)
+def _top_k(value: float, where: str) -> int | None:
+    # Other servers write 0 or -1 for all of them.
+    return int(value) if value > 0 else None
+
+
+def _share(value: float, where: str) -> float:
+    # OpenAI takes 0 for the likeliest token alone, which is what the smallest share of Workers AI gives.
+    return max(float(value), SMALLEST_SHARE)
 
 
 def _factor(value: float, where: str) -> float:
@@ -315,140 +368,130 @@ def _factor(value: float, where: str) -> float:
     return float(value)
 
 
-def _flag(value: bool, where: str) -> bool:
-    return value
-
-
-def _max_tokens(value: float, where: str) -> int:
-    if value < 1:
-        raise BadInput(f"'{where}' must be >= 1")
-    return int(value)
-
-
-def _array(value: Any, where: str) -> tuple[Any, ...]:
-    if not isinstance(value, (list, tuple)):
-        _mismatch(value, where, "array")
-    return tuple(value)
-
-
-def _object(value: Any, where: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        _mismatch(value, where, "object")
-    return value
-
-
 def _stop(value: Any, where: str) -> tuple[str, ...]:
     # Not in the classic form; the OpenAI form has it, and a model here can honour it either way.
-    stops = (value,) if isinstance(value, str) else _array(value, where)
-    _check_length(stops, MOST_STOPS, where)
-    texts = tuple(_text(stop, f"{where}/{index}") for index, stop in enumerate(stops))
+    stops = (value,) if isinstance(value, str) else fields.array(value, where)
+    fields.check_length(stops, MOST_STOPS, where)
+    texts = tuple(fields.text(stop, f"{where}/{index}") for index, stop in enumerate(stops))
     if "" in texts:
         raise BadInput(f"Length of '{where}' must be >= 1 not met")
     return texts
 
 
-def _messages(value: Any, where: str) -> tuple[Message, ...]:
-    messages = _array(value, where)
-    if not messages:
-        raise BadInput(f"Length of '{where}' must be >= 1 not met")
-    return tuple(_message(message, f"{where}/{index}") for index, message in enumerate(messages))
-
-
-def _message(value: Any, where: str) -> Message:
-    # An array whose items the schema has not looked at begins with something that is no object, so that after this
-    # line there are a role and a content.
-    message = _object(value, where)
-    role = _text(message["role"], f"{where}/role")
-    if role not in ROLES:
-        raise BadInput(f"enum {role[:40]} not in {','.join(ROLES)} at '{where}/role'")
-    name, call = message.get("name"), message.get("tool_call_id")
-    return Message(
-        role=role,
-        content=_content(message["content"], f"{where}/content"),
-        name=None if name is None else _text(name, f"{where}/name"),
-        tool_call_id=None if call is None else _text(call, f"{where}/tool_call_id"),
-        tool_calls=_array(message.get("tool_calls") or (), f"{where}/tool_calls"),
-    )
-
-
-def _content(value: Any, where: str) -> str:
+def _prompt(value: Any, where: str) -> str:
     if isinstance(value, str):
-        return _text(value, where)
-    # A line each, so that the last word of one does not run into the first of the next.
-    return "\n".join(_part(part, f"{where}/{index}") for index, part in enumerate(_array(value, where)))
+        return fields.non_empty_text(value, where)
+    prompts = fields.array(value, where)
+    if not all(isinstance(prompt, str) for prompt in prompts):
+        raise BadInput(f"'{where}' must be a text, not tokens", hint="tokens of one model mean nothing to another")
+    if len(prompts) != 1:
+        raise BadInput(f"'{where}' must be one text, not {len(prompts)}", hint="send a request for each")
+    return fields.non_empty_text(prompts[0], f"{where}/0")
 
 
-def _part(value: Any, where: str) -> str:
-    part = _object(value, where)
-    kind = part.get("type", "text")
-    if kind != "text":
-        raise BadInput(f"'{where}' has the type {str(kind)[:40]!r}, and content is made of 'text' parts only")
-    if "text" not in part:
-        raise BadInput(f"required properties at '{where}' are 'type,text'")
-    return _text(part["text"], f"{where}/text")
+def _logit_bias(value: Any, where: str) -> dict[int, float]:
+    biases = fields.object_of(value, where)
+    fields.check_length(biases, fields.MOST_ITEMS, where)
+    found: dict[int, float] = {}
+    for token, bias in biases.items():
+        if not (token.isascii() and token.isdigit() and len(token) < 10):
+            raise BadInput(f"'{where}' has the key {token[:40]!r}, and keys are the numbers of tokens")
+        if not isinstance(bias, (int, float)) or isinstance(bias, bool):
+            fields.mismatch(bias, f"{where}/{token}", "number")
+        if not -MOST_BIAS <= bias <= MOST_BIAS:
+            raise BadInput(f"'{where}/{token}' must be >= -{MOST_BIAS} and <= {MOST_BIAS}")
+        found[int(token)] = float(bias)
+    return found
 
 
-_Field = Callable[[Any, str], Any]
-_SHARED_FIELDS: Mapping[str, _Field] = {
-    "raw": _flag,
-    "stream": _flag,
-    "max_tokens": _max_tokens,
-    "temperature": _number,
-    "top_p": _number,
-    "top_k": _integer,
-    "seed": _integer,
-    "repetition_penalty": _factor,
-    "frequency_penalty": _number,
-    "presence_penalty": _number,
-    "lora": _text,
-    "response_format": _object,
-    "stop": _stop,
+def _logprobs(known: Mapping[str, Any], body: _Body) -> int | None:
+    asked, top = known.get("logprobs"), known.get("top_logprobs")
+    if body is _RESPONSES:
+        wants = "message.output_text.logprobs" in fields.array(known.get("include", ()), "/include")
+        return int(top) if top is not None else 0 if wants else None
+    if body is _COMPLETION:
+        return None if asked is None else int(asked)
+    if top is not None and not asked:
+        raise BadInput("'/top_logprobs' needs '/logprobs' to be true")
+    return int(top or 0) if asked else None
+
+
+# These are the engine's own words to a chat template; a request that could replace them would not be checked.
+_TEMPLATE_WORDS = ("messages", "tools", "documents", "add_generation_prompt", "bos_token", "eos_token", "chat_template")
+
+
+def _template_options(known: Mapping[str, Any]) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    effort = known.get("reasoning_effort", _object(known, "reasoning").get("effort"))
+    if effort is not None:
+        where = "/reasoning_effort" if "reasoning_effort" in known else "/reasoning/effort"
+        options["reasoning_effort"] = fields.text(effort, where)
+        if effort == "none":
+            options["enable_thinking"] = False
+    if "enable_thinking" in known:
+        options["enable_thinking"] = fields.flag(known["enable_thinking"], "/enable_thinking")
+    given = _object(known, "chat_template_kwargs")
+    for name in _TEMPLATE_WORDS:
+        if name in given:
+            raise BadInput(f"'/chat_template_kwargs' has {name!r}, which the request itself decides")
+    return {**options, **given}
+
+
+_FIELDS: Mapping[str, tuple[str, fields.Read]] = {
+    "raw": ("raw", fields.flag),
+    "stream": ("stream", fields.flag),
+    "max_tokens": ("max_tokens", _max_tokens),
+    "max_completion_tokens": ("max_tokens", _max_tokens),
+    "max_output_tokens": ("max_tokens", _max_tokens),
+    "temperature": ("temperature", fields.number),
+    "top_p": ("top_p", _share),
+    "top_k": ("top_k", _top_k),
+    "min_p": ("min_p", fields.number),
+    "seed": ("seed", fields.integer),
+    "repetition_penalty": ("repetition_penalty", _factor),
+    "frequency_penalty": ("frequency_penalty", fields.number),
+    "presence_penalty": ("presence_penalty", fields.number),
+    "lora": ("lora", fields.text),
+    "stop": ("stop", _stop),
+    "n": ("n", fields.integer),
+    "logit_bias": ("logit_bias", _logit_bias),
+    "parallel_tool_calls": ("parallel_tool_calls", fields.flag),
 }
-_FIELDS: Mapping[str, _Field] = {"prompt": _text, "messages": _messages, "tools": _array, **_SHARED_FIELDS}
-_FORMS = (("prompt", *_SHARED_FIELDS), ("messages", "tools", *_SHARED_FIELDS))
-"""The fields of each option of the schema."""
-_MESSAGES_OPTION = 1
+"""The keys that become a field by themselves. Of two that become the same one, the later counts."""
 
 
-def _mismatch(value: Any, where: str, wanted: str) -> NoReturn:
-    found = ",".join(repr(name) for name in types_of(value))
-    raise BadInput(f"Type mismatch of '{where}', '{wanted}' not in {found}")
+# What OpenAI's forms have and nothing here can honour. It is refused, because an answer that leaves it out is wrong.
 
 
-def _check_length(value: Any, most: int, where: str) -> None:
-    if isinstance(value, (list, tuple)) and len(value) > most:
-        raise BadInput(f"Length of '{where}' must be <= {most}")
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    concerns: Callable[[Any, Mapping[str, Any]], bool]
+    sentence: str
+    hint: str = ""
 
 
-def _check_json(fields: Mapping[str, Any]) -> None:
-    """Refuse what is no JSON value, or none that a tokenizer or a template can take, wherever it is."""
-    waiting: list[tuple[Any, tuple[str, ...]]] = [(fields, ())]
-    while waiting:
-        value, path = waiting.pop()
-        if isinstance(value, str):
-            _check_text(value, path)
-        elif isinstance(value, (int, float)):
-            # A whole number too long for a double is Infinity to JavaScript.
-            if value.bit_length() > 1024 if isinstance(value, int) else not math.isfinite(value):
-                raise BadInput(f"'{place(path)}' must be a finite number")
-        elif isinstance(value, (Mapping, list, tuple)):
-            # An object that contains itself ends here as well.
-            if len(path) > DEEPEST:
-                raise BadInput(f"'{place(path[:1])}' must be nested at most {DEEPEST} deep")
-            items = (
-                list(value.items()) if isinstance(value, Mapping) else [(str(i), item) for i, item in enumerate(value)]
-            )
-            for name, _ in items:
-                if not isinstance(name, str):
-                    raise BadInput(f"'{place(path)}' has a key that is not a string: {str(name)[:40]}")
-                _check_text(name, path)
-            waiting.extend((item, (*path, name)) for name, item in reversed(items))
-        elif value is not None:
-            raise BadInput(f"'{place(path)}' must be a JSON value, not {type(value).__name__}")
+def _always(value: Any, known: Mapping[str, Any]) -> bool:
+    return True
 
 
-def _check_text(text: str, path: tuple[str, ...]) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise BadInput(f"'{place(path)}' has half a surrogate pair, at character {error.start}") from None
+_CANNOT: Mapping[str, _Refusal] = {
+    "audio": _Refusal(_always, "asks for an answer in audio", "no model that speaks runs locally yet"),
+    "modalities": _Refusal(
+        lambda value, known: fields.array(value, "/modalities") != ("text",),
+        "asks for more than 'text'",
+        "answers are text only",
+    ),
+    "web_search_options": _Refusal(_always, "asks for a web search", "nothing here searches the web"),
+    "suffix": _Refusal(_always, "asks for a text to be filled in", "models here continue a text at its end"),
+    "echo": _Refusal(lambda value, known: value is True, "asks for the prompt in the answer", "put it there yourself"),
+    "best_of": _Refusal(
+        lambda value, known: value > known.get("n", 1), "must be <= '/n'", "each answer that is made is returned"
+    ),
+    "previous_response_id": _Refusal(
+        _always, "names an earlier answer, and none is stored", "send the whole conversation as '/input'"
+    ),
+    "conversation": _Refusal(
+        _always, "names a conversation, and none is stored", "send the whole conversation as '/input'"
+    ),
+    "background": _Refusal(lambda value, known: value is True, "asks for an answer to be fetched later"),
+}

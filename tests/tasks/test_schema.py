@@ -10,7 +10,7 @@ from cfai.tasks.schema import Schema, types_of, validate
 from cfai.tasks.text_generation import input_schema
 
 TODAY = input_schema()
-BEFORE_PARTS = input_schema(date(2026, 2, 16))
+BEFORE_PARTS = input_schema(as_of=date(2026, 2, 16))
 DEFAULTS = {"raw": False, "stream": False, "max_tokens": 256, "temperature": 0.6}
 NONE = "oneOf at '/' not met, 0 matches: "
 NO_PROMPT = "required properties at '/' are 'prompt'"

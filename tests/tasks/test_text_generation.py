@@ -10,8 +10,8 @@ import pytest
 
 from cfai.errors import BadInput
 from cfai.tasks import text_generation
-from cfai.tasks.parts import Usage
-from cfai.tasks.text_generation import Message, TextGeneration, check
+from cfai.tasks.parts import ToolCall, Usage
+from cfai.tasks.text_generation import Message, TextGeneration, Tool, check
 
 THE_DAY_OF_THE_FIRST_STREAM = date(2023, 11, 14)
 USER = {"role": "user", "content": "hi"}
@@ -58,7 +58,7 @@ def test_everything_that_a_prompt_may_have() -> None:
         frequency_penalty=-2.0,
         presence_penalty=0.5,
         lora="my-lora",
-        response_format={"type": "json_object"},
+        answer_schema={"type": "object"},
         stop=("###",),
     )
     assert (type(checked.max_tokens), type(checked.temperature)) == (int, float)
@@ -84,10 +84,10 @@ def test_a_conversation_with_tools() -> None:
         messages=(
             Message("system", "be short"),
             Message("user", "where\nis it?", name="ann"),
-            Message("assistant", "", tool_calls=tuple(calls)),
+            Message("assistant", "", tool_calls=(ToolCall("call00000", "f", '{"x":[1,2.5,null]}'),)),
             Message("tool", "here", tool_call_id="1"),
         ),
-        tools=tuple(tools),
+        tools=(Tool("f", "d"),),
         stop=("a", "b"),
         lora="my-lora",
     )
@@ -95,7 +95,17 @@ def test_a_conversation_with_tools() -> None:
     assert [message.to_json() for message in checked.messages] == [
         {"role": "system", "content": "be short"},
         {"role": "user", "content": "where\nis it?", "name": "ann"},
-        {"role": "assistant", "content": "", "tool_calls": calls},
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [
+                {
+                    "id": "call00000",
+                    "type": "function",
+                    "function": {"name": "f", "arguments": {"x": [1, 2.5, None]}},
+                }
+            ],
+        },
         {"role": "tool", "content": "here", "tool_call_id": "1"},
     ]
 
@@ -244,7 +254,7 @@ def test_what_is_nested_too_deeply_is_refused() -> None:
     circular: list[Any] = []
     circular.extend([circular, circular])
     sentence = "'/tools' must be nested at most 64 deep"
-    assert check({"messages": [USER], "tools": nested(63)}).tools == (nested(62),)
+    assert problem({"messages": [USER], "tools": nested(63)}) == "Type mismatch of '/tools/0', 'object' not in 'array'"
     assert problem({"messages": [USER], "tools": nested(64)}) == sentence
     assert problem({"messages": [USER], "tools": circular}) == sentence
 
@@ -297,7 +307,8 @@ def test_whatever_comes_in_only_bad_input_or_a_sound_request_comes_out() -> None
         assert (checked.prompt is None) != (checked.messages is None)
         assert checked.prompt != "" and checked.messages != ()
         json.dumps([message.to_json() for message in checked.messages or ()], allow_nan=False).encode()
-        json.dumps([checked.tools, checked.response_format], allow_nan=False, ensure_ascii=False).encode()
+        tools = [tool.to_json() for tool in checked.tools]
+        json.dumps([tools, checked.answer_schema], allow_nan=False, ensure_ascii=False).encode()
         assert checked.temperature is not None and 0 <= checked.temperature <= 5
     assert accepted > 500
 
