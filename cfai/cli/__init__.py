@@ -15,6 +15,7 @@ from cfai.cli.ps import ps
 from cfai.cli.run import run
 from cfai.cli.serve import serve
 from cfai.cli.top import top
+from cfai.cli.workerd import workerd
 from cfai.cli.wrangler import wrangler
 
 __all__ = ["app", "main"]
@@ -28,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (run, models, serve, dev, ps, top, wrangler):
+for command in (run, models, serve, dev, ps, top, wrangler, workerd):
     app.command()(command)
 
 
