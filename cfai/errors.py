@@ -11,6 +11,7 @@
     │   ├── WeightsMissing       3039  400   the catalog knows the model, this machine has no weights for it
     │   ├── LoraUnsupported      5005  405
     │   ├── RequestTooLarge      3006  413
+    │   ├── StreamGone           8501  410   a stream cannot be continued; the code is cfai's own
     │   └── ContextExceeded      5021  413   prompt and max_tokens together do not fit the model
     ├── AccessDenied
     │   ├── Unauthorized        10000  401
@@ -32,6 +33,7 @@ Codes and statuses follow https://developers.cloudflare.com/workers-ai/platform/
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
@@ -58,6 +60,7 @@ __all__ = [
     "RequestTimeout",
     "RequestTooLarge",
     "RouteError",
+    "StreamGone",
     "Unauthorized",
     "Unavailable",
     "WeightsMissing",
@@ -132,9 +135,20 @@ class AiError(Exception):
         message = f"{self.description} ({self.hint})" if self.hint else str(self.description)
         kind = _OPENAI_TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
         return {
-            "error": {"message": message, "type": kind, "code": str(self.code), "param": None},
+            "error": {
+                "message": message,
+                "type": kind,
+                "code": _OPENAI_CODES.get(self.code, str(self.code)),
+                "param": self._parameter,
+            },
             "errors": [{"code": self.code, "message": str(self.description)}],
         }
+
+    @property
+    def _parameter(self) -> str | None:
+        """The field of the request that the description points at, if it does: `messages.0.role`."""
+        pointed = re.search(r"'/([^' ]+)'", self.description)
+        return pointed[1].replace("/", ".") if pointed else None
 
     @classmethod
     def of(
@@ -177,6 +191,18 @@ class AiError(Exception):
 
 _OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 408: "server_error", 429: "rate_limit_error"}
 """https://platform.openai.com/docs/guides/error-codes, by HTTP status where it is not that of all others."""
+
+
+_OPENAI_CODES = {
+    3021: "rate_limit_exceeded",
+    3036: "insufficient_quota",
+    3040: "rate_limit_exceeded",
+    3042: "model_not_found",
+    5007: "model_not_found",
+    5021: "context_length_exceeded",
+    10000: "invalid_api_key",
+}
+"""Their word, where programs look for it; elsewhere the code is the number."""
 
 
 def _as_code(value: object) -> int:
@@ -262,6 +288,12 @@ class RequestTooLarge(InvalidRequest):
 
     def __init__(self, hint: str = "") -> None:
         super().__init__("Request is too large", hint=hint)
+
+
+class StreamGone(InvalidRequest):
+    """A stream that the caller wants to continue is not kept, or no longer. The code is cfai's own."""
+
+    code, status = 8501, 410
 
 
 class ContextExceeded(InvalidRequest):

@@ -1,94 +1,214 @@
-"""The ASGI applications: the REST API for clients, the binding protocol for Workers."""
+"""The ASGI applications: the REST API, OpenAI's endpoints and lists for clients, the binding protocol for Workers."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from typing import Any
 from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cfai.binding import Binding, Stats
-from cfai.errors import MethodNotAllowed, NoRoute
+from cfai.binding import Binding, Call, Reply, Stats
+from cfai.bindings.batch import BatchBinding
+from cfai.errors import AiError, MethodNotAllowed, NoRoute
+from cfai.request_id import request_id
+from cfai.server import listings
+from cfai.server.bearer import Bearer
+from cfai.server.envelope import edge_error
+from cfai.server.exchange import send_reply
+from cfai.server.listings import Answered
 from cfai.server.metrics import Metrics
+from cfai.server.openai import Completions, Embeddings, Models, openai_error
 from cfai.server.playground import playground_routes
 from cfai.server.preview import preview_routes
 from cfai.server.remote_proxy import RemoteProxy
-from cfai.server.rest import RestRun, edge_error
+from cfai.server.rest import RestRun
+from cfai.server.resume import KEEP_SECONDS, STREAM_ID, StreamEnd, Streams
 from cfai.server.workerd import binding_routes
 from cfai.serving import BINDING_HOSTS, Guard
 
-__all__ = ["binding_app", "rest_app"]
+__all__ = ["App", "binding_app", "rest_app"]
 
 log = logging.getLogger("cfai.server")
 
+_SHOWN_HEADERS = ("cf-ai-req-id", "cf-ai-neurons", "retry-after", "x-request-id", STREAM_ID)
+
+
+class App:
+    """An ASGI application over a binding; `aclose` ends what runs in it, and the binding."""
+
+    def __init__(self, app: ASGIApp, binding: BatchBinding, streams: Streams) -> None:
+        self._app = app
+        self._binding = binding
+        self._streams = streams
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+    async def aclose(self) -> None:
+        """End batches, streams that nobody reads, and running answers; these get their last events."""
+        self._streams.end_unread()
+        await self._binding.aclose()
+
 
 def rest_app(
-    binding: Binding, *, token: str | None = None, hosts: Collection[str] = (), any_address: bool = False
-) -> ASGIApp:
-    """The REST API, `/health` and `/metrics` over `binding`, for `cfai serve`.
+    binding: Binding,
+    *,
+    token: str | None = None,
+    hosts: Collection[str] = (),
+    any_address: bool = False,
+    cors_origins: Collection[str] = (),
+    log_prompts: bool = False,
+    keep_streams: float = KEEP_SECONDS,
+) -> App:
+    """All that `cfai serve` offers, over `binding`.
 
     token  what requests must bring as their bearer token; without one, any token or none will do
     hosts  names besides those of the loopback interface under which the server is reached
     any_address  let in who names the server by any IP address; for servers that listen beyond loopback
+    cors_origins  whose pages may use the server from a browser, such as `https://app.example`; `*` is every page
+    log_prompts  write the inputs of every call into the log
+    keep_streams  seconds for which a stream that lost its connection can be continued
     """
-    routes = [
-        Route("/client/v4/accounts/{account}/ai/run/{model:path}", RestRun(binding, token), methods=["POST"]),
+    batches = BatchBinding(_Prompts(binding) if log_prompts else binding)
+    streams = Streams(keep_seconds=keep_streams)
+
+    def guarded(path: str, endpoint: ASGIApp, *methods: str) -> Route:
+        refusal = openai_error if _is_openai(path) else edge_error
+        return Route(path, Bearer(endpoint, token, refusal=refusal), methods=methods or ("GET",))
+
+    account = "/client/v4/accounts/{account}"
+    ai = f"{account}/ai"
+    run = RestRun(batches, streams)
+    routes: list[BaseRoute] = [
+        guarded(f"{ai}/run/{{model:path}}", run, "POST"),
+        guarded(f"{ai}/run", run, "POST"),
+        guarded(f"{ai}/streams/{{stream}}", StreamEnd(streams), "DELETE"),
+        guarded(f"{ai}/models/search", Answered(listings.ModelSearch(binding))),
+        guarded(f"{ai}/models/schema", Answered(listings.model_schema)),
+        guarded(f"{ai}/tasks/search", Answered(listings.tasks)),
+        guarded(f"{ai}/authors/search", Answered(listings.authors)),
+        guarded(f"{ai}/finetunes", Answered(listings.nothing)),
+        guarded(f"{ai}/finetunes/public", Answered(listings.nothing)),
+        guarded(f"{ai}/tomarkdown/supported", Answered(listings.nothing)),
+        guarded("/client/v4/user/tokens/verify", Answered(listings.token)),
+        guarded(f"{account}/tokens/verify", Answered(listings.token)),
+    ]
+    for v1 in (f"{ai}/v1", "/v1"):
+        routes += [
+            guarded(f"{v1}/chat/completions", Completions(batches, streams, "chat"), "POST"),
+            guarded(f"{v1}/completions", Completions(batches, streams, "completion"), "POST"),
+            guarded(f"{v1}/responses", Completions(batches, streams, "responses"), "POST"),
+            guarded(f"{v1}/embeddings", Embeddings(), "POST"),
+            guarded(f"{v1}/models", Models(binding)),
+            guarded(f"{v1}/models/{{model:path}}", Models(binding)),
+        ]
+    routes += [
         Route("/health", _health(binding), methods=["GET"]),
-        Route("/metrics", Metrics(binding, token), methods=["GET"]),
-        *binding_routes(binding, token),
+        guarded("/metrics", Metrics(binding)),
+        *binding_routes(batches, token),
         *preview_routes(token),
         *playground_routes(),
     ]
-    app: ASGIApp = Starlette(routes=routes, exception_handlers={404: _no_route, 405: _wrong_method})
-    app = RemoteProxy(app, binding, token)
-    return _RequestLog(Guard(app, hosts, any_address=any_address, paths_of=BINDING_HOSTS))
+    app: ASGIApp = _application(routes, batches, streams)
+    app = RemoteProxy(app, batches, token)
+    if cors_origins:
+        app = CORSMiddleware(
+            app,
+            allow_origins=[origin.rstrip("/") for origin in cors_origins],
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],
+            allow_private_network=True,
+            expose_headers=_SHOWN_HEADERS,
+        )
+    app = Guard(app, hosts, any_address=any_address, origins=cors_origins, paths_of=BINDING_HOSTS)
+    return App(_Requests(app), batches, streams)
 
 
-def binding_app(binding: Binding) -> ASGIApp:
+def binding_app(binding: Binding, *, log_prompts: bool = False) -> App:
     """The binding protocol, `/health` and `/metrics` over `binding`, for a private socket."""
-    return Starlette(
-        routes=[
-            *binding_routes(binding),
-            Route("/health", _health(binding, with_metrics=True), methods=["GET"]),
-            Route("/metrics", Metrics(binding), methods=["GET"]),
-        ]
-    )
+    batches, streams = BatchBinding(_Prompts(binding) if log_prompts else binding), Streams()
+    routes: list[BaseRoute] = [
+        *binding_routes(batches),
+        Route("/health", _health(binding, with_metrics=True), methods=["GET"]),
+        Route("/metrics", Metrics(binding), methods=["GET"]),
+    ]
+    return App(_Requests(_application(routes, batches, streams), logged=False), batches, streams)
+
+
+def _application(routes: list[BaseRoute], batches: BatchBinding, streams: Streams) -> ASGIApp:
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        await streams.aclose()
+        await batches.end_batches()
+
+    app = Starlette(routes=routes, exception_handlers={404: _no_route, 405: _wrong_method}, lifespan=lifespan)
+    app.router.redirect_slashes = False
+    return app
+
+
+class _Prompts:
+    """`binding`, with a line in the log for what each call asks."""
+
+    def __init__(self, binding: Binding) -> None:
+        self._binding = binding
+
+    async def send(self, call: Call) -> Reply:
+        text = json.dumps(call.inputs, ensure_ascii=False, default=str)
+        shown = "".join(letter if letter.isprintable() else f"\\u{ord(letter):04x}" for letter in text)
+        log.info("%s is asked %s", call.model, shown)
+        return await self._binding.send(call)
+
+    async def aclose(self) -> None:
+        await self._binding.aclose()
 
 
 _POLLED = ("/health", "/metrics")
 
 
-class _RequestLog:
-    """One line per request: method, path, status, seconds. Never the query, which may hold what is secret."""
+class _Requests:
+    """Give every request an id, for its lines in the log and as `x-request-id`, and most a line of their own.
 
-    def __init__(self, app: ASGIApp) -> None:
+    The line has method, path, status and seconds. Never the query, which may hold what is secret.
+    """
+
+    def __init__(self, app: ASGIApp, *, logged: bool = True) -> None:
         self._app = app
+        self._logged = logged
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in _POLLED:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status = time.monotonic(), "left"
+        started, status, name = time.monotonic(), "left", str(uuid.uuid4())
 
         async def watched(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = str(message["status"])
+                message = {**message, "headers": [*message.get("headers", ()), (b"x-request-id", name.encode())]}
             await send(message)
 
+        before = request_id.set(name)
         try:
             await self._app(scope, receive, watched)
         finally:
-            path = quote(scope["path"], safe="/@:")  # a control character in it must not write a line of its own
-            log.info("%s %s %s %.2f s", scope["method"], path, status, time.monotonic() - started)
+            if self._logged and scope["path"] not in _POLLED:
+                path = quote(scope["path"], safe="/@:")  # a control character in it must not write a line of its own
+                log.info("%s %s %s %.2f s", scope["method"], path, status, time.monotonic() - started)
+            request_id.reset(before)
 
 
 def _health(binding: Binding, *, with_metrics: bool = False) -> Callable[[Request], Awaitable[Response]]:
@@ -112,11 +232,26 @@ def _without_metrics(model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def _no_route(request: Request, error: Exception) -> Response:
-    reply = edge_error(NoRoute(request.url.path))
-    return JSONResponse(reply.body, reply.status)
+    path = request.scope["path"]
+    return _Refused(path, NoRoute(path.removeprefix("/client/v4")), AiError.of(7000, "No route for that URI"))
 
 
 async def _wrong_method(request: Request, error: Exception) -> Response:
     allow = error.headers if isinstance(error, HTTPException) else None
-    reply = edge_error(MethodNotAllowed(request.method))
-    return JSONResponse(reply.body, reply.status, allow)
+    return _Refused(request.scope["path"], MethodNotAllowed(request.method), headers=allow)
+
+
+def _is_openai(path: str) -> bool:
+    return path.startswith("/v1/") or "/ai/v1/" in path
+
+
+class _Refused(Response):
+    """A refusal by the router, in the words of the API that the path belongs to."""
+
+    def __init__(self, path: str, error: AiError, *more: AiError, headers: Mapping[str, str] | None = None) -> None:
+        reply = openai_error(error) if _is_openai(path) else edge_error(error, *more)
+        self._reply = Reply(reply.body, reply.status, {**reply.headers, **(headers or {})})
+        super().__init__(status_code=reply.status)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send_reply(self._reply, send)

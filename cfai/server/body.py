@@ -5,29 +5,50 @@ from __future__ import annotations
 import json
 from typing import Any, NoReturn
 
+import anyio
+from anyio import to_thread
 from starlette.types import Receive
 
-from cfai.errors import BadInput, IncompleteRequest, RequestAborted, RequestTooLarge
+from cfai.errors import BadInput, IncompleteRequest, RequestAborted, RequestTimeout, RequestTooLarge
 
-__all__ = ["MAX_BODY", "MAX_DEPTH", "parse_json", "read_body"]
+__all__ = ["MAX_BODY", "MAX_DEPTH", "parse_json", "read_body", "read_json"]
 
-MAX_BODY = 2 * 1024 * 1024
+MAX_BODY = 10 * 1024 * 1024
 """Bytes; a longer body is refused with 413 and not kept."""
 
 MAX_DEPTH = 64
 """How deeply objects and arrays may be nested."""
 
+PATIENCE_SECONDS = 60.0
+"""How long a client may take for the next part of a body."""
 
-async def read_body(receive: Receive) -> bytes:
-    """The whole body. Raises `RequestTooLarge`, or `RequestAborted` if the client leaves while it sends."""
+LONG_BODY = 256 * 1024
+"""From this many bytes on, JSON is read outside the event loop."""
+
+
+async def read_json(receive: Receive) -> Any:
+    """The JSON value of the whole body; raises what `read_body` and `parse_json` raise."""
+    body = await read_body(receive)
+    return parse_json(body) if len(body) < LONG_BODY else await to_thread.run_sync(parse_json, body)
+
+
+async def read_body(receive: Receive, *, patience: float = PATIENCE_SECONDS) -> bytes:
+    """The whole body.
+
+    Raises `RequestTooLarge`, `RequestAborted` if the client leaves while it sends, or `RequestTimeout` if nothing comes
+    for `patience` seconds.
+    """
     body = bytearray()
     while True:
-        message = await receive()
+        with anyio.move_on_after(patience) as waiting:
+            message = await receive()
+        if waiting.cancelled_caught:
+            raise RequestTimeout()
         if message["type"] == "http.disconnect":
             raise RequestAborted()
         body += message.get("body", b"")
         if len(body) > MAX_BODY:
-            raise RequestTooLarge(f"the body may have {MAX_BODY} bytes")
+            raise RequestTooLarge(f"a body may have {MAX_BODY} bytes, 10 MiB")
         if not message.get("more_body"):
             return bytes(body)
 

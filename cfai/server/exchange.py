@@ -20,9 +20,14 @@ from cfai.binding import EVENT_STREAM, JSON, Reply
 from cfai.errors import AiError, EngineFailure
 from cfai.results import ByteStream
 
-__all__ = ["respond", "send_reply"]
+__all__ = ["native_failure", "respond", "send_reply"]
 
 log = logging.getLogger("cfai.server")
+
+
+def native_failure(error: AiError) -> list[bytes]:
+    """The events that end a stream of `run` that cannot go on."""
+    return [sse.encode(error.to_event()), sse.DONE]
 
 
 async def respond(
@@ -31,8 +36,11 @@ async def respond(
     send: Send,
     *,
     render: Callable[[Reply], Reply] = lambda reply: reply,
+    failure: Callable[[AiError], list[bytes]] = native_failure,
 ) -> None:
     """Send what `produce` gives, passed through `render`; stop it when the client leaves.
+
+    failure  the last events of a stream whose binding breaks
 
     The request's body must have been read: from then on `receive` only tells of the end.
     """
@@ -46,7 +54,7 @@ async def respond(
                 reply = Reply.from_error(EngineFailure(f"the binding failed: {error}"))
             reply = render(reply)
             try:
-                await send_reply(reply, send)
+                await send_reply(reply, send, failure=failure)
             finally:
                 await reply.aclose()
             tasks.cancel_scope.cancel()
@@ -60,7 +68,7 @@ async def respond(
         tasks.start_soon(watch)
 
 
-async def send_reply(reply: Reply, send: Send) -> None:
+async def send_reply(reply: Reply, send: Send, *, failure: Callable[[AiError], list[bytes]] = native_failure) -> None:
     """Send a reply that is there already, a refusal for one."""
     if not isinstance(reply.body, ByteStream):
         body = reply.body if isinstance(reply.body, bytes) else sse.dumps(reply.body).encode()
@@ -79,8 +87,8 @@ async def send_reply(reply: Reply, send: Send) -> None:
         log.exception("the stream failed")
         if not reply.headers.get("content-type", "").startswith(EVENT_STREAM):
             raise  # the connection is cut, so that the client can tell
-        failure = error if isinstance(error, AiError) else EngineFailure(f"the stream failed: {error}")
-        last = sse.encode(failure.to_event()) + sse.DONE
+        told = error if isinstance(error, AiError) else EngineFailure(f"the stream failed: {error}")
+        last = b"".join(failure(told))
     await send({"type": "http.response.body", "body": last})
 
 

@@ -24,10 +24,7 @@ from starlette.types import Receive, Scope, Send
 
 from cfai import __version__
 from cfai.binding import Binding, Reply, Stats
-from cfai.errors import Unauthorized
-from cfai.server.bearer import may_pass
 from cfai.server.exchange import send_reply
-from cfai.server.rest import edge_error
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
@@ -37,18 +34,14 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class Metrics:
     """The metrics of `binding`, an ASGI endpoint. A binding without `stats` has those of the process only.
 
-    With a `token`, requests need it as `Authorization: Bearer ...`: what is asked of a model, and when, is not for all.
+    What is asked of a model, and when, is not for all: a server with a token asks for it here too.
     """
 
-    def __init__(self, binding: Binding, token: str | None = None) -> None:
+    def __init__(self, binding: Binding) -> None:
         self._binding = binding
-        self._token = token.encode() if token else None
         self._process = ProcessCollector(registry=None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not may_pass(dict(scope["headers"]), self._token):
-            await send_reply(edge_error(Unauthorized()), send)
-            return
         stats = self._binding.stats() if isinstance(self._binding, Stats) else {}
         body = generate_latest(_Figures(stats.get("models") or {}, self._process))
         await send_reply(Reply(body, headers={"content-type": CONTENT_TYPE}), send)

@@ -1,88 +1,77 @@
-"""The REST API: `POST /client/v4/accounts/{account}/ai/run/{model}` in Cloudflare's envelope.
-
-Successes are `{"result", "success", "errors", "messages"}` in this order; refusals by the inference service put
-`errors` first and an empty object as `result`; those by the API in front of it have `result: null`. Streams have no
-envelope. What to do about an error travels in `messages`, which Cloudflare's clients carry along and do not judge.
-"""
+"""The REST API: `POST /client/v4/accounts/{account}/ai/run/{model}` in Cloudflare's envelope; streams have none."""
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.types import Receive, Scope, Send
 
-from cfai.binding import JSON, Binding, Call, Reply
-from cfai.errors import AiError, Unauthorized
-from cfai.server.bearer import may_pass
-from cfai.server.body import parse_json, read_body
+from cfai.binding import Binding, Call, Reply
+from cfai.errors import AiError, IncompleteRequest
+from cfai.request_id import of_request
+from cfai.server.body import read_json
+from cfai.server.envelope import edge_error, enveloped
 from cfai.server.exchange import respond, send_reply
+from cfai.server.resume import Streams
 
-__all__ = ["RestRun", "edge_error"]
+__all__ = ["RestRun", "edge_error", "options_of", "passed_headers"]
 
 _PASSED_HEADERS = ("x-session-affinity", "cf-aig-metadata")
 
 
 class RestRun:
-    """The run route over `binding`, an ASGI endpoint; the route's parameters are `account` and `model`.
+    """The run route over `binding`, an ASGI endpoint; the route's parameter `model` may be missing, then it stands in
+    the body."""
 
-    With a `token`, requests need it as `Authorization: Bearer ...`.
-    """
-
-    def __init__(self, binding: Binding, token: str | None = None) -> None:
+    def __init__(self, binding: Binding, streams: Streams) -> None:
         self._binding = binding
-        self._token = token.encode() if token else None
+        self._streams = streams
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = dict(scope["headers"])
-        if not may_pass(headers, self._token):
-            await send_reply(edge_error(Unauthorized()), send)
-            return
         try:
-            inputs = parse_json(await read_body(receive))
+            call = _call(scope, await read_json(receive))
         except AiError as error:
-            refusal = Reply.from_error(error, {"cf-ai-req-id": str(uuid.uuid4())})
-            await send_reply(_enveloped(refusal), send)
+            await send_reply(enveloped(Reply.from_error(error, {"cf-ai-req-id": of_request()})), send)
             return
-        call = Call(scope["path_params"]["model"], inputs, _options(scope), _passed(headers))
-        await respond(lambda: self._binding.send(call), receive, send, render=_enveloped)
+        produce = self._streams.over(scope, lambda: self._binding.send(call))
+        await respond(produce, receive, send, render=enveloped)
 
 
-def edge_error(error: AiError) -> Reply:
-    """A refusal by the API in front of the inference service: authentication, routing."""
-    body = {
-        "result": None,
-        "success": False,
-        "errors": [{"code": error.code, "message": error.description}],
-        "messages": [],
-    }
-    return Reply(body, error.status, {"content-type": JSON})
+def _call(scope: Scope, body: Any) -> Call:
+    model = scope["path_params"].get("model")
+    if not model:
+        if not isinstance(body, dict) or not isinstance(model := body.get("model"), str) or not model:
+            raise IncompleteRequest("model", hint="name it in the path, .../ai/run/MODEL, or as `model` in the body")
+        body = {name: value for name, value in body.items() if name != "model"}
+        for name in ("input", "inputs"):
+            if isinstance(body.get(name), dict):
+                body = body[name]
+                break
+    options = options_of(scope)
+    if isinstance(body, dict) and isinstance(given := body.get("options"), dict):
+        # They are no inputs; the API takes them out.
+        body = {name: value for name, value in body.items() if name != "options"}
+        options = {**_asked_in_body(given), **options}
+    return Call(model, body, options, passed_headers(scope))
 
 
-def _enveloped(reply: Reply) -> Reply:
-    if error := reply.error:
-        message = error.rest_message(reply.headers.get("cf-ai-req-id", ""))
-        notes = [{"code": error.code, "message": error.hint}] if error.hint else []
-        body: Any = {
-            "errors": [{"message": message, "code": error.code}],
-            "success": False,
-            "result": {},
-            "messages": notes,
-        }
-    elif reply.headers.get("content-type") == JSON:
-        body = {"result": reply.body, "success": True, "errors": [], "messages": []}
-    else:
-        return reply
-    return Reply(body, reply.status, reply.headers)
+def _asked_in_body(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: given[name] for name in ("rejectIfBusy",) if name in given}
 
 
-def _options(scope: Scope) -> dict[str, Any]:
-    # The AI SDK adds its unknown settings to the query, so anything but ours is ignored.
+def options_of(scope: Scope) -> dict[str, Any]:
+    """The options of a run that stand in the query."""
+    # The AI SDK adds its unknown settings to the query, so anything but these is ignored.
     query = parse_qs(scope["query_string"].decode("latin-1"))
-    return {"asOf": query["asOf"][-1]} if "asOf" in query else {}
+    options: dict[str, Any] = {name: query[name][-1] for name in ("asOf", "fidelity") if name in query}
+    if query.get("queueRequest", [""])[-1] == "true":
+        options["queueRequest"] = True
+    return options
 
 
-def _passed(headers: Mapping[bytes, bytes]) -> dict[str, str]:
+def passed_headers(scope: Scope) -> dict[str, str]:
+    """The headers of a request that are meant for the binding."""
+    headers = dict(scope["headers"])
     return {name: headers[key].decode("latin-1") for name in _PASSED_HEADERS if (key := name.encode()) in headers}

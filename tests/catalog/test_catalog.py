@@ -185,5 +185,7 @@ def test_users_add_and_replace_models() -> None:
 
 
 def test_a_task_has_an_id_and_a_rate() -> None:
-    assert CATALOG.task("Text Generation") == Task("Text Generation", "c329a1f9-323d-4e91-b2aa-582dd4188d34", 300)
+    task = CATALOG.task("Text Generation")
+    assert (task.uuid, task.requests_per_minute) == ("c329a1f9-323d-4e91-b2aa-582dd4188d34", 300)
+    assert task.description.endswith(".")
     assert CATALOG.task("Mind Reading") == Task("Mind Reading")

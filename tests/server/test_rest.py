@@ -202,7 +202,7 @@ REFUSALS: list[tuple[str, Any, int, int, str]] = [
     ),
     (MODEL, b'{"prompt":"a","temperature":1e999}', 400, 5006, "AiError: Bad input: Error: "),
     (MODEL, b'{"prompt":"\\ud800"}', 400, 5006, "AiError: Bad input: Error: "),
-    (MODEL, b" " * (2 * 1024 * 1024 + 1), 413, 3006, "AiError: Request is too large"),
+    (MODEL, b" " * (10 * 1024 * 1024 + 1), 413, 3006, "AiError: Request is too large"),
     (MODEL, {"prompt": "New" * 40_000}, 413, 5021, "AiError: The estimated number of input and maximum output tokens"),
 ]
 

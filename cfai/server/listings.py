@@ -1,0 +1,227 @@
+"""What the API lists: models with their filters and pages, tasks, authors; and what it knows of a token.
+
+The clients of Cloudflare ask for page after page until one is empty, so a page beyond the last one is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from starlette.datastructures import QueryParams
+from starlette.types import Receive, Scope, Send
+
+from cfai.binding import Binding, Listing, Reply
+from cfai.catalog import Catalog, Model
+from cfai.errors import AiError, IncompleteRequest, NoSuchModel
+from cfai.request_id import of_request
+from cfai.server.envelope import enveloped, success
+from cfai.server.exchange import send_reply
+from cfai.tasks import text_generation
+
+__all__ = ["Answered", "ModelSearch", "authors", "model_row", "model_rows", "model_schema", "nothing", "tasks", "token"]
+
+PER_PAGE = 50
+MOST_PER_PAGE = 1000
+
+
+class Answered:
+    """An ASGI endpoint that gives what `answer` makes of a request's query."""
+
+    def __init__(self, answer: Callable[[QueryParams], Reply | Awaitable[Reply]]) -> None:
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        query = QueryParams(scope["query_string"])
+        try:
+            answer = self._answer(query)
+            reply = answer if isinstance(answer, Reply) else await answer
+        except AiError as error:
+            reply = enveloped(Reply.from_error(error, {"cf-ai-req-id": of_request()}))
+        await send_reply(reply, send)
+
+
+class ModelSearch:
+    """`models/search`: all of Cloudflare's catalog, and what else `binding` has."""
+
+    def __init__(self, binding: Binding) -> None:
+        self._binding = binding
+
+    async def __call__(self, query: QueryParams) -> Reply:
+        here = await self._binding.models_here() if isinstance(self._binding, Listing) else []
+        return _page(model_rows(query, here=here), query)
+
+
+def model_rows(query: Mapping[str, str], *, here: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """The rows of the models that fit `query`, in the order of their ids.
+
+    here  ids of models that run here; they are listed also when Cloudflare lists them no longer
+    """
+    catalog = Catalog.builtin()
+    known = {model.id: model for model in catalog.models()}
+    own = {name: known.get(name) or Model(name) for name in here}
+    statuses = {"active", "gone"} if _is_set(query, "include_deprecated") else {"active"}
+    listed = own | {name: model for name, model in known.items() if model.status in statuses}
+    for_openrouter = query.get("format") == "openrouter"
+    return [
+        {**model_row(model, catalog), **(_openrouter(model) if for_openrouter else {})}
+        for _, model in sorted(listed.items())
+        if _fits(model, catalog, query)
+    ]
+
+
+def model_row(model: Model, catalog: Catalog) -> dict[str, Any]:
+    """One model as `models/search` lists it."""
+    task = catalog.task(model.task)
+    return {
+        "id": model.uuid or _made_up_id(model.id),
+        "source": model.source,
+        "name": model.id,
+        "description": model.description,
+        "task": {"id": task.uuid or _made_up_id(task.name), "name": task.name, "description": task.description},
+        "created_at": f"{model.created} 00:00:00.000" if model.created else None,
+        "tags": [],
+        "properties": _properties(model),
+    }
+
+
+def model_schema(query: QueryParams) -> Reply:
+    """`models/schema`: the JSON schemas of what a model takes and gives."""
+    name = query.get("model")
+    if not name:
+        raise IncompleteRequest("model", hint="name it in the query: ?model=@cf/...")
+    model = Catalog.builtin().get(name)
+    if model.task != "Text Generation":
+        raise NoSuchModel(name, hint=f"no schema of its task, {model.task}, is known here")
+    return success({"input": text_generation.input_schema(), "output": _OUTPUT})
+
+
+def tasks(query: QueryParams) -> Reply:
+    """`tasks/search`: what models do."""
+    catalog = Catalog.builtin()
+    found = [catalog.task(name) for name in sorted({model.task for model in catalog.models()})]
+    rows = [
+        {"id": task.uuid or _made_up_id(task.name), "name": task.name, "description": task.description}
+        for task in found
+        if _mentions(query.get("search"), task.name, task.description)
+    ]
+    return _page(rows, query)
+
+
+def authors(query: QueryParams) -> Reply:
+    """`authors/search`: who models are by."""
+    names = sorted({model.author for model in Catalog.builtin().models() if model.id.startswith(("@cf/", "@hf/"))})
+    rows = [{"id": _made_up_id(name), "name": name} for name in names if _mentions(query.get("search"), name)]
+    return _page(rows, query)
+
+
+def nothing(query: QueryParams) -> Reply:
+    """A list that is empty here: fine-tunes, formats that are converted to Markdown."""
+    return success([])
+
+
+def token(query: QueryParams) -> Reply:
+    """`tokens/verify`, for who got this far."""
+    reply = success({"id": _made_up_id("token").replace("-", ""), "status": "active"})
+    note = {"code": 10000, "message": "This API Token is valid and active", "type": None}
+    return Reply({**reply.body, "messages": [note]}, headers=reply.headers)
+
+
+def _page(rows: Sequence[Mapping[str, Any]], query: Mapping[str, str]) -> Reply:
+    page = _number(query.get("page"), 1)
+    per_page = min(_number(query.get("per_page"), PER_PAGE), MOST_PER_PAGE)
+    shown = rows[(page - 1) * per_page : page * per_page]
+    pages = -(-len(rows) // per_page)
+    info = {
+        "page": page,
+        "per_page": per_page,
+        "count": len(shown),
+        "total_count": len(rows),
+        "total_pages": pages,
+    }
+    return success([*shown], result_info=info)
+
+
+def _number(text: str | None, usual: int) -> int:
+    is_number = text is not None and text.isascii() and text.isdigit() and len(text) < 10
+    return int(text or 0) if is_number and int(text or 0) > 0 else usual
+
+
+def _fits(model: Model, catalog: Catalog, query: Mapping[str, str]) -> bool:
+    task, source = query.get("task"), query.get("source")
+    if task and _plain(task) not in (_plain(model.task), _plain(catalog.task(model.task).uuid or "")):
+        return False
+    if source and source != str(model.source):
+        return False
+    if (author := query.get("author")) and author.lower() != model.author.lower():
+        return False
+    if _is_set(query, "hide_experimental") and "beta" in model.flags:
+        return False
+    return _mentions(query.get("search"), model.id, model.description)
+
+
+def _mentions(wanted: str | None, *texts: str) -> bool:
+    return not wanted or any(wanted.lower() in text.lower() for text in texts)
+
+
+def _plain(name: str) -> str:
+    return "".join(filter(str.isalnum, name.lower()))
+
+
+def _is_set(query: Mapping[str, str], name: str) -> bool:
+    return query.get(name, "").lower() in ("true", "1")
+
+
+def _properties(model: Model) -> list[dict[str, Any]]:
+    values: dict[str, Any] = {}
+    if model.context_window is not None:
+        values["context_window"] = str(model.context_window)
+    if model.prices:
+        values["price"] = [{"unit": price.unit, "price": price.usd, "currency": "USD"} for price in model.prices]
+    values |= dict.fromkeys(sorted(model.flags), "true")
+    if model.dimensions is not None:
+        values["output_dimensions"] = str(model.dimensions)
+    if model.removed is not None:
+        values["planned_deprecation_date"] = str(model.removed)
+    return [{"property_id": name, "value": value} for name, value in values.items()]
+
+
+def _openrouter(model: Model) -> dict[str, Any]:
+    prices = {price.unit: price.usd for price in model.prices}
+    per_token = {
+        name: _dollars(prices[unit])
+        for name, unit in (("prompt", "per M input tokens"), ("completion", "per M output tokens"))
+        if unit in prices
+    }
+    return {
+        "hugging_face_id": model.weights.repo if model.weights else None,
+        "context_length": model.limits().context_window,
+        "pricing": per_token,
+    }
+
+
+def _dollars(per_million: float) -> str:
+    return f"{per_million / 1e6:.12f}".rstrip("0").rstrip(".")
+
+
+def _made_up_id(name: str) -> str:
+    """An id for what Cloudflare has none for, the same on every machine."""
+    return str(uuid5(NAMESPACE_URL, f"cfai:{name}"))
+
+
+_OUTPUT: Mapping[str, Any] = json.loads(
+    """{"oneOf": [
+        {"type": "object", "contentType": "application/json", "properties": {
+            "response": {"type": "string", "description": "The answer"},
+            "usage": {"type": "object", "description": "What it cost", "properties": {
+                "prompt_tokens": {"type": "number"},
+                "completion_tokens": {"type": "number"},
+                "total_tokens": {"type": "number"}}},
+            "tool_calls": {"type": "array", "items": {"type": "object", "properties": {
+                "name": {"type": "string"},
+                "arguments": {"type": "object"}}}}},
+         "required": ["response"]},
+        {"type": "string", "contentType": "text/event-stream", "format": "binary"}]}"""
+)

@@ -1,0 +1,121 @@
+"""OpenAI's endpoints: `/v1/chat/completions` and its neighbours, here and at `/client/v4/accounts/{account}/ai/v1/...`.
+
+The request without its model is the call's inputs, in the form of the endpoint; the reply is passed on as it is. An
+error is written for both kinds of client: `error` for OpenAI's, `errors` and the rest of the envelope for Cloudflare's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from cfai import sse
+from cfai.binding import JSON, Binding, Call, Form, Listing, Reply
+from cfai.catalog import Catalog, Model
+from cfai.errors import AiError, IncompleteRequest, NoSuchModel
+from cfai.request_id import of_request
+from cfai.server.body import read_json
+from cfai.server.exchange import respond, send_reply
+from cfai.server.rest import options_of, passed_headers
+from cfai.server.resume import Streams
+
+__all__ = ["Completions", "Embeddings", "Models", "openai_error"]
+
+
+class Completions:
+    """An endpoint that answers in `form`, over `binding`; an ASGI endpoint."""
+
+    def __init__(self, binding: Binding, streams: Streams, form: Form) -> None:
+        self._binding = binding
+        self._streams = streams
+        self._form = form
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            call = self._call(scope, await read_json(receive))
+        except AiError as error:
+            await send_reply(openai_error(error), send)
+            return
+        produce = self._streams.over(scope, lambda: self._binding.send(call), failure=_failure)
+        await respond(produce, receive, send, render=_rendered, failure=_failure)
+
+    def _call(self, scope: Scope, body: Any) -> Call:
+        model = _model(body)
+        # What only Cloudflare's endpoint has stands beside OpenAI's fields.
+        given = body.get("options")
+        options = {"rejectIfBusy": given["rejectIfBusy"]} if isinstance(given, dict) and "rejectIfBusy" in given else {}
+        inputs = {name: value for name, value in body.items() if name not in ("model", "options")}
+        return Call(model, inputs, {**options, **options_of(scope)}, passed_headers(scope), self._form)
+
+
+class Embeddings:
+    """The endpoint for embeddings: no model makes them here."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            model = _model(await read_json(receive))
+            raise NoSuchModel(model, hint="embeddings are not answered locally yet")
+        except AiError as error:
+            await send_reply(openai_error(error), send)
+
+
+class Models:
+    """The models that run here, or the one of the route's parameter `model`; an ASGI endpoint."""
+
+    def __init__(self, binding: Binding) -> None:
+        self._binding = binding
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        rows = await self._rows()
+        wanted = scope["path_params"].get("model")
+        if wanted is None:
+            body: Any = {"object": "list", "data": list(rows.values())}
+        elif (body := rows.get(wanted)) is None:
+            await send_reply(openai_error(NoSuchModel(wanted)), send)
+            return
+        await send_reply(Reply(body, headers={"content-type": JSON}), send)
+
+    async def _rows(self) -> dict[str, dict[str, Any]]:
+        catalog = {model.id: model for model in Catalog.builtin().models()}
+        if isinstance(self._binding, Listing):
+            names = await self._binding.models_here()
+        else:  # it does not say: then it may have any
+            names = [model.id for model in catalog.values() if model.status == "active"]
+        return {name: _row(catalog.get(name) or Model(name)) for name in names}
+
+
+def openai_error(error: AiError) -> Reply:
+    """The reply that describes `error` to OpenAI's clients and to Cloudflare's."""
+    return _rendered(Reply.from_error(error, {"cf-ai-req-id": of_request()}))
+
+
+def _model(body: Any) -> str:
+    if not isinstance(body, dict):
+        raise IncompleteRequest("body is not a JSON object")
+    model = body.get("model")
+    if not isinstance(model, str) or not model:
+        raise IncompleteRequest("model", hint="the body names it: {'model': '@cf/...', ...}")
+    return model
+
+
+def _row(model: Model) -> dict[str, Any]:
+    created = model.created.toordinal() - _EPOCH if model.created else 0
+    return {"id": model.id, "object": "model", "created": created * 86400, "owned_by": model.author}
+
+
+_EPOCH = 719163
+"""The ordinal of 1970-01-01."""
+
+
+def _rendered(reply: Reply) -> Reply:
+    if (error := reply.error) is None:
+        return reply
+    notes = [{"code": error.code, "message": error.hint}] if error.hint else []
+    body = {**error.to_openai(), "success": False, "result": {}, "messages": notes}
+    # OpenAI has no other sign for a model that is not there.
+    return Reply(body, 404 if isinstance(error, NoSuchModel) else reply.status, reply.headers)
+
+
+def _failure(error: AiError) -> list[bytes]:
+    return [sse.encode(error.to_openai()), sse.DONE]
