@@ -23,7 +23,7 @@ from cfai.tasks.parts import (
     Usage,
 )
 from cfai.tasks.shapes.padding import PADDED_SINCE, alphabet_padding
-from cfai.tasks.shapes.thinking import Thinking
+from cfai.tasks.shapes.think_tags import ThinkTags
 from cfai.tasks.shapes.usage import Meter, priced
 from cfai.tasks.text_generation import TextGeneration
 
@@ -42,21 +42,21 @@ class ClassicShape:
         self._as_of = as_of
         self._is_json = request.answer_schema is not None
         self._has_tools = bool(request.tools) and self._is_since(TOOLS_SINCE)
-        self._thinking = Thinking(is_left_out=self._is_json)
+        self._tags = ThinkTags(is_left_out=self._is_json)
 
     def begin(self, prompt: Usage | None = None) -> list[bytes]:
         return []
 
     def part(self, part: Part, choice: int = 0) -> list[bytes]:
-        if type(part) is Text and not self._thinking.is_open:
+        if type(part) is Text and not self._tags.is_open:
             return [self._piece(part)]
-        before = [self._piece(Text(text))] if (text := self._thinking.text(part)) else []
+        before = [self._piece(Text(text))] if (text := self._tags.text(part)) else []
         if isinstance(part, CallStart | CallArguments):
             return [*before, self._calls([_delta(part)])]
         return before
 
     def finish(self, finish: Finish, choice: int = 0) -> list[bytes]:
-        events = [self._piece(Text(text))] if (text := self._thinking.close()) else []
+        events = [self._piece(Text(text))] if (text := self._tags.close()) else []
         if finish == "tool_calls":
             # The AI SDK asks for the results of its tools only when the stream says that it ended for them.
             events.append(sse.encode({"response": "", "finish_reason": finish}))
@@ -92,7 +92,7 @@ class ClassicShape:
         return sse.encode({"response": "", "tool_calls": calls})
 
     def _response(self, answer: Answer) -> Any:
-        text = self._thinking.whole(answer)
+        text = self._tags.whole(answer)
         if not self._is_json or answer.calls:
             return text
         try:
@@ -122,7 +122,7 @@ class ProductionClassicShape(ClassicShape):
         return events
 
     def finish(self, finish: Finish, choice: int = 0) -> list[bytes]:
-        events = [self._piece(Text(text))] if (text := self._thinking.close()) else []
+        events = [self._piece(Text(text))] if (text := self._tags.close()) else []
         if finish == "tool_calls":
             nothing = {"id": None, "type": None, "index": 0, "function": {"name": None, "arguments": ""}}
             return [*events, self._calls([nothing]), self._padded({"tool_calls": []})]

@@ -10,7 +10,7 @@ from cfai import sse
 from cfai.errors import AiError
 from cfai.tasks.parts import Answer, Finish, Part, Text, TokenLogprob, Usage
 from cfai.tasks.shapes.envelope import Envelope
-from cfai.tasks.shapes.thinking import Thinking
+from cfai.tasks.shapes.think_tags import ThinkTags
 from cfai.tasks.shapes.usage import openai_usage, priced
 from cfai.tasks.text_generation import TextGeneration
 
@@ -30,18 +30,18 @@ class CompletionShape:
         self._has_logprobs = request.logprobs is not None
         self._envelope = envelope
         is_json = request.answer_schema is not None
-        self._written = [_Written(Thinking(is_left_out=is_json)) for _ in range(request.n)]
+        self._written = [_Written(ThinkTags(is_left_out=is_json)) for _ in range(request.n)]
 
     def begin(self, prompt: Usage | None = None) -> list[bytes]:
         return []
 
     def part(self, part: Part, choice: int = 0) -> list[bytes]:
         tokens = part.logprobs if isinstance(part, Text) else ()
-        text = self._written[choice].thinking.text(part)
+        text = self._written[choice].tags.text(part)
         return [self._chunk(text, choice, tokens)] if text or tokens else []
 
     def finish(self, finish: Finish, choice: int = 0) -> list[bytes]:
-        return [self._chunk(self._written[choice].thinking.close(), choice, finish_reason=finish)]
+        return [self._chunk(self._written[choice].tags.close(), choice, finish_reason=finish)]
 
     def end(self, usage: Usage) -> list[bytes]:
         events = []
@@ -58,7 +58,7 @@ class CompletionShape:
         choices = [
             self._envelope.choice(
                 index,
-                text=self._written[index].thinking.whole(answer),
+                text=self._written[index].tags.whole(answer),
                 logprobs=self._logprobs(answer.logprobs, index),
                 finish_reason=answer.finish,
             )
@@ -97,7 +97,7 @@ class CompletionShape:
 class _Written:
     """What has been written of one choice."""
 
-    def __init__(self, thinking: Thinking) -> None:
-        self.thinking = thinking
+    def __init__(self, tags: ThinkTags) -> None:
+        self.tags = tags
         self.length = 0
         """Of its tokens, in characters."""

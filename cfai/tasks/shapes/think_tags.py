@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from cfai.tasks.parts import Answer, Part, Reasoning, Text
 
-__all__ = ["Thinking"]
+__all__ = ["ThinkTags"]
 
 _OPEN, _CLOSE = "<think>", "</think>"
 
 
-class Thinking:
+class ThinkTags:
     """Remembers whether the tag is open.
 
     is_left_out  for answers in JSON, which tags would break
