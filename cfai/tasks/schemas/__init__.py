@@ -8,6 +8,9 @@ The files are JSON schema with three rules of their own, which are gone from wha
    refused first, can be read from the file.
 2. `eras` has entries that were different before a day. Of several that hold, the earliest counts.
 3. `source` says where the figures are from.
+
+A choice that is no refusal of its own stands in `allOf`, which the validator does not read: what it notes while it
+tries the options would stand in the refusals of everything else. The readers of the fields refuse in its place.
 """
 
 from __future__ import annotations
