@@ -155,12 +155,16 @@ def _wrangler_config(script: Path) -> dict[str, Any]:
     return {}
 
 
-_IMPORT = re.compile(r"""(?:^|[;}\n])\s*(?:import|export)\b[^'"`;]*?['"](?P<name>[^'"\n]+)['"]""")
+_IMPORT = re.compile(
+    r"""^\s*(?:import|export)\s+[\w$\s{},*]*?\bfrom\s*['"](?P<from>[^'"\n]+)['"]"""
+    r"""|^\s*import\s*['"](?P<bare>[^'"\n]+)['"]|\bimport\(\s*['"](?P<late>[^'"\n]+)['"]""",
+    re.MULTILINE,
+)
 
 
 def _bundled(script: Path, folder: Path) -> Path:
     """The script as one module: itself, or a bundle if it imports what workerd does not have."""
-    names = [found["name"] for found in _IMPORT.finditer(script.read_text("utf-8"))]
+    names = [str(found[found.lastgroup or 0]) for found in _IMPORT.finditer(script.read_text("utf-8"))]
     needs = [name for name in names if not name.startswith(("cloudflare:", "node:"))]
     if not needs and script.suffix in (".js", ".mjs"):
         return script
