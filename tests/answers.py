@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any
 
 from cfai import sse
-from cfai.catalog import Neurons
+from cfai.catalog import Model, Neurons
 from cfai.errors import AiError
 from cfai.tasks.parts import CallArguments, CallStart, Finish, Part, Reasoning, Text, TokenLogprob, Usage
 from cfai.tasks.shapes import Fidelity, Shape, shape_for
@@ -45,8 +45,10 @@ def shape(
 ) -> Shape:
     """A shape that gives the same ids, times and padding each time."""
     request = TextGeneration(**{"prompt": "hi", "shape": name, **fields})
-    prices = Neurons(input=9090.9, output=27272.7)
-    return shape_for(request, model, as_of=as_of, fidelity=fidelity, neurons=prices, now=NOW, rng=random.Random(0))
+    priced = Model(id=model, neurons=Neurons(input=9090.9, output=27272.7))
+    return shape_for(
+        request, model, as_of=as_of, fidelity=fidelity, neurons_of=priced.neurons_of, now=NOW, rng=random.Random(0)
+    )
 
 
 def stream(

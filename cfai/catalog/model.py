@@ -164,6 +164,18 @@ class Model:
         # A day before the first known limits gets the first known ones.
         return (held[-1] if held else self.eras[0]).limits
 
+    def neurons_of(self, prompt_tokens: int, completion_tokens: int) -> float | None:
+        """What these tokens cost, to the six digits of Cloudflare's own figures; None where no price is known.
+
+        ```python
+        Catalog.builtin().get("@cf/google/gemma-4-26b-a4b-it").neurons_of(147, 0)  # 1.33636
+        ```
+        """
+        if self.neurons is None:
+            return None
+        cost = prompt_tokens * self.neurons.input + completion_tokens * (self.neurons.output or 0)
+        return float(f"{cost / 1e6:.6g}")
+
     def is_retired(self, as_of: date | None = None) -> bool:
         """Whether Cloudflare no longer serves the model on the day `as_of`, or today."""
         if as_of is None:

@@ -189,3 +189,12 @@ def test_a_task_has_an_id_and_a_rate() -> None:
     assert (task.uuid, task.requests_per_minute) == ("c329a1f9-323d-4e91-b2aa-582dd4188d34", 300)
     assert task.description.endswith(".")
     assert CATALOG.task("Mind Reading") == Task("Mind Reading")
+
+
+@pytest.mark.parametrize(("prompt", "completion", "neurons"), [(147, 0, 1.33636), (0, 1, 0.0272727), (0, 0, 0)])
+def test_neurons_of_an_answer_are_those_that_cloudflare_counted(prompt: int, completion: int, neurons: float) -> None:
+    assert Catalog.builtin().get("@cf/google/gemma-4-26b-a4b-it").neurons_of(prompt, completion) == neurons
+
+
+def test_a_model_without_a_price_costs_no_one_knows_what() -> None:
+    assert Model(id="@cf/a/b").neurons_of(1, 1) is None

@@ -1,13 +1,16 @@
 """Chat completions and completions, through `run` and on OpenAI's endpoints."""
 
 import json
+import random
 from typing import Any
 
 import pytest
 
+from cfai import sse
 from cfai.errors import EngineFailure, OutOfCapacity
-from cfai.tasks.parts import Answer, Part, Reasoning, Text
-from cfai.tasks.shapes import Fidelity
+from cfai.tasks.parts import Answer, Part, Reasoning, Text, TokenLogprob, Usage
+from cfai.tasks.shapes import Fidelity, shape_for
+from cfai.tasks.text_generation import TextGeneration
 from tests.answers import CALLS, LIKELY, MODEL, THOUGHTS, TOOLS, USAGE, WORDS, shape, stream, told
 
 COUNTED = {
@@ -165,6 +168,23 @@ def test_logprobs_beside_each_piece() -> None:
     assert choice["logprobs"] is None
 
 
+def test_a_token_that_could_not_come_is_still_json() -> None:
+    likely = TokenLogprob("a", b"a", 0.0, (TokenLogprob("b", b"b", float("-inf")),))
+    for name in ("chat", "completion"):
+        chunks = told(stream(shape(name, logprobs=1, **ENDPOINT), [Text("a", (likely,))]))
+        written = json.dumps(chunks, allow_nan=False)
+        assert "-9999.0" in written
+
+
+def test_usage_tells_of_thoughts_where_openai_does() -> None:
+    thought = Usage(prompt_tokens=7, completion_tokens=3, reasoning_tokens=2)
+    answers = [Answer.of(THOUGHTS, "stop")]
+    for name in ("chat", "completion"):
+        usage = shape(name, **ENDPOINT).whole(answers, thought)["usage"]
+        assert usage["completion_tokens_details"] == {"reasoning_tokens": 2}
+        assert "completion_tokens_details" not in shape(name).whole(answers, thought)["usage"]
+
+
 def test_a_stream_that_breaks_ends_with_the_error_in_the_form_of_its_route() -> None:
     for name in ("chat", "completion"):
         *_, native = told(stream(shape(name), WORDS, error=EngineFailure("out of memory")))
@@ -249,6 +269,18 @@ def test_production_pads_each_chunk_and_tells_what_it_adds_to_the_usage() -> Non
     assert rest["usage"]["completion_tokens"] == 1
     assert rest["usage"]["prompt_tokens"] == 0
     assert classic == {"response": "", "usage": {**COUNTED, "neurons": 0.5}}
+
+
+def test_production_counts_the_tokens_that_it_reports() -> None:
+    chunks = told(stream(shape("chat", fidelity="production", logprobs=1), LIKELY))
+    assert [chunk["usage"]["completion_tokens"] for chunk in chunks[1:3]] == [1, 2]
+
+
+def test_production_names_no_price_that_is_not_known() -> None:
+    request = TextGeneration(prompt="hi", shape="chat")
+    made = shape_for(request, MODEL, fidelity="production", now=0, rng=random.Random(0))
+    (chunk,) = told([*made.part(Text("x")), sse.DONE])
+    assert "neurons" not in chunk["usage"]
 
 
 def test_production_reads_the_prompt_once_for_all_choices() -> None:

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from cfai import sse
-from cfai.catalog import Neurons
 from cfai.errors import BadInput, EngineFailure
 from cfai.tasks.parts import Answer, CallArguments, CallStart, Part, Text
 from cfai.tasks.shapes import shape_for
@@ -207,7 +206,7 @@ def test_production_repeats_itself_under_a_seed() -> None:
     def once(seed: int) -> list[bytes]:
         request = TextGeneration(prompt="hi")
         rng = random.Random(seed)
-        made = shape_for(request, "m", fidelity="production", neurons=Neurons(1.0, 2.0), now=NOW, rng=rng)
+        made = shape_for(request, "m", fidelity="production", now=NOW, rng=rng)
         return [*made.begin(PROMPT_USAGE), *(event for part in WORDS * 9 for event in made.part(part)), sse.DONE]
 
     assert once(1) == once(1) != once(2)

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any, Literal, Protocol
 
-from cfai.catalog import Neurons
 from cfai.errors import AiError
 from cfai.tasks.parts import Answer, Finish, Part, Usage
 from cfai.tasks.shapes.chat import ChatShape, ProductionChatShape
@@ -24,7 +23,7 @@ from cfai.tasks.shapes.classic import ClassicShape, ProductionClassicShape
 from cfai.tasks.shapes.completion import CompletionShape
 from cfai.tasks.shapes.envelope import Envelope
 from cfai.tasks.shapes.responses import ResponsesShape
-from cfai.tasks.shapes.usage import Meter
+from cfai.tasks.shapes.usage import Meter, NeuronsOf
 from cfai.tasks.text_generation import TextGeneration
 
 __all__ = ["Fidelity", "Shape", "shape_for"]
@@ -60,7 +59,7 @@ def shape_for(
     *,
     as_of: date | None = None,
     fidelity: Fidelity = "clean",
-    neurons: Neurons | None = None,
+    neurons_of: NeuronsOf | None = None,
     now: float | None = None,
     rng: random.Random | None = None,
 ) -> Shape:
@@ -71,9 +70,9 @@ def shape_for(
     shape.part(Text("New"))  # [b'data: {"response":"New"}\\n\\n']
     ```
 
-    neurons  what the model costs, for the usage that production puts into each event
-    now      seconds since 1970; default: this moment
-    rng      where ids and padding come from; default: the system's
+    neurons_of  `Model.neurons_of`, for the usage that production puts into each event
+    now         seconds since 1970; default: this moment
+    rng         where ids and padding come from; default: the system's
     """
     now = time.time() if now is None else now
     rng = rng or random.SystemRandom()
@@ -81,12 +80,12 @@ def shape_for(
     match request.shape:
         case "classic":
             if production:
-                return ProductionClassicShape(request, as_of=as_of, meter=Meter(neurons, as_of), rng=rng)
+                return ProductionClassicShape(request, as_of=as_of, meter=Meter(neurons_of, as_of), rng=rng)
             return ClassicShape(request, as_of=as_of)
         case "chat":
             envelope = Envelope.of(request, model, "chat.completion", now=now, rng=rng)
             if production:
-                return ProductionChatShape(request, envelope, as_of=as_of, meter=Meter(neurons, as_of), rng=rng)
+                return ProductionChatShape(request, envelope, as_of=as_of, meter=Meter(neurons_of, as_of), rng=rng)
             return ChatShape(request, envelope, as_of=as_of)
         case "completion":
             return CompletionShape(

@@ -58,7 +58,7 @@ class ClassicShape:
     def finish(self, finish: Finish, choice: int = 0) -> list[bytes]:
         events = [self._piece(Text(text))] if (text := self._tags.close()) else []
         if finish == "tool_calls":
-            # The AI SDK asks for the results of its tools only when the stream says that it ended for them.
+            # The AI SDK's provider reads it; without it an answer that waits for its tools looks finished.
             events.append(sse.encode({"response": "", "finish_reason": finish}))
         return events
 

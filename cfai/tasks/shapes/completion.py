@@ -10,6 +10,7 @@ from cfai import sse
 from cfai.errors import AiError
 from cfai.tasks.parts import Answer, Finish, Part, Text, TokenLogprob, Usage
 from cfai.tasks.shapes.envelope import Envelope
+from cfai.tasks.shapes.logprobs import finite
 from cfai.tasks.shapes.think_tags import ThinkTags
 from cfai.tasks.shapes.usage import openai_usage, priced
 from cfai.tasks.text_generation import TextGeneration
@@ -88,8 +89,8 @@ class CompletionShape:
             written.length += len(token.text)
         return {
             "tokens": [token.text for token in tokens],
-            "token_logprobs": [token.logprob for token in tokens],
-            "top_logprobs": [{other.text: other.logprob for other in (*token.top, token)} for token in tokens],
+            "token_logprobs": [finite(token.logprob) for token in tokens],
+            "top_logprobs": [{other.text: finite(other.logprob) for other in (*token.top, token)} for token in tokens],
             "text_offset": offsets,
         }
 

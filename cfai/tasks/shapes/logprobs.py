@@ -7,7 +7,15 @@ from typing import Any
 
 from cfai.tasks.parts import TokenLogprob
 
-__all__ = ["chat_logprobs", "token_logprobs"]
+__all__ = ["chat_logprobs", "finite", "token_logprobs"]
+
+LEAST_LOGPROB = -9999.0
+"""What OpenAI says for a token that could not have come."""
+
+
+def finite(logprob: float) -> float:
+    """`logprob` as JSON can have it: a token that a grammar rules out has minus infinity."""
+    return max(logprob, LEAST_LOGPROB)
 
 
 def token_logprobs(tokens: Iterable[TokenLogprob]) -> list[dict[str, Any]]:
@@ -22,4 +30,4 @@ def chat_logprobs(tokens: Iterable[TokenLogprob]) -> dict[str, Any]:
 
 def _token(token: TokenLogprob) -> dict[str, Any]:
     # A token may be a part of a character: its bytes say what its text cannot.
-    return {"token": token.text, "logprob": token.logprob, "bytes": list(token.bytes)}
+    return {"token": token.text, "logprob": finite(token.logprob), "bytes": list(token.bytes)}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
-from cfai.catalog import Neurons
 from cfai.tasks.parts import CallArguments, Part, Reasoning, Text, Usage
 
-__all__ = ["Meter", "openai_usage", "priced"]
+__all__ = ["Meter", "NeuronsOf", "openai_usage", "priced"]
+
+NeuronsOf = Callable[[int, int], float | None]
+"""What tokens of a prompt and of its completion cost, as `Model.neurons_of` tells."""
 
 
 def priced(usage: Usage, as_of: date | None) -> dict[str, Any]:
@@ -31,8 +35,8 @@ class Meter:
     A client that adds all up has the whole, one that looks at any of them has a part.
     """
 
-    def __init__(self, neurons: Neurons | None, as_of: date | None) -> None:
-        self._neurons = neurons
+    def __init__(self, neurons_of: NeuronsOf | None, as_of: date | None) -> None:
+        self._neurons_of = neurons_of
         self._as_of = as_of
         self._prompt = Usage(0, 0)
         self._told = 0
@@ -56,8 +60,5 @@ class Meter:
         return self._priced(Usage(prompt, max(0, usage.completion_tokens - self._told)))
 
     def _priced(self, usage: Usage) -> dict[str, Any]:
-        counted = usage.to_json(as_of=self._as_of)
-        if self._neurons is None:
-            return counted
-        cost = usage.prompt_tokens * self._neurons.input + usage.completion_tokens * (self._neurons.output or 0)
-        return {**counted, "neurons": float(f"{cost / 1e6:.6g}")}
+        neurons = self._neurons_of(usage.prompt_tokens, usage.completion_tokens) if self._neurons_of else None
+        return priced(replace(usage, neurons=neurons), self._as_of)
