@@ -13,14 +13,15 @@ from cfai.errors import BadInput
 from cfai.tasks import fields
 from cfai.tasks.parts import ToolCall
 
-__all__ = ["ROLES", "Message", "messages", "messages_of_items"]
+__all__ = ["NO_VISION", "ROLES", "Message", "messages", "messages_of_items"]
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 _TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
+NO_VISION = "images need a vision model, and none runs locally yet"
 _NOT_TEXT = {
-    "image_url": "images need a vision model, and none runs locally yet",
-    "input_image": "images need a vision model, and none runs locally yet",
-    "image": "images need a vision model, and none runs locally yet",
+    "image_url": NO_VISION,
+    "input_image": NO_VISION,
+    "image": NO_VISION,
     "input_audio": "no model that takes audio runs locally yet",
     "video_url": "no model that takes video runs locally yet",
     "file": "put the text of the file into the message",

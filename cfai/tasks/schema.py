@@ -117,6 +117,10 @@ class _Check:
         if "anyOf" in schema:
             return self._choice("anyOf", schema, value, path, noting=noting)
         kind = schema.get("type")
+        if value is _ABSENT and kind != "object" and "properties" not in schema:
+            if "default" in schema and kind != "array":
+                self.defaults.append((path, schema["default"]))
+            return 0
         types = types_of(value)
         if kind == "array" and not {"binary", "string"}.intersection(types):
             return sum(
@@ -124,10 +128,6 @@ class _Check:
             )
         if kind == "object" or "properties" in schema:
             return self._object(schema, value, path, noting=noting)
-        if value is _ABSENT:
-            if "default" in schema:
-                self.defaults.append((path, schema["default"]))
-            return 0
         if (problem := _scalar_problem(schema, value, types, path)) is not None:
             self._refuse(problem, noting=noting)
         return 1
@@ -214,7 +214,8 @@ def _scalar_problem(schema: Schema, value: Any, types: tuple[str, ...], path: Pa
 
 
 def _property(value: Any, name: str) -> Any:
-    return value.get(name, _ABSENT) if isinstance(value, Mapping) else _ABSENT
+    # A dict is a Mapping, but that it is a dict is quickly seen.
+    return value.get(name, _ABSENT) if isinstance(value, (dict, Mapping)) else _ABSENT
 
 
 def _items(value: Any) -> list[tuple[str, Any]]:

@@ -27,7 +27,7 @@ from cfai.binding import Form
 from cfai.catalog import Model
 from cfai.errors import BadInput
 from cfai.tasks import fields
-from cfai.tasks.messages import Message, messages, messages_of_items
+from cfai.tasks.messages import NO_VISION, Message, messages, messages_of_items
 from cfai.tasks.parts import Usage
 from cfai.tasks.response_format import answer_schema_of
 from cfai.tasks.schema import Schema, validate
@@ -48,6 +48,8 @@ __all__ = [
     "usage_event",
 ]
 
+GPT_OSS_MESSAGES_SINCE = date(2026, 2, 17)
+"""Until then the models of the Responses family knew that form alone."""
 PROMPT_TEMPLATED_SINCE = date(2023, 12, 1)
 USAGE_SINCE = date(2024, 1, 1)
 
@@ -132,6 +134,8 @@ def check(
             given = {name: _pruned(value) if name in _PRUNED else value for name, value in given.items()}
         elif fidelity == "clean":
             given = {name: _with_content(value) if name == "messages" else value for name, value in given.items()}
+        if model is not None and "vision" in model.flags and "image" in given:
+            raise BadInput("'/image' cannot be looked at", hint=NO_VISION)
     wanted, bodies = _forms(form, model, as_of)
     checked = validate(wanted, given)
     body = bodies[checked.option or 0]
@@ -266,6 +270,8 @@ def _forms(form: Form, model: Model | None, as_of: date | None) -> tuple[Schema,
     native = schema("chat", "native", as_of)
     if family == "chat":
         return native, (_PROMPT, _MESSAGES)
+    if as_of is not None and as_of < GPT_OSS_MESSAGES_SINCE:
+        return schema("responses", "input", as_of), (_RESPONSES,)
     responses = {"title": "Responses", **schema("responses", "input", as_of)}
     return {**native, "oneOf": [responses, *native["oneOf"]]}, (_RESPONSES, _PROMPT, _MESSAGES)
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+from datetime import date
 from typing import Any
 
 import pytest
@@ -355,6 +356,19 @@ def test_gpt_oss_tells_the_forms_apart() -> None:
     )
     assert check({"messages": [USER]}, model=GPT_OSS).shape == "chat"
     assert check({"prompt": "hi"}, model=GPT_OSS).shape == "completion"
+
+
+def test_gpt_oss_had_one_form_at_first() -> None:
+    assert check({"input": "hi"}, model=GPT_OSS, as_of=date(2026, 2, 16)).shape == "responses"
+    assert check({"messages": [USER]}, model=GPT_OSS, as_of=date(2026, 2, 17)).shape == "chat"
+    with pytest.raises(BadInput, match="required properties at '/' are 'input'"):
+        check({"messages": [USER]}, model=GPT_OSS, as_of=date(2026, 2, 16))
+
+
+def test_a_picture_is_not_passed_over() -> None:
+    vision = CATALOG.get("@cf/meta/llama-3.2-11b-vision-instruct")
+    assert check({"prompt": "what is it?", "image": None}, model=vision).prompt == "what is it?"
+    assert problem({"prompt": "what is it?", "image": [1, 2, 3]}, "native", vision) == "'/image' cannot be looked at"
 
 
 @pytest.mark.parametrize(
