@@ -6,11 +6,24 @@ import logging
 
 from rich.console import Console
 
+from cfai.request_id import request_id
+
 __all__ = ["show_logs"]
 
 
 def show_logs(level: str = "INFO") -> Console:
-    """Send cfai's log to stderr, a line at a time, and return a console that writes there too."""
-    logging.basicConfig(level="WARNING", format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    """Send cfai's log to stderr, a line at a time, and return a console that writes there too.
+
+    A line that belongs to a request begins with the request's id, the one in its reply's headers.
+    """
+    logging.basicConfig(level="WARNING", format="%(asctime)s %(request)s%(message)s", datefmt="%H:%M:%S")
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_add_request)
     logging.getLogger("cfai").setLevel(level)
     return Console(stderr=True)
+
+
+def _add_request(record: logging.LogRecord) -> bool:
+    name = request_id.get()
+    record.request = f"{name} " if name else ""
+    return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from typing import Annotated, NoReturn
+from urllib.parse import urlsplit
 
 import typer
 
@@ -16,6 +17,7 @@ from cfai.weights import Source, parse_source
 __all__ = [
     "AllowHosts",
     "AsOf",
+    "CorsOrigins",
     "Demo",
     "Device",
     "Dtype",
@@ -58,6 +60,14 @@ def _checked(check: Callable[[str], object]) -> Callable[[str | None], str | Non
     return callback
 
 
+def _origins(texts: list[str] | None) -> list[str]:
+    for text in texts or ():
+        parts = urlsplit(text)
+        if text != "*" and (not parts.scheme or not parts.netloc or parts.path not in ("", "/") or parts.query):
+            raise typer.BadParameter(f"{text!r} is no origin, such as http://localhost:3000, nor *")
+    return texts or []
+
+
 def _models(texts: list[str] | None) -> list[str]:
     for text in texts or ():
         try:
@@ -78,6 +88,16 @@ Models = Annotated[
 ]
 AllowHosts = Annotated[
     list[str], typer.Option("--allow-host", help="Another name under which the server is reached. May be repeated.")
+]
+CorsOrigins = Annotated[
+    list[str],
+    typer.Option(
+        "--cors-origin",
+        metavar="ORIGIN",
+        callback=_origins,
+        help="Whose pages may use the server from a browser, such as http://localhost:3000; * is every page, "
+        "and needs a token. May be repeated.",
+    ),
 ]
 Demo = Annotated[
     bool,

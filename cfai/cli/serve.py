@@ -1,4 +1,4 @@
-"""`cfai serve`: the REST API over local models."""
+"""`cfai serve`: Workers AI over HTTP, answered by local models."""
 
 from __future__ import annotations
 
@@ -10,10 +10,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cfai.cli.options import AllowHosts, AsOf, Demo, Device, Dtype, ExitCode, Models, Threads, fail, parse_models
+from cfai.cli.options import (
+    AllowHosts,
+    AsOf,
+    CorsOrigins,
+    Demo,
+    Device,
+    Dtype,
+    ExitCode,
+    Models,
+    Threads,
+    fail,
+    parse_models,
+)
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
+    from cfai.server.app import App
 
 __all__ = ["serve"]
 
@@ -33,6 +45,12 @@ def serve(
         str | None, typer.Option(envvar="CFAI_TOKEN", help="The bearer token that requests must bring.")
     ] = None,
     allow_host: AllowHosts = [],  # noqa: B006  # Typer copies it
+    cors_origin: CorsOrigins = [],  # noqa: B006  # Typer copies it
+    log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Write what is asked into the log.")] = False,
+    keep_streams: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", min=0, help="How long a stream that lost its connection can be continued."),
+    ] = 60.0,
     as_of: AsOf = None,
     models: Models = [],  # noqa: B006  # Typer copies it
     demo: Demo = False,
@@ -51,7 +69,7 @@ def serve(
     queue: Annotated[int, typer.Option(min=0, help="Answers that may wait for a model; more get 429.")] = 32,
     with_parent: Annotated[int | None, typer.Option(hidden=True, help="The parent process, to end with it.")] = None,
 ) -> None:
-    """Serve the REST API of Workers AI: POST /client/v4/accounts/{account}/ai/run/{model}.
+    """Serve Workers AI: its REST API, OpenAI's endpoints, env.AI's protocol, and a playground.
 
     Exit codes: 0 told to end, 2 bad options, 5 the port is taken, 70 a GPU failed for good.
     """
@@ -65,6 +83,8 @@ def serve(
 
     if not is_loopback(host) and not token:
         fail(f"listening on {host} lets other machines in", ExitCode.USAGE, hint="set --token or CFAI_TOKEN")
+    if "*" in cors_origin and not token:
+        fail("--cors-origin '*' lets every page of the web in", ExitCode.USAGE, hint="set --token or CFAI_TOKEN")
     try:
         listener = listen_unix(socket) if socket else listen(host, port)
     except PortTaken as error:
@@ -85,21 +105,30 @@ def serve(
         on_lost=_leave,
     )
 
-    async def main(app: ASGIApp) -> None:
+    async def main(app: App) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(binding.warm_up)
-            await serve_app(app, listener=listener, end_streams=binding.aclose, with_parent=with_parent)
+            await serve_app(app, listener=listener, end_streams=app.aclose, with_parent=with_parent)
             tasks.cancel_scope.cancel()
 
     if socket:
-        anyio.run(main, binding_app(binding))
+        anyio.run(main, binding_app(binding, log_prompts=log_prompts))
         return
-    names = [*allow_host, gethostname()]
-    app = rest_app(binding, token=token, hosts=names, any_address=not is_loopback(host))
+    app = rest_app(
+        binding,
+        token=token,
+        hosts=[*allow_host, gethostname()],
+        any_address=not is_loopback(host),
+        cors_origins=cors_origin,
+        log_prompts=log_prompts,
+        keep_streams=keep_streams,
+    )
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listener.getsockname()[1]}"
     console.print(f"cfai listens on [bold]{address}[/bold]", highlight=False)
     console.print(f"  REST    {address}/client/v4/accounts/local/ai/run/MODEL", highlight=False, soft_wrap=True)
+    console.print(f"  OpenAI  {address}/v1", highlight=False)
+    console.print(f"  try it  {address}/", highlight=False)
     console.print(f"  health  {address}/health", highlight=False)
     anyio.run(main, app)
 

@@ -166,9 +166,9 @@ class _Prompts:
         self._binding = binding
 
     async def send(self, call: Call) -> Reply:
-        text = json.dumps(call.inputs, ensure_ascii=False, default=str)
-        shown = "".join(letter if letter.isprintable() else f"\\u{ord(letter):04x}" for letter in text)
-        log.info("%s is asked %s", call.model, shown)
+        text = f"{call.model} is asked {json.dumps(call.inputs, ensure_ascii=False, default=str)}"
+        # A control character must not write a line of its own, nor steer a terminal.
+        log.info("%s", "".join(letter if letter.isprintable() else f"\\u{ord(letter):04x}" for letter in text))
         return await self._binding.send(call)
 
     async def aclose(self) -> None:

@@ -28,9 +28,10 @@ from starlette.types import Receive, Scope, Send
 from cfai import sse
 from cfai.binding import JSON, Binding, Call, Reply
 from cfai.errors import AiError, BadInput, IncompleteRequest, MethodNotAllowed, Unauthorized
-from cfai.server.bearer import may_pass
+from cfai.server.bearer import Bearer, may_pass
 from cfai.server.body import parse_json, read_body
 from cfai.server.exchange import respond, send_reply
+from cfai.server.listings import Answered, ModelSearch
 from cfai.server.rest import edge_error
 from cfai.server.tensors import TensorRun
 
@@ -48,6 +49,7 @@ def binding_routes(binding: Binding, token: str | None = None) -> list[BaseRoute
     return [
         Route("/run", run),
         Route("/ai-gateway/run", run),
+        Route("/ai-api/models/search", Bearer(Answered(ModelSearch(binding)), token), methods=["GET"]),
         Route(
             "/to-everything/markdown/supported", _Fixed(Reply({"result": []}, headers={"content-type": JSON}), token)
         ),
