@@ -22,6 +22,7 @@ from cfai.binding import JSON, Binding, Call, Listing, Reply, Stats
 from cfai.errors import AiError, BadInput, EngineFailure, OutOfCapacity
 from cfai.request_id import of_request
 from cfai.results import ByteStream
+from cfai.tasks.schema import types_of
 
 __all__ = ["BatchBinding"]
 
@@ -98,7 +99,8 @@ class BatchBinding:
             raise BadInput("Length of '/requests' must be >= 1 not met")
         for at, request in enumerate(requests):
             if not isinstance(request, dict):
-                raise BadInput(f"Type mismatch of '/requests/{at}', 'object' not in '{type(request).__name__}'")
+                kinds = "','".join(types_of(request))
+                raise BadInput(f"Type mismatch of '/requests/{at}', 'object' not in '{kinds}'")
         batch = _Batch(call, requests)
         self._make_room(batch.size)
         self._batches[batch.id] = batch
