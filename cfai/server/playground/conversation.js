@@ -12,6 +12,8 @@ export class Conversation {
   #log = byId("log");
   #list = byId("messages");
   #live = null;
+  /** The pieces in which a message came, for as long as the page is open. */
+  #pieces = new WeakMap();
 
   constructor(actions) {
     this.actions = actions;
@@ -30,7 +32,11 @@ export class Conversation {
   add(news) {
     const { article, body, answer } = this.#live;
     const isAtEnd = this.#isAtEnd();
-    if (news.text) body.append(element("span", {}, news.text));
+    if (news.text) {
+      if (!this.#pieces.has(answer)) this.#pieces.set(answer, []);
+      this.#pieces.get(answer).push(news.text);
+      body.append(element("span", {}, news.text));
+    }
     if (news.reasoning) thinking(article, body).append(news.reasoning);
     if (news.call) showCalls(article, answer.calls);
     if (isAtEnd) this.toEnd();
@@ -50,7 +56,7 @@ export class Conversation {
     const title = message.role === "tool" && message.name ? `${NAMES.tool}: ${message.name}` : NAMES[message.role];
     const head = element("header", {}, element("h3", {}, title));
     const article = element("article", { class: `message ${message.role}`, "aria-label": title }, head, body);
-    if (message.content) body.append(element("span", {}, message.content));
+    body.append(...this.#piecesOf(message).map((piece) => element("span", {}, piece)));
     if (message.reasoning) thinking(article, body, isLive).append(message.reasoning);
     if (message.calls) showCalls(article, message.calls);
     if (isLive) {
@@ -75,6 +81,12 @@ export class Conversation {
       article.append(element("p", { class: "cost" }, message.cost ?? ""));
     }
     return article;
+  }
+
+  #piecesOf(message) {
+    const pieces = this.#pieces.get(message) ?? [];
+    // One that was edited, or came with a link, is of one piece.
+    return pieces.join("") === message.content ? pieces : [message.content];
   }
 
   #edit(article, body, message, at) {

@@ -36,14 +36,12 @@ export class Inspector {
   /** Show `{model, body, address, url, needsToken}` as a request and as code. */
   showRequest(request) {
     this.#request = request;
-    showJson(byId("request"), this.#requestText);
-    this.#showCode();
-  }
-
-  get #requestText() {
-    const { url, body, needsToken } = this.#request;
+    const { url, body, needsToken } = request;
     const headers = [...(needsToken ? ["authorization: Bearer •••"] : []), "content-type: application/json", ...(body.stream ? ["last-event-id: 0"] : [])];
-    return `POST ${url}\n${headers.join("\n")}\n\n${JSON.stringify(body, null, 2)}`;
+    const json = element("span");
+    showJson(json, JSON.stringify(body, null, 2));
+    byId("request").replaceChildren(`POST ${url}\n${headers.join("\n")}\n\n`, json);
+    this.#showCode();
   }
 
   #showCode() {
@@ -90,9 +88,7 @@ export class Inspector {
     const panel = byId("panel-events");
     const isAtEnd = panel.scrollHeight - panel.scrollTop - panel.clientHeight < 60;
     for (const { at, raw, isComment } of events.slice(this.#shown, MOST_EVENTS)) {
-      const text = element("code");
-      if (isComment) text.textContent = raw;
-      else showJson(text, raw);
+      const text = element("code", {}, ...lines(raw));
       list.append(element("li", isComment ? { class: "comment" } : {}, element("time", {}, at < 10000 ? `${Math.round(at)} ms` : `${(at / 1000).toFixed(1)} s`), text));
     }
     this.#shown = events.length;
@@ -128,6 +124,17 @@ export class Inspector {
     byId(`tab-${next}`).focus();
     event.preventDefault();
   }
+}
+
+function lines(raw) {
+  const shown = [];
+  for (const line of raw.split("\n")) {
+    const [, field, rest] = /^(data: ?|(?:id|event|):.*|)(.*)$/s.exec(line);
+    const json = element("span");
+    showJson(json, rest);
+    shown.push(shown.length ? "\n" : "", element("span", { class: "dim" }, field), json);
+  }
+  return shown;
 }
 
 function figure(name, value, unit) {

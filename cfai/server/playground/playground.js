@@ -208,11 +208,14 @@ function neurons(usage) {
 const token = () => sessionStorage.getItem(TOKEN) ?? "";
 const authorization = () => (token() ? { authorization: `Bearer ${token()}` } : {});
 
+/** Who has said no once is asked for the token when they ask something, not for the lists. */
+let isDeclined = false;
+
 /** The JSON at `path`, or null; a server that wants a token is asked again with one. */
 async function get(path) {
   try {
     const response = await fetch(at(path), { headers: authorization(), cache: "no-store" });
-    if (response.status === 401 && (await askForToken())) return get(path);
+    if (response.status === 401 && !isDeclined && (await askForToken())) return get(path);
     return response.ok ? await response.json() : null;
   } catch {
     return null;
@@ -247,6 +250,7 @@ function askForToken(isWanted = true) {
       byId("token-form").onsubmit = byId("token-cancel").onclick = dialog.oncancel = null;
       asking = null;
       dialog.close();
+      isDeclined = !isGiven;
       resolve(isGiven);
     };
     byId("token-form").onsubmit = (event) => {
@@ -283,8 +287,9 @@ function askFrom(place) {
   ask();
 }
 
-function ask() {
+async function ask() {
   settle();
+  if (!state.model) await ready;
   let body;
   try {
     body = requestBody(state, state.messages);
@@ -367,7 +372,7 @@ function showRunning() {
   const hadFocus = document.activeElement === byId("stop") || document.activeElement === byId("send");
   byId("send").hidden = isRunning;
   byId("stop").hidden = !isRunning;
-  if (hadFocus) byId(isRunning ? "stop" : "draft").focus();
+  if (hadFocus && !isTouched) byId(isRunning ? "stop" : "draft").focus();
   const live = byId("live");
   live.hidden = !isRunning;
   if (!isRunning) return;
@@ -385,6 +390,8 @@ const say = (text) => (byId("said").textContent = text);
 
 // The message field
 
+/** On a phone, focus opens the keyboard, and its Enter is a new line. */
+const isTouched = matchMedia("(pointer: coarse)").matches;
 const draft = byId("draft");
 const fit = () => {
   if (CSS.supports("field-sizing", "content")) return;
@@ -410,8 +417,8 @@ draft.addEventListener("input", () => {
   showRequest();
 });
 draft.addEventListener("keydown", (event) => {
-  // While an input method composes a word, Enter accepts it. Touch keyboards have no Shift+Enter.
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing || matchMedia("(pointer: coarse)").matches) return;
+  // While an input method composes a word, Enter accepts it.
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing || isTouched) return;
   event.preventDefault();
   send();
 });
@@ -428,7 +435,7 @@ for (const starter of STARTERS) {
     showFields();
     state.messages.push({ role: "user", content: starter.text });
     ask();
-    draft.focus();
+    if (!isTouched) draft.focus();
   };
   byId("starters").append(element("li", {}, element("button", { type: "button", onclick: start }, starter.title, element("small", {}, starter.about))));
 }
@@ -441,7 +448,7 @@ byId("new").addEventListener("click", () => {
   showMessages();
   showRunning();
   openPane("conversation");
-  draft.focus();
+  if (!isTouched) draft.focus();
 });
 byId("share").addEventListener("click", async () => {
   history.replaceState(null, "", `#${toHash(state)}`);
@@ -493,5 +500,6 @@ showFields();
 conversation.show(state.messages);
 showRequest();
 showServer();
-loadModels();
-draft.focus({ preventScroll: true });
+/** There is a model to ask from then on. */
+const ready = loadModels();
+if (!isTouched) draft.focus({ preventScroll: true });
