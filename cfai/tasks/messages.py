@@ -199,7 +199,8 @@ def _arguments(value: Any, where: str) -> str:
 def _parsed(call: ToolCall) -> Any:
     try:
         arguments = json.loads(call.arguments)
-    except (ValueError, RecursionError):
+        fields.check_json({"arguments": arguments})
+    except (ValueError, RecursionError, BadInput):
         return call.arguments
     return arguments if isinstance(arguments, dict) else call.arguments
 

@@ -65,6 +65,8 @@ def _from_text(value: Any, where: str) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
+        found = json.loads(value)
     except (ValueError, RecursionError):
         raise BadInput(f"'{where}' is a text that is no JSON") from None
+    fields.check_json({where.removeprefix("/"): found})
+    return found

@@ -205,43 +205,35 @@ class _Body:
 
 
 _SAMPLING = (
-    "temperature",
-    "top_p",
-    "top_k",
-    "seed",
-    "repetition_penalty",
-    "frequency_penalty",
-    "presence_penalty",
+    *("temperature", "top_p", "top_k", "seed"),
+    *("repetition_penalty", "frequency_penalty", "presence_penalty"),
 )
-# Not all in the schema of the classic form, but clients send them to every model, and they can be honoured here.
-_CLASSIC_KEYS = ("raw", "stream", "max_tokens", *_SAMPLING, "lora", "response_format", "stop")
-_CLASSIC_MORE = ("guided_json", "reasoning_effort", "enable_thinking", "chat_template_kwargs")
-_TOOL_KEYS = ("tools", "functions", "tool_choice", "function_call", "parallel_tool_calls")
-_CLASSIC_PROMPT = _Body("classic", ("prompt", *_CLASSIC_KEYS, *_CLASSIC_MORE))
-_CLASSIC_MESSAGES = _Body("classic", ("messages", "tools", *_CLASSIC_KEYS, *_CLASSIC_MORE, *_TOOL_KEYS[1:]))
-
-_OPENAI_KEYS = (
+_TEMPLATE = ("reasoning_effort", "enable_thinking", "chat_template_kwargs")
+_TOOLS = ("tools", "functions", "tool_choice", "function_call", "parallel_tool_calls")
+_CLASSIC = (
+    *("raw", "stream", "max_tokens", *_SAMPLING, "lora", "response_format"),
+    # Not in the schema of the classic form, but clients send them to every model, and a model here can honour them.
+    *("stop", "guided_json", *_TEMPLATE),
+)
+_OPENAI = (
     *("max_tokens", "max_completion_tokens", *_SAMPLING, "min_p", "stop", "n", "logit_bias"),
     *("stream", "stream_options", "logprobs", "top_logprobs", "response_format", "guided_json", "lora"),
 )
-_TEMPLATE_KEYS = ("reasoning_effort", "enable_thinking", "chat_template_kwargs")
-_CHAT_KEYS = (*_OPENAI_KEYS, *_TEMPLATE_KEYS, *_TOOL_KEYS, "audio", "modalities", "web_search_options")
-_PROMPT = _Body("completion", ("prompt", "raw", *_OPENAI_KEYS, *_TEMPLATE_KEYS))
-_MESSAGES = _Body("chat", ("messages", "raw", *_CHAT_KEYS))
-_CHAT = _Body("chat", ("messages", *_CHAT_KEYS))
-_COMPLETION = _Body("completion", ("prompt", *_OPENAI_KEYS, "best_of", "echo", "suffix"))
 _ECHOED = (
     *("instructions", "max_output_tokens", "max_tool_calls", "metadata", "parallel_tool_calls", "prompt_cache_key"),
-    *("reasoning", "safety_identifier", "service_tier", "store", "temperature", "text", "tool_choice", "tools"),
-    *("top_logprobs", "top_p", "truncation", "user"),
+    *("reasoning", "safety_identifier", "service_tier", "store", "temperature", "text", "top_logprobs", "top_p"),
+    *("truncation", "user"),
 )
-_RESPONSES = _Body(
-    "responses",
-    (
-        *("input", "stream", "include", "background", "conversation", "previous_response_id", "prompt", *_SAMPLING),
-        *(name for name in _ECHOED if name not in _SAMPLING),
-    ),
-)
+_CONVERSATION = (*_OPENAI, *_TEMPLATE, *_TOOLS, "audio", "modalities", "web_search_options")
+_STORED = ("background", "conversation", "previous_response_id", "prompt")
+
+_CLASSIC_PROMPT = _Body("classic", ("prompt", *_CLASSIC))
+_CLASSIC_MESSAGES = _Body("classic", ("messages", *_TOOLS, *_CLASSIC))
+_PROMPT = _Body("completion", ("prompt", "raw", *_OPENAI, *_TEMPLATE))
+_MESSAGES = _Body("chat", ("messages", "raw", *_CONVERSATION))
+_CHAT = _Body("chat", ("messages", *_CONVERSATION))
+_COMPLETION = _Body("completion", ("prompt", *_OPENAI, "best_of", "echo", "suffix"))
+_RESPONSES = _Body("responses", ("input", "stream", "include", *_STORED, *_SAMPLING, *_TOOLS, *_ECHOED))
 
 LLAMA_GUARD = "@cf/meta/llama-guard-3-8b"
 """The one model of the classic family that has a schema of its own."""
@@ -280,13 +272,14 @@ def _forms(form: Form, model: Model | None, as_of: date | None) -> tuple[Schema,
 _PRUNED = frozenset({"stream_options", "reasoning", "text", "response_format", "tools", "functions", "tool_choice"})
 
 
-def _pruned(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [_pruned(item) for item in value]
-    if not isinstance(value, Mapping):
+def _pruned(value: Any, depth: int = 3) -> Any:
+    """The option without what is null in it: a list of tools, a tool, its function."""
+    if isinstance(value, (list, tuple)) and depth:
+        return [_pruned(item, depth - 1) for item in value]
+    if not isinstance(value, Mapping) or not depth:
         return value
     return {
-        name: _pruned(item) if name in ("format", "function") else item
+        name: _pruned(item, depth - 1) if name in ("format", "function") else item
         for name, item in value.items()
         if item is not None
     }

@@ -276,7 +276,7 @@ def test_a_response_repeats_its_request() -> None:
         "previous_response_id": None,
         "stream": True,
     }
-    echoed = ("instructions", "max_output_tokens", "reasoning", "text", "tools", "tool_choice", "temperature")
+    echoed = ("instructions", "max_output_tokens", "reasoning", "text", "temperature")
     assert check(inputs, form="responses") == asked(
         "responses",
         temperature=0.5,

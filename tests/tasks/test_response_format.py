@@ -87,6 +87,7 @@ def test_guided_json_is_a_schema_or_its_text(form: Form) -> None:
     assert answer_schema(form, guided_json='{"type": "integer"}') == {"type": "integer"}
     assert answer_schema(form, guided_json=SCHEMA, response_format={"type": "json_object"}) == {"type": "object"}
     assert problem(form, guided_json="{") == "'/guided_json' is a text that is no JSON"
+    assert problem(form, guided_json="[" * 100 + "]" * 100) == "'/guided_json' must be nested at most 64 deep"
     assert problem(form, guided_json=5) == "Type mismatch of '/guided_json', 'object' not in 'number','integer'"
 
 

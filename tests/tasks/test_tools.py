@@ -187,3 +187,26 @@ def test_calls_that_make_no_sense(form: Form, calls: Any, sentence: str) -> None
     with pytest.raises(BadInput) as refused:
         check({"messages": [{"role": "assistant", "content": "", "tool_calls": calls}]}, form=form)
     assert refused.value.description == f"Error: {sentence}"
+
+
+def test_arguments_that_no_template_could_write_stay_a_text() -> None:
+    for arguments in ("[1]", '{"x": NaN}', '{"x": ' + "[" * 500 + "]" * 500 + "}", "[" * 100_000):
+        calls = [{"name": "f", "arguments": arguments}]
+        (message,) = check({"messages": [{"role": "assistant", "content": "", "tool_calls": calls}]}).messages or ()
+        assert message.to_json()["tool_calls"][0]["function"]["arguments"] == arguments
+
+
+@both_forms
+def test_tools_nested_deeper_than_the_stack_are_no_problem(form: Form) -> None:
+    deep: Any = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert problem(form, tools=deep).startswith("'/tools' must be nested at most 64 deep")
+    wide: Any = {}
+    for _ in range(100_000):
+        wide = {"function": wide}
+    assert "must be nested at most 64 deep" in problem(form, tools=[wide])
+    while deep:  # take them apart, or their end would be found by recursion
+        deep = deep.pop()
+    while wide:
+        wide = wide.pop("function")
