@@ -15,6 +15,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from cfai.engine.grammar import GrammarConstraint, GrammarTokens
 from cfai.engine.int8 import Int8Matrix, quantise
 from cfai.engine.memory import free_memory
 from cfai.engine.prompt import PromptRenderer, load_chat_template
@@ -40,6 +41,24 @@ class Checkpoint:
     end_tokens: frozenset[int]
     max_positions: int | None
     """How many tokens, prompt and answer together, the model was built for; None if its config does not say."""
+    grammar_tokens: GrammarTokens
+
+    @property
+    def vocabulary(self) -> int:
+        """Tokens that the model has scores for; a tokenizer may have fewer, or more."""
+        return _vocabulary(self.model)
+
+    def token_bytes(self, token: int) -> bytes:
+        """What a token adds in the middle of a text; the text of a special token."""
+        return self.tokenizer.token_bytes(token)
+
+    def constraint(self, grammar: str, *, max_tokens: int) -> GrammarConstraint:
+        """What keeps an answer of so many tokens to a grammar (see `tasks/grammars.py`).
+
+        Takes a second for the first one of a large vocabulary: call it outside the event loop. A `BadInput` says that
+        no answer fits.
+        """
+        return GrammarConstraint(self.grammar_tokens, grammar, max_tokens=max_tokens)
 
     @property
     def device(self) -> torch.device:
@@ -101,13 +120,20 @@ def load_checkpoint(
     elif place.type != "cpu":
         model.to(place)
     tokenizer = load_tokenizer(folder)
+    end_tokens = _end_tokens(folder, model, tokenizer)
     return Checkpoint(
         model=model,
         tokenizer=tokenizer,
         prompts=PromptRenderer(tokenizer, load_chat_template(folder)),
-        end_tokens=_end_tokens(folder, model, tokenizer),
+        end_tokens=end_tokens,
         max_positions=getattr(config.get_text_config(), "max_position_embeddings", None),
+        grammar_tokens=GrammarTokens(tokenizer, _vocabulary(model), end_tokens),
     )
+
+
+def _vocabulary(model: PreTrainedModel) -> int:
+    embeddings: Any = model.get_output_embeddings()
+    return int(embeddings.weight.shape[0])
 
 
 def _device(asked: str | None) -> torch.device:

@@ -176,6 +176,11 @@ class LocalEngine:
         """Sequences that run or wait."""
         return len(scheduler.running) + len(scheduler.waiting) if (scheduler := self._scheduler) else 0
 
+    @property
+    def is_busy(self) -> bool:
+        """One more request would have to wait for a slot."""
+        return (scheduler := self._scheduler) is not None and self.load >= scheduler.slots
+
     def stats(self) -> dict[str, Any]:
         """What the engine is doing now."""
         loaded, scheduler = self._checkpoint, self._scheduler
@@ -395,6 +400,13 @@ class LocalEngine:
                 self._broken_in_a_row += 1
                 self._finish(sequence, EngineFailure(problem, hint="check the weights and the dtype"))
                 return
+            if (constraint := sequence.sampling.constraint) is not None:
+                if (settled := constraint.settle(token.id)) is None:
+                    self._streamer(sequence).end()
+                    sequence.stream.finish_reason = "stop"
+                    self._finish(sequence, None)
+                    return
+                token = replace(token, id=settled)
             sequence.ids.append(token.id)
             if (asked := sequence.sampling.logprobs) is not None:
                 sequence.stream.logprobs.append(
@@ -409,19 +421,33 @@ class LocalEngine:
 
     def _is_last(self, sequence: Sequence, token: int) -> bool:
         """Hand a token's text over; true if the answer ends with it."""
-        streamer = self._streamers.get(sequence)
-        if streamer is None:
-            streamer = PieceStreamer(self.checkpoint.tokenizer, sequence.stream.put, stop=sequence.sampling.stop)
-            self._streamers[sequence] = streamer
-        is_last = token in self.checkpoint.end_tokens
-        if not is_last:
+        streamer, constraint = self._streamer(sequence), sequence.sampling.constraint
+        is_end = token in self.checkpoint.end_tokens
+        if not is_end:
             streamer.put(token)
-        is_last = is_last or sequence.made >= sequence.sampling.max_tokens or streamer.is_stopped
-        if is_last:
-            streamer.end()
-        elif sequence.sampling.constraint is not None:
-            sequence.sampling.constraint.advance(token)
-        return is_last
+            if constraint is not None:
+                constraint.advance(token)
+        is_end = is_end or streamer.is_stopped or (constraint is not None and constraint.is_over)
+        is_out = sequence.made >= sequence.sampling.max_tokens
+        if not (is_end or is_out):
+            return False
+        streamer.end()
+        # A constraint that has led the answer to an end in time has not cut it short.
+        is_whole = is_end or (constraint is not None and constraint.is_satisfied)
+        sequence.stream.finish_reason = "stop" if is_whole or streamer.is_stopped else "length"
+        return True
+
+    def _streamer(self, sequence: Sequence) -> PieceStreamer:
+        if (known := self._streamers.get(sequence)) is not None:
+            return known
+        stream, sampling = sequence.stream, sequence.sampling
+
+        def deliver(piece: str) -> None:
+            stream.put(piece, streamer.tokens_delivered)
+
+        streamer = PieceStreamer(self.checkpoint.tokenizer, deliver, stop=sampling.stop, shown=sampling.shown)
+        self._streamers[sequence] = streamer
+        return streamer
 
     def _perform_alone(self, sequence: Sequence) -> None:
         def take(token: Token) -> bool:

@@ -26,6 +26,10 @@ def load_chat_template(folder: Path) -> str | None:
     return template if isinstance(template, str) else None
 
 
+LONGEST_THINK = 16
+"""Tokens in which `<think>` and the white space behind it fit, letter by letter."""
+
+
 class PromptRenderer:
     """Ids for `messages` (each a dict with `role` and `content`) or for raw text.
 
@@ -42,7 +46,13 @@ class PromptRenderer:
     def raw(self, text: str) -> list[int]:
         return self._tokenizer.encode(text, add_bos=True)
 
-    def chat(self, messages: Sequence[Mapping[str, Any]], tools: Any = None) -> list[int]:
+    @property
+    def template(self) -> str | None:
+        """The model's chat template."""
+        return self._template
+
+    def chat(self, messages: Sequence[Mapping[str, Any]], tools: Any = None, **options: Any) -> list[int]:
+        """The ids of a conversation; `options` are what the template knows beyond messages and tools."""
         if self._template is None:
             # A base model has no template: the conversation is its text.
             return self.raw("\n".join(str(message["content"]) for message in messages))
@@ -54,11 +64,17 @@ class PromptRenderer:
                 add_generation_prompt=True,
                 bos_token=self._tokenizer.bos,
                 eos_token=self._tokenizer.eos,
+                **{name: self._guarded(value) for name, value in options.items()},
             )
         except (TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
             # Templates refuse orders of roles, and shapes of tools, that they were not made for.
             raise BadInput(f"the model's chat template refuses these messages: {error}") from error
         return self._tokenizer.encode(rendered[0])
+
+    def opens_thinking(self, prompt: Sequence[int]) -> bool:
+        """The prompt ends with `<think>`, so the answer begins in the midst of it."""
+        end = b"".join(map(self._tokenizer.token_bytes, prompt[-LONGEST_THINK:]))
+        return end.rstrip().endswith(b"<think>")
 
     def _guarded(self, value: Any) -> Any:
         """`value` with a guard inside every special token's text in it."""

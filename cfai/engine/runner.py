@@ -174,7 +174,7 @@ class Runner:
                 prompt, answer = sequence.ids[: sequence.prompt_tokens], sequence.ids[sequence.prompt_tokens :]
                 self.sampler.begin(sequence.row, sequence.sampling, prompt, answer)
                 self._last[sequence.row] = sequence.ids[-1]
-            elif sequence.row in self._drafted:
+            elif sequence.row in self._drafted or sequence.sampling.constraint is not None:
                 self._last[sequence.row] = sequence.ids[-1]
             self._drafted.discard(sequence.row)
             if work.draft:
@@ -284,8 +284,7 @@ def _forward(
 
 
 def vocabulary_of(checkpoint: Checkpoint) -> int:
-    embeddings: Any = checkpoint.model.get_output_embeddings()
-    return int(embeddings.weight.shape[0])
+    return checkpoint.vocabulary
 
 
 @dataclass(frozen=True, slots=True)

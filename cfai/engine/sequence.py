@@ -20,8 +20,20 @@ class Constraint(Protocol):
     def allowed(self) -> Tokens[int] | bytes:
         """The ids that may come next, or a bit for every id of the vocabulary, lowest first in every byte."""
 
+    def settle(self, token: int) -> int | None:
+        """The token that is taken when `token` is drawn: itself, unless what may follow it does not fit into the
+        answer's last tokens. None ends the answer before it. Asked again, it says the same."""
+
     def advance(self, token: int) -> None:
-        """`token` was taken."""
+        """`token` was taken, and the answer goes on."""
+
+    @property
+    def is_satisfied(self) -> bool:
+        """The answer may end here."""
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing may follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +63,7 @@ class Sampling:
     logprobs            report the logarithm of each token's probability, and of so many likelier ones (0 to 20);
                         None reports none. They are the model's own, before penalties and temperature
     constraint          which tokens may come at all; None allows every one
+    shown               special tokens whose text is part of the answer, by that text; others are dropped
     """
 
     max_tokens: int = 256
@@ -66,6 +79,7 @@ class Sampling:
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
     constraint: Constraint | None = None
+    shown: tuple[str, ...] = ()
 
     @property
     def is_greedy(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 
 from cfai.engine.checkpoint import Checkpoint
 from cfai.engine.runner import Pending, vocabulary_of
-from cfai.engine.sampling import Features, Sampler
+from cfai.engine.sampling import BROKEN, Features, Sampler
 from cfai.engine.scheduler import Work
 from cfai.engine.sequence import Sequence, Token
 
@@ -59,6 +60,10 @@ class _Draw(LogitsProcessor):  # type: ignore[misc]  # transformers is not typed
         row = torch.zeros(1, dtype=torch.long, device=scores.device)
         draws = self._sampler.draw(scores, row, uniforms if self._features.draws else None, self._features)
         [[self.token]] = Pending([Work(sequence, 0, 1, draws=1)], draws).tokens()
+        if sampling.constraint is not None and self.token.id != BROKEN:
+            settled = sampling.constraint.settle(self.token.id)
+            if settled is not None:  # else the answer ends, and what generate goes on with is of no account
+                self.token = replace(self.token, id=settled)
         chosen = torch.full_like(scores, -torch.inf)
         chosen[:, max(self.token.id, 0)] = 0
         return chosen

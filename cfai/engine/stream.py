@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import anyio
 from anyio.lowlevel import EventLoopToken, current_token
@@ -65,11 +65,16 @@ class TextStream:
         """Of the prompt's tokens those that an earlier prompt had left in the cache."""
         self.logprobs: list[Token] = []
         """Every token, if logprobs were asked for; complete up to the last piece that was read, or further."""
+        self.tokens_read = 0
+        """Tokens that ended with the piece that was read last, or before: so many of `logprobs` are its own."""
         self.completion_tokens = 0
+        self.finish_reason: Literal["stop", "length"] | None = None
+        """Why the answer ended, when it has: by itself, at a stop text or with all that its constraint allows; or
+        because it had no token left."""
         self.is_closed = False
         self._on_room = on_room
         self._limit = limit
-        self._pieces: deque[str] = deque()
+        self._pieces: deque[tuple[str, int]] = deque()
         self._ended = False
         self._error: AiError | None = None
         self._arrival: anyio.Event | None = None
@@ -80,8 +85,9 @@ class TextStream:
     def is_full(self) -> bool:
         return len(self._pieces) >= self._limit
 
-    def put(self, piece: str) -> None:
-        self._pieces.append(piece)
+    def put(self, piece: str, tokens: int = 0) -> None:
+        """Hand a piece over, with the number of tokens that have ended with it."""
+        self._pieces.append((piece, tokens))
 
     def end(self, error: AiError | None = None) -> None:
         """No piece follows. The reader gets those that are here, then the error if there is one."""
@@ -96,14 +102,32 @@ class TextStream:
 
     async def wait(self) -> None:
         """Return when there is something to read: a piece, the end, or an error. The error is not raised here."""
-        while not (self._pieces or self._ended or self.is_closed):
-            self._arrival = anyio.Event()
-            await self._arrival.wait()
+        await self.first_of([self])
+
+    @property
+    def has_something(self) -> bool:
+        """Reading on does not have to wait."""
+        return bool(self._pieces) or self._ended or self.is_closed
+
+    @staticmethod
+    async def first_of(streams: Sequence[TextStream]) -> TextStream:
+        """The first of several streams, all read by this task, that has something to read: a piece, the end, an error.
+
+        Give the one that was read last the last place, and none is read more often than the others.
+        """
+        while True:
+            for stream in streams:
+                if stream.has_something:
+                    return stream
+            arrival = anyio.Event()
+            for stream in streams:
+                stream._arrival = arrival
+            await arrival.wait()
 
     async def __anext__(self) -> str:
         await self.wait()
         if self._pieces and not self.is_closed:
-            piece = self._pieces.popleft()
+            piece, self.tokens_read = self._pieces.popleft()
             # Looked at after the pop: the engine may have put the piece that filled it just before.
             if len(self._pieces) >= self._limit - 1:
                 self._on_room()

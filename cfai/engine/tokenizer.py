@@ -5,7 +5,8 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -46,7 +47,12 @@ class Tokenizer(Protocol):
     def encode(self, text: str, *, add_bos: bool = False) -> list[int]:
         """The ids of `text`; special tokens that stand in it are recognised."""
 
-    def detokenizer(self) -> Detokenizer: ...
+    def detokenizer(self, shown: Collection[str] = ()) -> Detokenizer:
+        """A new one. It drops special tokens but for those in `shown`."""
+
+    def token_bytes(self, token: int) -> bytes:
+        """What a token adds in the middle of a text, perhaps a part of a character; the text of a special token. Empty
+        for what is no token."""
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
@@ -130,8 +136,19 @@ class SentencePieceTokenizer:
             model = self._model if is_begin else self._inner
         return ids + (model.encode(text[end:]) if end < len(text) else [])
 
-    def detokenizer(self) -> Detokenizer:
-        return _PieceDetokenizer(self._model, self._hidden, self._beyond)
+    def detokenizer(self, shown: Collection[str] = ()) -> Detokenizer:
+        seen = {self.specials[text]: text for text in shown if text in self.specials}
+        return _PieceDetokenizer(self._model, self._hidden - set(seen), {**self._beyond, **seen})
+
+    def token_bytes(self, token: int) -> bytes:
+        if token in self._beyond:
+            return self._beyond[token].encode()
+        if not 0 <= token < self._model.vocab_size():
+            return b""
+        piece: str = self._model.id_to_piece(token)
+        if self._model.is_byte(token):
+            return bytes([int(piece[1:-1], 16)])
+        return piece.replace("▁", " ").encode()
 
 
 class _PieceDetokenizer:
@@ -185,8 +202,54 @@ class JsonTokenizer:
                 ids.insert(0, bos)
         return ids
 
-    def detokenizer(self) -> Detokenizer:
-        return _WindowDetokenizer(self._tokenizer)
+    def detokenizer(self, shown: Collection[str] = ()) -> Detokenizer:
+        return _WindowDetokenizer(
+            self._tokenizer, {self.specials[text]: text for text in shown if text in self.specials}
+        )
+
+    def token_bytes(self, token: int) -> bytes:
+        if token in self._added:
+            return self._added[token].encode()
+        piece: str | None = self._tokenizer.id_to_token(token)
+        if piece is None:
+            return b""
+        if "ByteLevel" in self._decoders:
+            return bytes(_BYTE_LEVEL[char] for char in piece) if set(piece) <= _BYTE_LEVEL.keys() else piece.encode()
+        if "ByteFallback" in self._decoders and re.fullmatch("<0x[0-9A-F]{2}>", piece):
+            return bytes([int(piece[1:-1], 16)])
+        if self._decoders & {"Metaspace", "ByteFallback"}:
+            return piece.replace("▁", " ").encode()
+        # Whatever else joins words: what it adds behind some other token.
+        before = self._tokenizer.decode([self._anchor], skip_special_tokens=False)
+        return str(self._tokenizer.decode([self._anchor, token], skip_special_tokens=False))[len(before) :].encode()
+
+    @cached_property
+    def _added(self) -> dict[int, str]:
+        return {i: token.content for i, token in self._tokenizer.get_added_tokens_decoder().items()}
+
+    @cached_property
+    def _decoders(self) -> set[str]:
+        """The kinds of decoders that text is made by."""
+        decoder = self._tokenizer.decoder
+        state = json.loads(decoder.__getstate__()) if decoder is not None else {}
+        return {str(each["type"]) for each in (state, *state.get("decoders", ())) if "type" in each}
+
+    @cached_property
+    def _anchor(self) -> int:
+        """An ordinary token."""
+        size = self._tokenizer.get_vocab_size()
+        words = (i for i in range(size) if i not in self._added and self._tokenizer.id_to_token(i))
+        return next((i for i in words if (self._tokenizer.id_to_token(i) or "").isalnum()), 0)
+
+
+def _byte_level() -> dict[str, int]:
+    """The character that stands for each byte in a byte-level vocabulary: itself if it can be printed."""
+    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    rest = [byte for byte in range(256) if byte not in plain]
+    return {chr(byte): byte for byte in plain} | {chr(256 + at): byte for at, byte in enumerate(rest)}
+
+
+_BYTE_LEVEL = _byte_level()
 
 
 class _WindowDetokenizer:
@@ -197,13 +260,16 @@ class _WindowDetokenizer:
     that are no UTF-8.)
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, shown: Mapping[int, str]) -> None:
         self._tokenizer = tokenizer
+        self._shown = shown
         self._window: list[int] = []
         self._given = 0
         """How many tokens of the window are given already."""
 
     def put(self, token: int) -> str:
+        if token in self._shown:
+            return self.flush() + self._shown[token]
         self._window.append(token)
         piece = self._added()
         if piece.endswith("\ufffd") and len(self._window) - self._given < LONGEST_CHARACTER:

@@ -348,8 +348,13 @@ class OnlyThese:
     def __init__(self, tokens: list[int]) -> None:
         self._left = tokens
 
+    is_satisfied = is_over = False
+
     def allowed(self) -> list[int]:
         return self._left[:1]
+
+    def settle(self, token: int) -> int | None:
+        return token
 
     def advance(self, token: int) -> None:
         assert token == self._left.pop(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import threading
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -135,8 +136,11 @@ def test_a_stop_text_ends_the_answer_and_is_not_part_of_it(
         def encode(self, text: str, *, add_bos: bool = False) -> list[int]:
             return []
 
-        def detokenizer(self) -> Words:
+        def detokenizer(self, shown: Collection[str] = ()) -> Words:
             return self
+
+        def token_bytes(self, token: int) -> bytes:
+            return given[token].encode()
 
         def put(self, token: int) -> str:
             return given[token]

@@ -1,0 +1,391 @@
+"""What an answer may be, as the text of a grammar: JSON that fits a schema, or calls of the caller's tools.
+
+The engine builds a constraint of it (`engine/grammar.py`). llguidance does the work of both; it is imported when the
+first grammar is made. Enforced are, of JSON Schema, for any value `type`, `enum`, `const`, `anyOf`, `allOf`, `oneOf`
+whose branches exclude each other, and `$ref` within the schema, also recursive; and
+
+    objects   properties, required, additionalProperties, patternProperties, maxProperties
+    arrays    items, prefixItems, minItems, maxItems
+    strings   minLength, maxLength, pattern (without look-around), format: date, date-time, time, duration, email,
+              hostname, ipv4, ipv6, uuid, uri
+    numbers   minimum, maximum, exclusiveMinimum, exclusiveMaximum, multipleOf (for integers)
+
+Keywords that say nothing about what is valid (title, description, default, ...) and formats of other names are passed
+over, as JSON Schema has it. Any other keyword is refused with its place: an answer that only may fit is none. Objects
+have their properties in the schema's order. Between tokens of JSON stands one space at most, so no model can get lost
+there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from cfai.errors import BadInput
+from cfai.tasks.tool_formats import THINK, THINK_END, Thinking, ToolFormat, ToolLike
+
+__all__ = ["check_grammar", "json_grammar", "tool_grammar"]
+
+_SPACE = "[ ]?"
+FORMATS = frozenset({"date", "date-time", "time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"})
+DEEPEST = 64
+
+
+def json_grammar(
+    schema: Mapping[str, Any] | bool,
+    *,
+    form: ToolFormat | None = None,
+    specials: Mapping[str, int] | None = None,
+    thinking: Thinking = "off",
+) -> str:
+    """The grammar of an answer that is JSON of this schema. A `BadInput` says what cannot be enforced.
+
+    ```python
+    json_grammar({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]})
+    ```
+
+    form      how the model writes, if that asks for more than the bare JSON: gpt-oss names a channel before it
+    specials  the ids of the tokenizer's special tokens, by their texts
+    thinking  whether the model may think before the JSON, or is in the midst of it
+    """
+    rules = _Rules(specials or {})
+    value = rules.json(_enforceable(schema))
+    if form is not None and form.kind == "channels":
+        start = f'{rules.analysis()} {rules.marks("<|channel|>")} "final" {rules.marks("<|message|>")} {value}'
+    else:
+        start = f"{rules.thought(thinking)} / ?/ {value}"
+    return check_grammar(rules.text(start))
+
+
+def tool_grammar(
+    form: ToolFormat,
+    tools: Sequence[ToolLike],
+    *,
+    required: bool = True,
+    parallel: bool = True,
+    specials: Mapping[str, int] | None = None,
+    thinking: Thinking = "off",
+) -> str:
+    """The grammar of an answer that calls some of these tools, with arguments that fit their parameters.
+
+    form      how the model writes calls
+    tools     those that may be called; a forced tool is the only one
+    required  false lets the answer be text as well, before the first call and behind the last one
+    parallel  there may be several calls
+    specials, thinking  as for `json_grammar`
+    """
+    rules = _Rules(specials or {})
+    arguments = [
+        rules.json(_enforceable({"type": "object", **tool.parameters}, at=f"/tools/{index}/parameters"))
+        if form.kind != "tags"
+        else rules.tags(_enforceable({"type": "object", **tool.parameters}, at=f"/tools/{index}/parameters"))
+        for index, tool in enumerate(tools)
+    ]
+    start = _CALLS[form.kind](
+        rules, form, [(tool.name, rule) for tool, rule in zip(tools, arguments, strict=True)], required, parallel
+    )
+    if form.kind != "channels":
+        start = f"{rules.thought(thinking)} {start}"
+    return check_grammar(rules.text(start))
+
+
+def check_grammar(grammar: str) -> str:
+    """The grammar, if it can be enforced; a `BadInput` says what in it cannot."""
+    from llguidance import LLMatcher
+
+    # Special tokens are known to a tokenizer only; that it has no such complaint is seen when a constraint is built.
+    if problem := LLMatcher.validate_grammar(grammar):
+        raise _refusal(problem)
+    return grammar
+
+
+def _refusal(problem: str, where: str = "") -> BadInput:
+    line = next((line for line in problem.splitlines() if line.strip()), "")
+    return BadInput(
+        f"the JSON schema cannot be enforced{where}: {line}",
+        hint="leave out what it names, or ask for it in the prompt and check the answer",
+    )
+
+
+# Schemas
+
+
+_IGNORED_UNLESS_SET = {"uniqueItems": False, "minProperties": 0, "minContains": 0}
+"""Keywords that mean nothing with this value."""
+
+_CHILDREN = ("items", "additionalProperties", "not")
+_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
+_MAPS = ("properties", "patternProperties", "$defs", "definitions")
+
+
+def _enforceable(schema: Mapping[str, Any] | bool, *, at: str = "") -> Mapping[str, Any]:
+    """The schema without what means nothing, or a refusal that names the place."""
+    from llguidance import LLMatcher
+
+    if schema is True:
+        schema = {}
+    if not isinstance(schema, Mapping):
+        raise BadInput(f"the JSON schema at '{at or '/'}' allows nothing, or is no object")
+    cleaned: Mapping[str, Any] = _cleaned(schema, schema, at, 0)
+    if problem := LLMatcher.validate_grammar(LLMatcher.grammar_from_json_schema(json.dumps(cleaned))):
+        named = re.search(r"[\"'`](\$?\w[\w-]*)[\"'`]", problem) or re.search(r": (\w[\w-]*)$", problem)
+        place = next(_places(cleaned, named[1], at), None) if named else None
+        raise _refusal(problem, f" at '{place}'" if place else f" at '{at}'" if at else "")
+    return cleaned
+
+
+def _cleaned(value: Any, root: Any, at: str, depth: int) -> Any:
+    if depth > DEEPEST:
+        raise BadInput(f"the JSON schema is nested more than {DEEPEST} deep at '{at}'")
+    if not isinstance(value, Mapping):
+        return value
+    cleaned = {key: item for key, item in value.items() if key != "x-guidance"}
+    for key, idle in _IGNORED_UNLESS_SET.items():
+        if key in cleaned and cleaned[key] == idle:
+            del cleaned[key]
+    if isinstance(cleaned.get("format"), str) and cleaned["format"] not in FORMATS:
+        del cleaned["format"]
+    least = cleaned.pop("minProperties", 0)
+    if not isinstance(least, (int, float)) or least > len(cleaned.get("required") or ()):
+        # Names may come twice in what the grammar allows, and count once.
+        raise BadInput(
+            f"the JSON schema cannot be enforced at '{at}': minProperties beyond the required ones",
+            hint="name the properties in `required`",
+        )
+    for key in _CHILDREN:
+        if key in cleaned:
+            cleaned[key] = _cleaned(cleaned[key], root, f"{at}/{key}", depth + 1)
+    for key in _LISTS:
+        if isinstance(cleaned.get(key), (list, tuple)):
+            cleaned[key] = [
+                _cleaned(item, root, f"{at}/{key}/{index}", depth + 1) for index, item in enumerate(cleaned[key])
+            ]
+    for key in _MAPS:
+        if isinstance(cleaned.get(key), Mapping):
+            cleaned[key] = {
+                name: _cleaned(item, root, f"{at}/{key}/{name}", depth + 1) for name, item in cleaned[key].items()
+            }
+    branches = cleaned.get("oneOf")
+    if isinstance(branches, list) and "anyOf" not in cleaned and _exclude_each_other(branches, root):
+        cleaned["anyOf"] = cleaned.pop("oneOf")
+        cleaned.pop("discriminator", None)
+    return cleaned
+
+
+def _exclude_each_other(branches: Sequence[Any], root: Any) -> bool:
+    """No value fits two of them: they are of different types, or a required property tells them apart."""
+    resolved = [_resolved(branch, root) for branch in branches]
+    return all(_are_apart(a, b) for index, a in enumerate(resolved) for b in resolved[:index])
+
+
+def _are_apart(a: Any, b: Any) -> bool:
+    if not (isinstance(a, Mapping) and isinstance(b, Mapping)):
+        return a is False or b is False
+    if (values := _values(a)) is not None and (others := _values(b)) is not None:
+        return not values & others
+    types, theirs = _types(a), _types(b)
+    if types and theirs and not types & theirs:
+        return True
+    if types == theirs == {"object"}:
+        properties, others_ = a.get("properties") or {}, b.get("properties") or {}
+        shared = {*(a.get("required") or ())} & {*(b.get("required") or ())} & {*properties} & {*others_}
+        return any(
+            (mine := _values(properties[name])) is not None
+            and (other := _values(others_[name])) is not None
+            and not mine & other
+            for name in shared
+        )
+    return False
+
+
+def _types(schema: Mapping[str, Any]) -> set[str]:
+    kind = schema.get("type")
+    types = {kind} if isinstance(kind, str) else {each for each in kind if isinstance(each, str)} if kind else set()
+    return {"number" if each == "integer" else each for each in types}
+
+
+def _values(schema: Any) -> set[str] | None:
+    if not isinstance(schema, Mapping):
+        return None
+    if "const" in schema:
+        return {json.dumps(schema["const"], sort_keys=True)}
+    if isinstance(schema.get("enum"), (list, tuple)):
+        return {json.dumps(each, sort_keys=True) for each in schema["enum"]}
+    return None
+
+
+def _resolved(schema: Any, root: Any) -> Any:
+    for _ in range(DEEPEST):
+        reference = schema.get("$ref") if isinstance(schema, Mapping) else None
+        if not isinstance(reference, str) or not reference.startswith("#"):
+            return schema
+        schema = root
+        for name in reference.removeprefix("#").split("/")[1:]:
+            schema = schema.get(name.replace("~1", "/").replace("~0", "~")) if isinstance(schema, Mapping) else None
+    return None
+
+
+def _places(schema: Any, name: str, at: str) -> Iterator[str]:
+    """Where a keyword, or a value of one, stands in a schema."""
+    if isinstance(schema, Mapping):
+        for key, item in schema.items():
+            if key == name or item == name:
+                yield f"{at}/{key}"
+            yield from _places(item, name, f"{at}/{key}")
+    elif isinstance(schema, (list, tuple)):
+        for index, item in enumerate(schema):
+            yield from _places(item, name, f"{at}/{index}")
+
+
+# Grammars, in llguidance's dialect of Lark
+
+
+class _Rules:
+    """The rules of a grammar, and what its parts are written as."""
+
+    def __init__(self, specials: Mapping[str, int]) -> None:
+        self._specials = specials
+        self._rules: list[str] = []
+
+    def text(self, start: str) -> str:
+        return "\n".join([f"start: {start}", *self._rules, ""])
+
+    def rule(self, right: str, *, is_lazy: bool = False) -> str:
+        """The name of a new rule."""
+        name = f"r{len(self._rules)}"
+        self._rules.append(f"{name}{'[lazy]' if is_lazy else ''}: {right}")
+        return name
+
+    def json(self, schema: Mapping[str, Any]) -> str:
+        spaced = {**schema, "x-guidance": {"whitespace_pattern": _SPACE}}
+        return self.rule(f"%json {json.dumps(spaced)}")
+
+    def marks(self, mark: str) -> str:
+        """A marker: a special token, or text."""
+        return f"<[{self._specials[mark]}]>" if mark in self._specials else _quoted(mark)
+
+    def until(self, mark: str) -> str:
+        """Any text, up to a marker and with it."""
+        if mark in self._specials:
+            return f"{self.free()} {self.marks(mark)}"
+        return self.rule(f"/(.|\\n)*{_escaped(mark)}/", is_lazy=True)
+
+    def free(self) -> str:
+        return self.rule("/(.|\\n)*/")
+
+    def thought(self, thinking: Thinking) -> str:
+        if thinking == "off":
+            return ""
+        rest = f"{self.until(THINK_END)} /\\n{{0,2}}/"
+        return rest if thinking == "open" else f"({self.marks(THINK)} {rest})?"
+
+    def analysis(self) -> str:
+        """What gpt-oss may think and tell before it comes to the point."""
+        turn = f'{self.marks("<|message|>")} {self.until("<|end|>")} {self.marks("<|start|>")} "assistant"'
+        return f'({self.marks("<|channel|>")} "analysis" {turn})?'
+
+    def tags(self, schema: Mapping[str, Any]) -> str:
+        """Arguments as a `<parameter=...>` each. Of a string's keywords only `enum` and `const` are kept to."""
+        required = schema.get("required") or ()
+        parts = []
+        for name, item in (schema.get("properties") or {}).items():
+            is_text = isinstance(item, Mapping) and item.get("type") == "string"
+            if is_text and (words := item.get("enum") or ([item["const"]] if "const" in item else None)):
+                value = "(" + " | ".join(_quoted(f"{word}\n</parameter>") for word in words) + ")"
+            elif is_text:
+                value = self.until("\n</parameter>")
+            else:
+                within = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
+                value = f'{self.json({**within, **(item if isinstance(item, Mapping) else {})})} "\\n</parameter>"'
+            part = f'{_quoted(f"<parameter={name}>" + chr(10))} {value} "\\n"'
+            parts.append(part if name in required else f"({part})?")
+        return self.rule(" ".join(parts) or '""')
+
+
+_Tools = Sequence[tuple[str, str]]
+"""The tools' names, and the rules of their arguments."""
+
+
+def _objects(rules: _Rules, form: ToolFormat, tools: _Tools, required: bool, parallel: bool) -> str:
+    call = rules.rule(_any(_object(form, name, arguments) for name, arguments in tools))
+    space = _quoted(form.space) if form.space != " " else "/ ?/"
+    behind = f"{space} {rules.marks(form.end)}" if form.end else ""
+    return _repeated(rules, form, f"{space} {call} {behind}", required, parallel)
+
+
+def _list(rules: _Rules, form: ToolFormat, tools: _Tools, required: bool, parallel: bool) -> str:
+    call = rules.rule(_any(_object(form, name, arguments) for name, arguments in tools))
+    calls = f'{call} ("," / ?/ {call})*' if parallel else call
+    end = rules.marks(form.end) if form.end else ""
+    return _repeated(rules, form, f'/ ?/ "[" {calls} "]" {end}', required, parallel=False)
+
+
+def _named(rules: _Rules, form: ToolFormat, tools: _Tools, required: bool, parallel: bool) -> str:
+    call = rules.rule(_any(f"{_quoted(name)} {rules.marks('[ARGS]')} {arguments}" for name, arguments in tools))
+    return _repeated(rules, form, call, required, parallel)
+
+
+def _tagged(rules: _Rules, form: ToolFormat, tools: _Tools, required: bool, parallel: bool) -> str:
+    call = rules.rule(
+        _any(
+            f"{_quoted(f'<function={name}>' + chr(10))} {arguments} {_quoted('</function>')}"
+            for name, arguments in tools
+        )
+    )
+    return _repeated(rules, form, f'"\\n" {call} "\\n" {rules.marks(form.end)}', required, parallel)
+
+
+def _bare(rules: _Rules, form: ToolFormat, tools: _Tools, required: bool, parallel: bool) -> str:
+    call = rules.rule(_any(_object(form, name, arguments) for name, arguments in tools))
+    several = f'{call} (";" / ?/ {call})*' if parallel else call
+    # The begin of the answer decides: what begins with a bracket is a call.
+    return several if required else f'({several} | {rules.rule("/[^{](.|" + chr(92) + "n)*/")} | "")'
+
+
+def _channels(rules: _Rules, form: ToolFormat, tools: _Tools, required: bool, parallel: bool) -> str:
+    begin = f'{rules.marks("<|channel|>")} "commentary to=functions."'
+    behind = f'/ ?/ {rules.marks("<|constrain|>")} "json" {rules.marks("<|message|>")}'
+    call = f"{begin} ({_any(f'{_quoted(name)} {behind} {arguments}' for name, arguments in tools)})"
+    final = f'{rules.marks("<|channel|>")} "final" {rules.marks("<|message|>")} {rules.free()}'
+    return f"{rules.analysis()} ({call}{'' if required else f' | {final}'})"
+
+
+_CALLS: dict[str, Callable[[_Rules, ToolFormat, _Tools, bool, bool], str]] = {
+    "objects": _objects,
+    "list": _list,
+    "named": _named,
+    "tags": _tagged,
+    "bare": _bare,
+    "channels": _channels,
+}
+
+
+def _repeated(rules: _Rules, form: ToolFormat, call: str, required: bool, parallel: bool) -> str:
+    """A call behind its marker, and more of them; text before and behind, unless calls are required."""
+    begin = rules.marks(form.begin)
+    if required:
+        first = f"/ ?/ {begin} {call}"
+        again = f"({'/' + chr(92) + 'n?/'} {begin} {call})*" if parallel else ""
+        return f"{first} {again}"
+    one = f"{rules.until(form.begin)} {call}"
+    return f"({one})* {rules.free()}" if parallel else f"({one} | {rules.free()})"
+
+
+def _object(form: ToolFormat, name: str, arguments: str) -> str:
+    key = f'/ ?/ "{chr(92)}"name{chr(92)}":" / ?/ {_quoted(json.dumps(name, ensure_ascii=False))} "," / ?/'
+    return f'"{{" {key} {_quoted(json.dumps(form.arguments) + ":")} / ?/ {arguments} / ?/ "}}"'
+
+
+def _any(alternatives: Iterable[str]) -> str:
+    return " | ".join(alternatives)
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _escaped(text: str) -> str:
+    """A text in a regular expression between slashes."""
+    return "".join(f"\\{char}" if char in "\\/[](){}.*+?^$|" else "\\n" if char == "\n" else char for char in text)
