@@ -5,7 +5,6 @@ The clients of Cloudflare ask for page after page until one is empty, so a page 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
@@ -95,7 +94,7 @@ def model_schema(query: QueryParams) -> Reply:
     model = Catalog.builtin().get(name)
     if model.task != "Text Generation":
         raise NoSuchModel(name, hint=f"no schema of its task, {model.task}, is known here")
-    return success({"input": text_generation.input_schema(), "output": _OUTPUT})
+    return success({"input": text_generation.input_schema(model), "output": text_generation.output_schema(model)})
 
 
 def tasks(query: QueryParams) -> Reply:
@@ -209,19 +208,3 @@ def _dollars(per_million: float) -> str:
 def _made_up_id(name: str) -> str:
     """An id for what Cloudflare has none for, the same on every machine."""
     return str(uuid5(NAMESPACE_URL, f"cfai:{name}"))
-
-
-_OUTPUT: Mapping[str, Any] = json.loads(
-    """{"oneOf": [
-        {"type": "object", "contentType": "application/json", "properties": {
-            "response": {"type": "string", "description": "The answer"},
-            "usage": {"type": "object", "description": "What it cost", "properties": {
-                "prompt_tokens": {"type": "number"},
-                "completion_tokens": {"type": "number"},
-                "total_tokens": {"type": "number"}}},
-            "tool_calls": {"type": "array", "items": {"type": "object", "properties": {
-                "name": {"type": "string"},
-                "arguments": {"type": "object"}}}}},
-         "required": ["response"]},
-        {"type": "string", "contentType": "text/event-stream", "format": "binary"}]}"""
-)

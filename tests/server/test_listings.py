@@ -126,8 +126,11 @@ def test_openrouters_format_has_prices_per_token(client: TestClient) -> None:
 def test_a_model_has_schemas(client: TestClient) -> None:
     result = client.get(f"{AI}/models/schema", params={"model": "@cf/meta/llama-3.1-8b-instruct"}).json()["result"]
     assert list(result) == ["input", "output"]
-    assert "oneOf" in result["input"]
-    assert result["output"]
+    prompt, messages = result["input"]["oneOf"]
+    assert (prompt["required"], messages["required"]) == (["prompt"], ["messages"])
+    assert "response" in str(result["output"])
+    chat = client.get(f"{AI}/models/schema", params={"model": "@cf/zai-org/glm-4.7-flash"}).json()["result"]
+    assert "max_completion_tokens" in str(chat["input"])
     for model, status, code in (("@cf/no/such", 400, 5007), ("what", 404, 3042), ("", 400, 3003)):
         refused = client.get(f"{AI}/models/schema", params={"model": model})
         assert (refused.status_code, refused.json()["errors"][0]["code"]) == (status, code)

@@ -127,12 +127,12 @@ async def test_the_other_ways_to_ask_for_it(asked: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "last", ["nonsense", "0" * 32 + "-1", "0" * 32, "-1", "../x", "9" * 400, "00", "\xe9".encode("latin-1")]
+    "last", [b"nonsense", b"0" * 32 + b"-1", b"0" * 32, b"-1", b"../x", b"9" * 400, b"00", b"\xe9"]
 )
-async def test_what_is_not_kept_is_gone_and_never_begun_anew(last: str | bytes) -> None:
+async def test_what_is_not_kept_is_gone_and_never_begun_anew(last: bytes) -> None:
     canned = Canned([*PIECES, DONE])
     async with serving(rest_app(canned)) as address, httpx2.AsyncClient(base_url=address) as client:
-        response = await client.post(RUN, content=BODY, headers=[("last-event-id", last)])
+        response = await client.post(RUN, content=BODY, headers={b"last-event-id": last})
     assert (response.status_code, response.json()["errors"][0]["code"]) == (410, 8501)
     assert not canned.calls
 
