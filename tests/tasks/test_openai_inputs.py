@@ -184,6 +184,21 @@ def test_only_text_can_be_read(part: dict[str, Any], hint: str) -> None:
     assert refused.value.hint == hint
 
 
+@pytest.mark.parametrize(
+    ("inputs", "options"),
+    [
+        ({"reasoning_effort": "low"}, {"reasoning_effort": "low"}),
+        ({"reasoning_effort": "none"}, {"reasoning_effort": "none", "enable_thinking": False}),
+        ({"enable_thinking": True}, {"enable_thinking": True}),
+        ({"enable_thinking": True, "chat_template_kwargs": {"enable_thinking": False}}, {"enable_thinking": False}),
+        ({"chat_template_kwargs": {"clear_thinking": True, "x": [1]}}, {"clear_thinking": True, "x": [1]}),
+    ],
+)
+def test_what_goes_to_the_chat_template(inputs: dict[str, Any], options: dict[str, Any]) -> None:
+    assert check({"messages": [USER], **inputs}, form="chat").template_options == options
+    assert check({"messages": [USER], **inputs}, model=CLASSIC).template_options == options
+
+
 def test_turns_come_back_as_they_were_answered() -> None:
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
     request = check(

@@ -141,6 +141,7 @@ def test_unknown_keys_are_ignored() -> None:
         ({"top_p": float("nan")}, "'/top_p' must be a finite number"),
         ({"max_tokens": 0}, "'/max_tokens' must be >= 1"),
         ({"max_tokens": -1.0}, "'/max_tokens' must be >= 1"),
+        ({"repetition_penalty": 0.001}, "'/repetition_penalty' must be 0 or >= 0.01"),
         ({"response_format": "json"}, "Type mismatch of '/response_format', 'object' not in 'string'"),
         (
             {"response_format": {"json_schema": {"\udc00": 1}}},
