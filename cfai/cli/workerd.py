@@ -66,7 +66,7 @@ def workerd(
     )
     file.touch(mode=0o600)  # a token may stand in it
     file.write_text(made.to_text(folder=file.parent), "utf-8")
-    _serve(file, port, ai_url, run=run)
+    _serve(file, _tool("workerd", script.parent), port, ai_url, run=run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,12 +191,11 @@ def _tool(name: str, folder: Path) -> str | None:
     return shutil.which(name)
 
 
-def _serve(file: Path, port: int, ai_url: str, *, run: bool) -> None:
+def _serve(file: Path, program: str | None, port: int, ai_url: str, *, run: bool) -> None:
     from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"[bold]{file}[/bold] is written: env.AI asks {ai_url}")
-    program = _tool("workerd", file.parent)
     command = f"{'workerd' if program and run else 'npx workerd'} serve {file}"
     if not run or program is None:
         console.print(f"  {command}", style="cyan", markup=False)
