@@ -11,9 +11,9 @@ whose branches exclude each other, and `$ref` within the schema, also recursive;
     numbers   minimum, maximum, exclusiveMinimum, exclusiveMaximum, multipleOf (for integers)
 
 Keywords that say nothing about what is valid (title, description, default, ...) and formats of other names are passed
-over, as JSON Schema has it. Any other keyword is refused with its place: an answer that only may fit is none. Objects
-have their properties in the schema's order. Between tokens of JSON stands one space at most, so no model can get lost
-there.
+over, as JSON Schema has it. Any other keyword is refused with its place: an answer that only may fit is none. A tool is
+not refused for it; of its parameters such keywords are left out. Objects have their properties in the schema's order.
+Between tokens of JSON stands one space at most, so no model can get lost there.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from cfai.tasks.tool_formats import THINK, THINK_END, Thinking, ToolFormat, Tool
 
 __all__ = ["check_grammar", "json_grammar", "tool_grammar"]
 
-_SPACE = "[ ]?"
+_SPACED = {"whitespace_pattern": "[ ]?"}
 FORMATS = frozenset({"date", "date-time", "time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"})
 DEEPEST = 64
 
@@ -77,12 +77,8 @@ def tool_grammar(
     specials, thinking  as for `json_grammar`
     """
     rules = _Rules(specials or {})
-    arguments = [
-        rules.json(_enforceable({"type": "object", **tool.parameters}, at=f"/tools/{index}/parameters"))
-        if form.kind != "tags"
-        else rules.tags(_enforceable({"type": "object", **tool.parameters}, at=f"/tools/{index}/parameters"))
-        for index, tool in enumerate(tools)
-    ]
+    write = rules.tags if form.kind == "tags" else rules.json
+    arguments = [write(_enforced_in_part({"type": "object", **tool.parameters})) for tool in tools]
     start = _CALLS[form.kind](
         rules, form, [(tool.name, rule) for tool, rule in zip(tools, arguments, strict=True)], required, parallel
     )
@@ -102,7 +98,10 @@ def check_grammar(grammar: str) -> str:
 
 
 def _refusal(problem: str, where: str = "") -> BadInput:
-    line = next((line for line in problem.splitlines() if line.strip()), "")
+    lines = [line.strip() for line in problem.splitlines() if line.strip()]
+    line = lines[-1].removeprefix("error: ") if lines[0].endswith(":") else lines[0]
+    if line.startswith("oneOf"):
+        line = "the branches of oneOf do not exclude each other; anyOf does what is meant mostly"
     return BadInput(
         f"the JSON schema cannot be enforced{where}: {line}",
         hint="leave out what it names, or ask for it in the prompt and check the answer",
@@ -130,10 +129,26 @@ def _enforceable(schema: Mapping[str, Any] | bool, *, at: str = "") -> Mapping[s
         raise BadInput(f"the JSON schema at '{at or '/'}' allows nothing, or is no object")
     cleaned: Mapping[str, Any] = _cleaned(schema, schema, at, 0)
     if problem := LLMatcher.validate_grammar(LLMatcher.grammar_from_json_schema(json.dumps(cleaned))):
-        named = re.search(r"[\"'`](\$?\w[\w-]*)[\"'`]", problem) or re.search(r": (\w[\w-]*)$", problem)
+        named = (
+            re.match(r"(oneOf) ", problem)
+            or re.search(r"[\"'`](\$?\w[\w-]*)[\"'`]", problem)
+            or re.search(r": (\w[\w-]*)$", problem)
+        )
         place = next(_places(cleaned, named[1], at), None) if named else None
         raise _refusal(problem, f" at '{place}'" if place else f" at '{at}'" if at else "")
     return cleaned
+
+
+def _enforced_in_part(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """As much of the schema as can be enforced, as an object at least."""
+    from llguidance import LLMatcher
+
+    try:
+        return _enforceable(schema)
+    except BadInput:
+        part = {**schema, "x-guidance": {**_SPACED, "lenient": True, "coerce_one_of": True}}
+        problem = LLMatcher.validate_grammar(LLMatcher.grammar_from_json_schema(json.dumps(part)))
+        return {"type": "object"} if problem else part
 
 
 def _cleaned(value: Any, root: Any, at: str, depth: int) -> Any:
@@ -259,7 +274,7 @@ class _Rules:
         return name
 
     def json(self, schema: Mapping[str, Any]) -> str:
-        spaced = {**schema, "x-guidance": {"whitespace_pattern": _SPACE}}
+        spaced = {"x-guidance": _SPACED, **schema}
         return self.rule(f"%json {json.dumps(spaced)}")
 
     def marks(self, mark: str) -> str:
