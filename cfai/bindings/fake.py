@@ -11,6 +11,8 @@ from cfai import sse
 from cfai.binding import EVENT_STREAM, JSON, Call, Reply
 from cfai.errors import AiError
 from cfai.results import ByteStream
+from cfai.tasks import parts, text_generation
+from cfai.tasks.shapes import Shape, shape_for
 
 __all__ = ["Answer", "FakeBinding"]
 
@@ -50,6 +52,8 @@ class FakeBinding:
         if isinstance(answer, Mapping):
             return Reply(dict(answer), headers={**headers, "content-type": JSON})
         pieces = [answer] if isinstance(answer, str) else list(answer)
+        if call.form != "native":
+            return _in_form(call, pieces, headers)
         if isinstance(call.inputs, Mapping) and call.inputs.get("stream"):
             return Reply(ByteStream(_events(pieces)), headers={**headers, "content-type": EVENT_STREAM})
         return Reply({"response": "".join(pieces)}, headers={**headers, "content-type": JSON})
@@ -66,3 +70,31 @@ async def _events(pieces: Sequence[str]) -> AsyncGenerator[bytes]:
     for piece in pieces:
         yield sse.encode({"response": piece})
     yield sse.DONE
+
+
+def _in_form(call: Call, pieces: Sequence[str], headers: Mapping[str, str]) -> Reply:
+    try:
+        request = text_generation.check(call.inputs, form=call.form)
+    except AiError as error:
+        return Reply.from_error(error, headers)
+    shape = shape_for(request, call.model, as_of=None, fidelity="clean")
+    asked = [request.prompt or "", *(message.content for message in request.messages or ())]
+    usage = parts.Usage(sum(len(text.split()) for text in asked), request.n * len(pieces))
+    if request.stream:
+        events = _shaped(shape, pieces, usage, choices=request.n)
+        return Reply(ByteStream(events), headers={**headers, "content-type": EVENT_STREAM})
+    answers = [parts.Answer.of(map(parts.Text, pieces), "stop")] * request.n
+    return Reply(shape.whole(answers, usage), headers={**headers, "content-type": JSON})
+
+
+async def _shaped(shape: Shape, pieces: Sequence[str], usage: parts.Usage, *, choices: int) -> AsyncGenerator[bytes]:
+    for event in shape.begin(usage):
+        yield event
+    for choice in range(choices):
+        for piece in pieces:
+            for event in shape.part(parts.Text(piece), choice):
+                yield event
+        for event in shape.finish("stop", choice):
+            yield event
+    for event in shape.end(usage):
+        yield event

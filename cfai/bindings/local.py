@@ -11,6 +11,7 @@ import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,36 +19,21 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from anyio import to_thread
 
-from cfai import sse, weights
+from cfai import weights
 from cfai.binding import EVENT_STREAM, JSON, Call, Reply
-from cfai.catalog import Catalog, Limits, Model, parse_as_of
-from cfai.errors import (
-    AiError,
-    BadInput,
-    ContextExceeded,
-    LoraUnsupported,
-    NoSuchModel,
-    OutOfCapacity,
-    RequestAborted,
-    WeightsMissing,
-)
+from cfai.bindings.generation import Generation
+from cfai.catalog import Catalog, Model, parse_as_of
+from cfai.errors import AiError, BadInput, LoraUnsupported, NoSuchModel, OutOfCapacity, WeightsMissing
 from cfai.results import ByteStream
 from cfai.tasks import text_generation
-from cfai.tasks.parts import Usage
-from cfai.tasks.text_generation import TextGeneration
+from cfai.tasks.shapes import Fidelity, shape_for
 
 if TYPE_CHECKING:
-    from cfai.engine import LocalEngine, TextStream
+    from cfai.engine import LocalEngine
 
-__all__ = ["LocalBinding", "check_device", "check_dtype"]
+__all__ = ["LocalBinding", "check_device", "check_dtype", "parse_fidelity"]
 
 TEXT_GENERATION = "Text Generation"
-
-LONG_TEXT = 10_000
-"""From this many characters on, a prompt is tokenised outside the event loop."""
-
-MOST_BYTES_PER_TOKEN = 16
-"""A prompt longer than this times the context window is refused without tokenising it."""
 
 
 class LocalBinding:
@@ -72,8 +58,10 @@ class LocalBinding:
                  there is memory for it
     draft_tokens  tokens guessed from the text before and computed with the next one while few answers are made; what is
                  answered stays the same. Default 0
+    fidelity     "clean", or "production" for the oddities of Cloudflare's own answers (padding, numbers as `response`,
+                 events without it), to find at home what a client stumbles over. A call's own wins
     keep_alive   seconds after which a stream that has no piece yet (a model loads, a long prompt is read) sends its
-                 head and a comment line, again and again; an error is then an event. Default 10
+                 head and a comment line, again and again; an error is then an event. Default 15
     on_progress  called with the model's id, tensors loaded and tensors in all while a model loads, from its thread
     on_notice    called with a line that the user should see; default: stderr
     on_lost      called from a model's thread with what happened when a device has failed for good; nothing will run on
@@ -95,7 +83,8 @@ class LocalBinding:
         queue_limit: int = 32,
         cache_tokens: int | None = None,
         draft_tokens: int = 0,
-        keep_alive: float = 10.0,
+        fidelity: Fidelity = "clean",
+        keep_alive: float = 15.0,
         on_progress: Callable[[str, int, int], None] | None = None,
         on_notice: Callable[[str], None] | None = None,
         on_lost: Callable[[str], None] | None = None,
@@ -129,6 +118,7 @@ class LocalBinding:
             "cache_tokens": cache_tokens,
             "draft_tokens": draft_tokens,
         }
+        self._fidelity = parse_fidelity(fidelity)
         self._keep_alive = keep_alive
         self._on_progress = on_progress
         self._on_lost = on_lost
@@ -152,30 +142,41 @@ class LocalBinding:
                     raise
                 return Reply(ByteStream(answer), headers={**headers, "content-type": EVENT_STREAM})
             async with aclosing(answer):
-                return Reply(await answer.whole(), headers={**headers, "content-type": JSON})
+                body, usage = await answer.whole()
+            if usage.neurons is not None:
+                headers["cf-ai-neurons"] = f"{usage.neurons:.2f}"
+            return Reply(body, headers={**headers, "content-type": JSON})
         except AiError as error:
             if isinstance(error, OutOfCapacity):
                 headers["retry-after"] = "1"
             return Reply.from_error(error, headers)
 
-    async def _prepare(self, call: Call) -> _Answer:
-        as_of = self._as_of
-        if (asked := call.options.get("asOf")) is not None:
-            try:
-                as_of = parse_as_of(str(asked))
-            except ValueError as error:
-                raise BadInput(str(error)) from error
+    async def _prepare(self, call: Call) -> Generation:
+        as_of, fidelity = self._as_of, self._fidelity
+        try:
+            if (day := call.options.get("asOf")) is not None:
+                as_of = parse_as_of(str(day))
+            if (named := call.options.get("fidelity")) is not None:
+                fidelity = parse_fidelity(str(named))
+        except ValueError as error:
+            raise BadInput(str(error)) from error
         model = self.catalog.get(call.model)
         if model.task != TEXT_GENERATION:
             raise NoSuchModel(call.model, hint=f"its task, {model.task}, does not run locally")
-        request = text_generation.check(call.inputs, as_of=as_of)
+        request = text_generation.check(call.inputs, form=call.form, model=model, as_of=as_of, fidelity=fidelity)
         if request.lora is not None:
             raise LoraUnsupported(model.id)
-        if request.answer_schema is not None:
-            # The documented sentence for an answer that could not be made to fit; better than one that does not.
-            raise BadInput("JSON Mode couldn't be met", hint="local models do not constrain their answers to JSON yet")
-        session = call.headers.get("x-session-affinity")
-        return _Answer(await self._engine(model, session), request, model.limits(as_of), as_of, self._keep_alive)
+        if fidelity == "production" and request.is_native and request.shape == "responses":
+            request = replace(request, stream=False)  # they answer with JSON, whatever was asked
+        return Generation(
+            await self._engine(model, call.headers.get("x-session-affinity")),
+            model,
+            request,
+            shape_for(request, call.model, as_of=as_of, fidelity=fidelity, neurons_of=model.neurons_of),
+            as_of=as_of,
+            keep_alive=self._keep_alive,
+            reject_if_busy=bool(call.options.get("rejectIfBusy")),
+        )
 
     async def _engine(self, model: Model, session: str | None) -> LocalEngine:
         engines = await self._engines_of(model)
@@ -266,152 +267,6 @@ class LocalBinding:
                 await to_thread.run_sync(engine.close)
 
 
-class _Answer:
-    """One answer on its way through the engine; iterated, its events."""
-
-    def __init__(
-        self, engine: LocalEngine, request: TextGeneration, limits: Limits, as_of: date | None, keep_alive: float
-    ) -> None:
-        self.request = request
-        self._keep_alive = keep_alive
-        self._engine = engine
-        self._limits = limits
-        self._as_of = as_of
-        self._pieces: TextStream | None = None
-        self._closed = False
-        self._has_begun = False
-        self._last: list[bytes] | None = None
-        """The events that end the stream, once no piece follows."""
-
-    async def begin(self) -> None:
-        """Return when the first piece is there; raise what stands in its way. May be cancelled and called again."""
-        await self._engine.ready.wait()
-        pieces = await self._submitted()
-        await pieces.wait()
-        if (error := pieces.error) is not None:
-            raise error
-        self._has_begun = True
-
-    async def _submitted(self) -> TextStream:
-        if self._pieces is None:
-            prompt = await self._encoded_prompt()
-            if not prompt:
-                raise BadInput("Length of '/prompt' must be >= 1 not met", hint="the prompt has no tokens")
-            if self._closed:
-                raise RequestAborted()
-            self._pieces = self._engine.submit(prompt, self._sampling(len(prompt)))
-        return self._pieces
-
-    async def _encoded_prompt(self) -> list[int]:
-        texts = [self.request.prompt or "", *(message.content for message in self.request.messages or ())]
-        length = sum(map(len, texts))
-        most = self._limits.max_input_tokens or self._context_window
-        if most is not None and length > most * MOST_BYTES_PER_TOKEN:
-            raise ContextExceeded(length // MOST_BYTES_PER_TOKEN, most, hint=f"the prompt has {length} characters")
-        if length < LONG_TEXT:
-            return self._encode()
-        return await to_thread.run_sync(self._encode)
-
-    def _encode(self) -> list[int]:
-        request, prompts = self.request, self._engine.checkpoint.prompts
-        if request.prompt is not None:
-            if request.raw or text_generation.prompt_form(self._as_of) == "raw":
-                return prompts.raw(request.prompt)
-            return prompts.chat([{"role": "user", "content": request.prompt}])
-        messages = [message.to_json() for message in request.messages or ()]
-        if request.raw:
-            return prompts.raw("".join(str(message["content"]) for message in messages))
-        return prompts.chat(messages, [tool.to_json() for tool in request.tools])
-
-    @property
-    def _context_window(self) -> int | None:
-        """Prompt and answer together, in tokens: the catalog's figure or what the weights were made for, if less."""
-        known = [self._limits.context_window, self._engine.checkpoint.max_positions]
-        return min((tokens for tokens in known if tokens is not None), default=None)
-
-    def _sampling(self, prompt_tokens: int) -> Any:
-        from cfai.engine import Sampling
-
-        request, limits = self.request, self._limits
-        max_tokens = request.max_tokens
-        if max_tokens is None:
-            max_tokens = limits.default_max_tokens_streaming if request.stream else limits.default_max_tokens
-            # What nobody asked for gives way to what the weights were made for and the cache holds.
-            room = min(self._engine.checkpoint.max_positions or self._engine.capacity, self._engine.capacity)
-            max_tokens = max(1, min(max_tokens, room - prompt_tokens))
-        both = f"the prompt has {prompt_tokens} tokens and max_tokens is {max_tokens}; both count"
-        for tokens, most, hint in (
-            (prompt_tokens, limits.max_input_tokens, "shorten the prompt"),
-            (max_tokens, limits.max_output_tokens, "ask for fewer max_tokens"),
-            (prompt_tokens + max_tokens, self._context_window, both),
-            (
-                prompt_tokens + max_tokens,
-                self._engine.capacity,
-                f"{both}, and the KV cache holds no more: cache_tokens",
-            ),
-        ):
-            if most is not None and tokens > most:
-                raise ContextExceeded(tokens, most, hint=hint)
-        return Sampling(
-            max_tokens=max_tokens,
-            temperature=1.0 if request.temperature is None else request.temperature,
-            top_p=request.top_p,
-            top_k=request.top_k,
-            seed=request.seed,
-            repetition_penalty=request.repetition_penalty,
-            frequency_penalty=request.frequency_penalty,
-            presence_penalty=request.presence_penalty,
-            stop=request.stop,
-        )
-
-    async def whole(self) -> dict[str, Any]:
-        """The whole answer as one JSON object."""
-        await self.begin()
-        text = "".join([piece async for piece in await self._submitted()])
-        return text_generation.answer(text, self._usage(), as_of=self._as_of)
-
-    def _usage(self) -> Usage:
-        assert self._pieces is not None
-        return Usage(self._pieces.prompt_tokens, self._pieces.completion_tokens, self._pieces.cached_tokens)
-
-    async def __anext__(self) -> bytes:
-        if self._closed:
-            raise StopAsyncIteration
-        if self._last is None:
-            try:
-                if not self._has_begun:
-                    with anyio.move_on_after(self._keep_alive) as waiting:
-                        await self.begin()
-                    if waiting.cancelled_caught:
-                        return sse.KEEP_ALIVE
-                piece = await (await self._submitted()).__anext__()
-                return sse.encode(text_generation.piece_event(piece))
-            except StopAsyncIteration:
-                if self._closed:  # by another task, while this one waited
-                    raise
-                usage = text_generation.usage_event(self._usage(), as_of=self._as_of)
-                self._last = [sse.encode(usage)] if usage else []
-            except AiError as error:
-                # A stream that has begun ends the same way whatever happened: an EventSource that sees a cut
-                # connects again and runs the prompt once more.
-                self._last = [sse.encode(error.to_event())]
-            self._last.append(sse.DONE)
-        if not self._last:
-            raise StopAsyncIteration
-        return self._last.pop(0)
-
-    async def aclose(self) -> None:
-        self._closed = True
-        if self._pieces is not None:
-            await self._pieces.aclose()
-
-    def __del__(self) -> None:
-        # A stream that was dropped unread must not hold its slot until somebody reads it. Only a flag is set: this
-        # may run in any thread at any place.
-        if self._pieces is not None:
-            self._pieces.is_closed = True
-
-
 def _numbered(name: str) -> Iterator[str]:
     yield name
     for number in itertools.count(2):
@@ -428,6 +283,14 @@ def check_dtype(dtype: str) -> None:
     """Raise a ValueError for what names no dtype that models run in."""
     if dtype not in ("float32", "bfloat16", "float16", "int8"):
         raise ValueError(f"dtype must be float32, bfloat16, float16 or int8, it is {dtype!r}")
+
+
+def parse_fidelity(text: str) -> Fidelity:
+    """The fidelity that `text` names; a ValueError says which there are."""
+    match text:
+        case "clean" | "production":
+            return text
+    raise ValueError(f"fidelity must be clean or production, it is {text[:40]!r}")
 
 
 def _as_source(place: str | Path | weights.Source) -> weights.Source:

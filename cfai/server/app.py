@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cfai.binding import Binding, Call, Reply, Stats
+from cfai.binding import ENDPOINTS, Binding, Call, Reply, Stats
 from cfai.bindings.batch import BatchBinding
 from cfai.errors import AiError, MethodNotAllowed, NoRoute
 from cfai.request_id import request_id
@@ -106,14 +106,7 @@ def rest_app(
         guarded(f"{account}/tokens/verify", Answered(listings.token)),
     ]
     for v1 in (f"{ai}/v1", "/v1"):
-        routes += [
-            guarded(f"{v1}/chat/completions", Completions(batches, streams, "chat"), "POST"),
-            guarded(f"{v1}/completions", Completions(batches, streams, "completion"), "POST"),
-            guarded(f"{v1}/responses", Completions(batches, streams, "responses"), "POST"),
-            guarded(f"{v1}/embeddings", Embeddings(), "POST"),
-            guarded(f"{v1}/models", Models(binding)),
-            guarded(f"{v1}/models/{{model:path}}", Models(binding)),
-        ]
+        routes += [guarded(*route) for route in _openai_routes(v1, binding, batches, streams)]
     routes += [
         Route("/health", _health(binding), methods=["GET"]),
         guarded("/metrics", Metrics(binding)),
@@ -137,14 +130,30 @@ def rest_app(
 
 
 def binding_app(binding: Binding, *, log_prompts: bool = False) -> App:
-    """The binding protocol, `/health` and `/metrics` over `binding`, for a private socket."""
+    """The binding protocol, OpenAI's endpoints, `/health` and `/metrics` over `binding`, for a private socket."""
     batches, streams = BatchBinding(_Prompts(binding) if log_prompts else binding), Streams()
     routes: list[BaseRoute] = [
         *binding_routes(batches),
+        *(
+            Route(path, endpoint, methods=[way])
+            for path, endpoint, way in _openai_routes("/v1", binding, batches, streams)
+        ),
         Route("/health", _health(binding, with_metrics=True), methods=["GET"]),
         Route("/metrics", Metrics(binding), methods=["GET"]),
     ]
     return App(_Requests(_application(routes, batches, streams), logged=False), batches, streams)
+
+
+def _openai_routes(
+    v1: str, binding: Binding, batches: BatchBinding, streams: Streams
+) -> list[tuple[str, ASGIApp, str]]:
+    """Paths under `v1`, who answers there, and by which method."""
+    return [
+        *((f"{v1}/{path}", Completions(batches, streams, form), "POST") for form, path in ENDPOINTS.items()),
+        (f"{v1}/embeddings", Embeddings(), "POST"),
+        (f"{v1}/models", Models(binding), "GET"),
+        (f"{v1}/models/{{model:path}}", Models(binding), "GET"),
+    ]
 
 
 def _application(routes: list[BaseRoute], batches: BatchBinding, streams: Streams) -> ASGIApp:

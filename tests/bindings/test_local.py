@@ -193,21 +193,23 @@ async def test_a_model_of_another_task_does_not_run(seed_pair: LocalBinding) -> 
     assert "does not run locally" in caught.value.hint
 
 
-@pytest.mark.parametrize(
-    ("extra", "code"),
-    [({"lora": "my-finetune"}, 5005), ({"response_format": {"type": "json_object"}}, 5006)],
-)
-async def test_what_local_models_cannot_do_is_refused_and_not_ignored(
-    local: LocalBinding, extra: dict[str, Any], code: int
-) -> None:
-    reply = await local.send(Call("@cf/test/llama", {"prompt": "hi", **extra}))
+async def test_a_fine_tune_is_refused_and_not_ignored(local: LocalBinding) -> None:
+    reply = await local.send(Call("@cf/test/llama", {"prompt": "hi", "lora": "my-finetune"}))
     assert reply.error is not None
-    assert reply.error.code == code
+    assert reply.error.code == 5005
 
 
 @pytest.mark.parametrize(
     "settings",
-    [{"slots": 0}, {"threads": 0}, {"queue_limit": -1}, {"device": "gpu"}, {"dtype": "int4"}, {"as_of": "now"}],
+    [
+        {"slots": 0},
+        {"threads": 0},
+        {"queue_limit": -1},
+        {"device": "gpu"},
+        {"dtype": "int4"},
+        {"as_of": "now"},
+        {"fidelity": "exact"},
+    ],
 )
 def test_a_setting_that_makes_no_sense_is_refused_at_once(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):

@@ -1,0 +1,373 @@
+"""One text generation call on its way through an engine: a request in, the events of its answer out.
+
+    request -> token ids -> engine -> pieces -> parts -> events, or one JSON object
+
+A call may ask for several answers to one prompt (`n`); each is a sequence of its own and a choice of the reply.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio import to_thread
+
+from cfai import sse
+from cfai.catalog import Limits, Model
+from cfai.errors import AiError, BadInput, ContextExceeded, OutOfCapacity, RequestAborted
+from cfai.tasks import text_generation
+from cfai.tasks.grammars import json_grammar, tool_grammar
+from cfai.tasks.parts import Answer, CallStart, Finish, Part, Reasoning, Text, TokenLogprob, Usage
+from cfai.tasks.shapes import Shape
+from cfai.tasks.text_generation import TextGeneration, Tool
+from cfai.tasks.tool_formats import THINK_END, OutputParser, Thinking, ToolFormat, tool_format
+
+if TYPE_CHECKING:
+    from cfai.engine import Checkpoint, LocalEngine, Sampling, TextStream
+    from cfai.engine.sequence import Constraint
+
+__all__ = ["Generation"]
+
+LONG_TEXT = 10_000
+"""From this many characters on, a prompt is tokenised outside the event loop."""
+
+DEFAULT_TEMPERATURE = 0.6
+"""The classic form's, which Workers AI's models have by every route."""
+
+MOST_BYTES_PER_TOKEN = 16
+"""A prompt longer than this times the context window is refused without tokenising it."""
+
+
+class Generation:
+    """The answer to one call; iterated, the events of its stream.
+
+    keep_alive     seconds after which a stream that has no piece yet gives a comment
+    reject_if_busy refuse with 3040 what would have to wait for a slot
+    """
+
+    def __init__(
+        self,
+        engine: LocalEngine,
+        model: Model,
+        request: TextGeneration,
+        shape: Shape,
+        *,
+        as_of: date | None,
+        keep_alive: float,
+        reject_if_busy: bool,
+    ) -> None:
+        self.request = request
+        self._engine = engine
+        self._model = model
+        self._shape = shape
+        self._as_of = as_of
+        self._keep_alive = keep_alive
+        self._reject_if_busy = reject_if_busy
+        self._prompt: list[int] = []
+        self._choices: list[_Choice] = []
+        self._open: list[_Choice] = []
+        """The choices that have not ended."""
+        self._events: deque[bytes] = deque()
+        self._has_begun = False
+        self._has_ended = False
+        self._closed = False
+
+    async def begin(self) -> None:
+        """Return when the first piece is there; raise what stands in its way. May be cancelled and called again."""
+        await self._engine.ready.wait()
+        if not self._choices:
+            await self._submit()
+        first = await self._first()
+        if (error := first.stream.error) is not None:
+            raise error
+        self._has_begun = True
+        if self.request.stream:
+            self._events.extend(self._shape.begin(self._usage()))
+
+    async def _first(self) -> _Choice:
+        """The first open choice that has something to read, once there is one."""
+        if len(self._open) == 1:
+            await self._open[0].stream.wait()
+            return self._open[0]
+        await self._open[0].stream.first_of([choice.stream for choice in self._open])
+        ready = next(choice for choice in self._open if choice.stream.has_something)
+        self._open.remove(ready)
+        self._open.append(ready)  # the last place, so that no choice is read more often than the others
+        return ready
+
+    async def _submit(self) -> None:
+        prompt = self._prompt = self._prompt or await self._encoded_prompt()
+        if not prompt:
+            raise BadInput("Length of '/prompt' must be >= 1 not met", hint="the prompt has no tokens")
+        max_tokens = self._max_tokens(len(prompt))
+        thinking = self._thinking(prompt)
+        grammar = self._grammar(thinking)
+        constraints: list[Constraint | None] = [None] * self.request.n
+        if grammar is not None:
+            make = functools.partial(self._engine.checkpoint.constraint, grammar, max_tokens=max_tokens)
+            constraints = [await to_thread.run_sync(make) for _ in constraints]
+        if self._closed:
+            raise RequestAborted()
+        if self._reject_if_busy and self._engine.is_busy:
+            raise OutOfCapacity("every slot is taken, and the call says rejectIfBusy")
+        choices = []
+        try:
+            for index, constraint in enumerate(constraints):
+                stream = self._engine.submit(prompt, self._sampling(max_tokens, index, constraint))
+                choices.append(_Choice(index, stream, self._parser(thinking), self._engine.checkpoint))
+        except AiError:
+            for choice in choices:
+                await choice.stream.aclose()
+            raise
+        self._choices, self._open = choices, [*choices]
+
+    @property
+    def _format(self) -> ToolFormat:
+        """How the model writes tool calls."""
+        return tool_format(self._engine.checkpoint.prompts.template)
+
+    @property
+    def _tools(self) -> tuple[Tool, ...]:
+        return () if self.request.tool_choice == "none" else self.request.tools
+
+    def _thinking(self, prompt: Sequence[int]) -> Thinking:
+        """Whether thinking is told from the answer. The classic form has no place for it: it stays in the text."""
+        prompts = self._engine.checkpoint.prompts
+        if self.request.shape in ("classic", "completion") or THINK_END not in (prompts.template or ""):
+            return "off"
+        return "open" if prompts.opens_thinking(prompt) else "on"
+
+    @property
+    def _is_parsed(self) -> bool:
+        return bool(self._tools) or self._format.kind == "channels"
+
+    def _parser(self, thinking: Thinking) -> OutputParser | None:
+        if not self._is_parsed and thinking == "off":
+            return None
+        return OutputParser(self._format if self._is_parsed else None, tools=self._tools, thinking=thinking)
+
+    def _grammar(self, thinking: Thinking) -> str | None:
+        """What the answer must be, if that is not just any text."""
+        request, specials = self.request, self._engine.checkpoint.tokenizer.specials
+        if self._tools:
+            # Where the model may choose between tools and an answer of a schema, the tools' schemas are kept to.
+            tools = [tool for tool in self._tools if request.forced_tool in (None, tool.name)]
+            return tool_grammar(
+                self._format,
+                tools,
+                required=request.tool_choice == "required",
+                parallel=request.parallel_tool_calls and request.forced_tool is None,
+                specials=specials,
+                thinking=thinking,
+            )
+        if request.answer_schema is not None:
+            return json_grammar(request.answer_schema, form=self._format, specials=specials, thinking=thinking)
+        return None
+
+    async def _encoded_prompt(self) -> list[int]:
+        request = self.request
+        length = sum(map(len, (request.prompt or "", *(message.content for message in request.messages or ()))))
+        calls = sum(len(call.arguments) for message in request.messages or () for call in message.tool_calls)
+        is_long = length + calls > LONG_TEXT or bool(self._tools)
+        most = self._limits.max_input_tokens or self._context_window
+        if most is not None and length > most * MOST_BYTES_PER_TOKEN:
+            raise ContextExceeded(length // MOST_BYTES_PER_TOKEN, most, hint=f"the prompt has {length} characters")
+        return await to_thread.run_sync(self._encode) if is_long else self._encode()
+
+    def _encode(self) -> list[int]:
+        request, prompts = self.request, self._engine.checkpoint.prompts
+        if request.prompt is not None:
+            if request.raw or text_generation.prompt_form(self._as_of) == "raw":
+                return prompts.raw(request.prompt)
+            messages: list[Mapping[str, Any]] = [{"role": "user", "content": request.prompt}]
+        else:
+            messages = [message.to_json() for message in request.messages or ()]
+            if request.raw:
+                return prompts.raw("".join(str(message["content"]) for message in messages))
+        tools = [tool.to_json() for tool in self._tools]
+        template = tools if self._format.is_taught else []
+        return prompts.chat(self._format.messages(messages, tools), template, **request.template_options)
+
+    @property
+    def _limits(self) -> Limits:
+        return self._model.limits(self._as_of)
+
+    @property
+    def _context_window(self) -> int | None:
+        """Prompt and answer together, in tokens: the catalog's figure or what the weights were made for, if less."""
+        known = [self._limits.context_window, self._engine.checkpoint.max_positions]
+        return min((tokens for tokens in known if tokens is not None), default=None)
+
+    def _max_tokens(self, prompt_tokens: int) -> int:
+        """Tokens to make at most. Raises `ContextExceeded` if prompt and answer do not fit."""
+        request, limits, capacity = self.request, self._limits, self._engine.capacity
+        max_tokens = request.max_tokens
+        if max_tokens is None:
+            # What nobody asked for gives way to what the weights were made for and the cache holds.
+            room = max(1, min(self._context_window or capacity, capacity) - prompt_tokens)
+            default = limits.default_max_tokens_streaming if request.stream else limits.default_max_tokens
+            if self._model.family != "classic" and not self._model.eras:
+                default = limits.max_output_tokens or room  # they have none, and go on to the end of their window
+            max_tokens = min(room, default)
+        both = f"the prompt has {prompt_tokens} tokens and max_tokens is {max_tokens}; both count"
+        for tokens, most, hint in (
+            (prompt_tokens, limits.max_input_tokens, "shorten the prompt"),
+            (max_tokens, limits.max_output_tokens, "ask for fewer max_tokens"),
+            (prompt_tokens + max_tokens, self._context_window, both),
+            (prompt_tokens + max_tokens, capacity, f"{both}, and the KV cache holds no more: cache_tokens"),
+        ):
+            if most is not None and tokens > most:
+                raise ContextExceeded(tokens, most, hint=hint)
+        return max_tokens
+
+    def _sampling(self, max_tokens: int, index: int, constraint: Constraint | None) -> Sampling:
+        from cfai.engine import Sampling
+
+        request = self.request
+        temperature = request.temperature
+        if temperature is None:
+            temperature = DEFAULT_TEMPERATURE if self._model.family == "classic" else 1.0
+        return Sampling(
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_p=request.top_p,
+            top_k=request.top_k,
+            min_p=request.min_p,
+            seed=None if request.seed is None else request.seed + index,
+            repetition_penalty=request.repetition_penalty,
+            frequency_penalty=request.frequency_penalty,
+            presence_penalty=request.presence_penalty,
+            logit_bias=request.logit_bias,
+            stop=request.stop,
+            logprobs=request.logprobs,
+            constraint=constraint,
+            shown=self._format.marks if self._is_parsed else (),
+        )
+
+    async def whole(self) -> tuple[dict[str, Any], Usage]:
+        """The whole answer as one JSON object, and what it cost."""
+        await self.begin()
+        answers = []
+        for choice in self._choices:
+            parts = [part async for piece in choice.stream for part in choice.parts(piece)]
+            answers.append(Answer.of([*parts, *choice.last_parts()], choice.finish))
+        usage = self._usage()
+        return self._shape.whole(answers, usage), usage
+
+    def _usage(self) -> Usage:
+        """What the answer cost so far; all of it once every choice has ended."""
+        streams = [choice.stream for choice in self._choices]
+        made = sum(stream.completion_tokens for stream in streams)
+        prompt = streams[0].prompt_tokens
+        return Usage(
+            prompt,
+            made,
+            streams[0].cached_tokens,
+            neurons=self._model.neurons_of(prompt, made),
+            reasoning_tokens=sum(choice.reasoning_tokens for choice in self._choices),
+        )
+
+    async def __anext__(self) -> bytes:
+        while not self._events:
+            if self._closed or self._has_ended:
+                raise StopAsyncIteration
+            try:
+                await self._advance()
+            except AiError as error:
+                # A stream that has begun ends the same way whatever happened: an EventSource that sees a cut
+                # connects again and runs the prompt once more.
+                self._has_ended = True
+                self._events.extend(self._shape.failure(error))
+        return self._events.popleft()
+
+    async def _advance(self) -> None:
+        """Wait for the next piece, or for the end of a choice, and put its events in line."""
+        if not self._has_begun:
+            with anyio.move_on_after(self._keep_alive) as waiting:
+                await self.begin()
+            if waiting.cancelled_caught:
+                self._events.append(sse.KEEP_ALIVE)
+            return
+        choice = await self._first()
+        try:
+            piece = await choice.stream.__anext__()
+        except StopAsyncIteration:
+            if not self._closed:  # else by another task, while this one waited
+                self._end(choice)
+            return
+        for part in choice.parts(piece):
+            self._events.extend(self._shape.part(part, choice.index))
+
+    def _end(self, choice: _Choice) -> None:
+        for part in choice.last_parts():
+            self._events.extend(self._shape.part(part, choice.index))
+        self._events.extend(self._shape.finish(choice.finish, choice.index))
+        self._open.remove(choice)
+        if not self._open:
+            self._has_ended = True
+            self._events.extend(self._shape.end(self._usage()))
+
+    async def aclose(self) -> None:
+        self._closed = True
+        self._events.clear()
+        for choice in self._choices:
+            await choice.stream.aclose()
+
+    def __del__(self) -> None:
+        # A stream that was dropped unread must not hold its slot until somebody reads it. Only a flag is set: this
+        # may run in any thread at any place.
+        for choice in self._choices:
+            choice.stream.is_closed = True
+
+
+class _Choice:
+    """One of the answers: its stream, and what tells text from tool calls and from thinking."""
+
+    def __init__(self, index: int, stream: TextStream, parser: OutputParser | None, checkpoint: Checkpoint) -> None:
+        self.index = index
+        self.stream = stream
+        self._parser = parser
+        self._checkpoint = checkpoint
+        self.reasoning_tokens = 0
+        """Pieces of thinking, which are all but always a token each."""
+        self._has_calls = False
+        self._reported = 0
+        """Tokens whose log-probabilities went out with an earlier piece."""
+
+    @property
+    def finish(self) -> Finish:
+        """Why the answer ended, once it has."""
+        return "tool_calls" if self._has_calls else self.stream.finish_reason or "stop"
+
+    def parts(self, piece: str) -> Sequence[Part]:
+        """What `piece`, the one that was read last, adds to the answer."""
+        logprobs = self._logprobs() if self.stream.logprobs else ()
+        if self._parser is None:
+            return (Text(piece, logprobs),)
+        return self._noted(self._parser.put(piece, logprobs))
+
+    def last_parts(self) -> Sequence[Part]:
+        """What was held back, once the stream has ended."""
+        return self._noted(self._parser.end()) if self._parser is not None else ()
+
+    def _noted(self, parts: Sequence[Part]) -> Sequence[Part]:
+        for part in parts:
+            self._has_calls = self._has_calls or isinstance(part, CallStart)
+            self.reasoning_tokens += isinstance(part, Reasoning)
+        return parts
+
+    def _logprobs(self) -> tuple[TokenLogprob, ...]:
+        tokens = self.stream.logprobs[self._reported : self.stream.tokens_read]
+        self._reported = self.stream.tokens_read
+        return tuple(
+            self._logprob(token.id, token.logprob or 0.0, map(self._logprob, token.likeliest, token.their_logprobs))
+            for token in tokens
+        )
+
+    def _logprob(self, token: int, logprob: float, top: Iterable[TokenLogprob] = ()) -> TokenLogprob:
+        spelled = self._checkpoint.token_bytes(token)
+        return TokenLogprob(spelled.decode("utf-8", "replace"), spelled, logprob, tuple(top))
