@@ -16,7 +16,7 @@ def show_logs(level: str = "INFO") -> Console:
 
     A line that belongs to a request begins with the request's id, the one in its reply's headers.
     """
-    logging.basicConfig(level="WARNING", format="%(asctime)s %(request)s%(message)s", datefmt="%H:%M:%S")
+    logging.basicConfig(level="WARNING", format="%(asctime)s %(request_shown)s%(message)s", datefmt="%H:%M:%S")
     for handler in logging.getLogger().handlers:
         handler.addFilter(_add_request)
     logging.getLogger("cfai").setLevel(level)
@@ -24,6 +24,7 @@ def show_logs(level: str = "INFO") -> Console:
 
 
 def _add_request(record: logging.LogRecord) -> bool:
-    name = request_id.get()
-    record.request = f"{name} " if name else ""
+    # A model's thread works for many requests; its lines say for which.
+    name = getattr(record, "request", request_id.get())
+    record.request_shown = f"{name} " if name else ""
     return True

@@ -481,7 +481,7 @@ class LocalEngine:
         elif isinstance(error, torch.OutOfMemoryError):
             failure = OutOfCapacity("the device has no memory left for this request")
         else:
-            log.error("the model failed", exc_info=error)
+            log.error("the model failed", exc_info=error, extra={"request": sequence.request_id})
             failure = EngineFailure(f"the model failed: {error}")
         self._finish(sequence, failure)
 
@@ -504,7 +504,8 @@ class LocalEngine:
     def _forget(self, sequence: Sequence, how: str) -> None:
         self._streamers.pop(sequence, None)
         phase = "" if sequence.made else " before its first token"
-        log.info("%s: %s%s, %d tokens", self.name, how, phase, sequence.made)
+        request = {"request": sequence.request_id}
+        log.info("%s: %s%s, %d tokens", self.name, how, phase, sequence.made, extra=request)
 
     def _end_all(self, error: AiError) -> None:
         with self._lock:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from cfai.engine.regions import Region
 from cfai.engine.stream import TextStream
+from cfai.request_id import request_id
 
 __all__ = ["Constraint", "Sampling", "Sequence", "Token", "uniform"]
 
@@ -119,6 +120,8 @@ class Sequence:
         """Its place in the sampler's tables while it runs."""
         self.seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
         self.is_finished = False
+        self.request_id = request_id.get()
+        """For the log."""
 
     @property
     def made(self) -> int:

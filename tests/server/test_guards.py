@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from cfai import Call, FakeBinding, Reply
+from cfai import Call, FakeBinding, LocalBinding, Reply
 from cfai.cli.logs import show_logs
 from cfai.errors import InvalidModelName, RequestTimeout
 from cfai.request_id import of_request, request_id
@@ -237,6 +237,20 @@ async def test_every_line_of_a_request_bears_its_id(capsys: pytest.CaptureFixtur
     ]
     assert second.headers["cf-ai-req-id"] == two
     assert request_id.get() == ""
+
+
+async def test_the_lines_of_a_models_thread_bear_the_request_they_are_about(
+    local: LocalBinding, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = logging.getLogger()
+    handlers, root.handlers = root.handlers, []
+    try:
+        show_logs()
+        async with serving(rest_app(local)) as address, httpx2.AsyncClient(base_url=address, timeout=30) as client:
+            response = await client.post(RUN, content=b'{"prompt":"New","max_tokens":1}')
+    finally:
+        root.handlers = handlers
+    assert f" {response.headers['x-request-id']} {MODEL}: finished, " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("asked", [False, True])
