@@ -78,6 +78,7 @@ export class Conversation {
     }
     if (message.role === "assistant") {
       body.hidden = !message.content;
+      if (!message.content && !message.calls?.length && !message.failure && !run?.canResume) article.append(element("p", { class: "note" }, "The model said nothing."));
       article.append(element("p", { class: "cost" }, message.cost ?? ""));
     }
     return article;

@@ -132,7 +132,7 @@ function lines(raw) {
     const [, field, rest] = /^(data: ?|(?:id|event|):.*|)(.*)$/s.exec(line);
     const json = element("span");
     showJson(json, rest);
-    shown.push(shown.length ? "\n" : "", element("span", { class: "dim" }, field), json);
+    shown.push(element("span", { class: field.startsWith("id:") ? "id" : "line" }, element("span", { class: "dim" }, field), json, "\n"));
   }
   return shown;
 }

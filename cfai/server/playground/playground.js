@@ -84,7 +84,10 @@ byId("settings").addEventListener("input", ({ target }) => {
     showPieces();
   } else if (target.id === "model") {
     chooseModel(target.value === OTHER ? "" : target.value);
-    if (target.value === OTHER) byId("other-model").focus();
+    if (target.value === OTHER) {
+      byId("other-model").focus();
+      suggestModels();
+    }
     return;
   } else if (target.id === "other-model") {
     state.model = target.value.trim();
@@ -189,6 +192,13 @@ async function chooseModel(id) {
   const facts = [window && `${Number(window).toLocaleString()} tokens of context`, property("function_calling") === "true" && "calls tools", property("beta") === "true" && "beta"];
   byId("about-model").textContent = facts.filter(Boolean).join(", ");
   showServer();
+}
+
+/** Offer what the catalog has, once somebody wants another model than those here. */
+async function suggestModels() {
+  if (byId("catalog").childElementCount) return;
+  const found = await get("client/v4/accounts/local/ai/models/search?task=Text%20Generation&include_deprecated=true&per_page=1000");
+  byId("catalog").replaceChildren(...(found?.result ?? []).map(({ name }) => element("option", { value: name })));
 }
 
 const property = (name) => entry?.properties?.find(({ property_id: id }) => id === name)?.value;
@@ -330,6 +340,8 @@ async function follow(go) {
   if (mine !== run) return;
   mine.answer.cost = cost(mine);
   showMessages();
+  // The next thing to type is what the tool gives back.
+  if (!isTouched && document.activeElement === draft && !draft.value) byId("result-0")?.focus();
   inspector.showRun(mine, neurons);
   showRunning();
   showServer();
