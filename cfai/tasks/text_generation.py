@@ -28,7 +28,6 @@ from cfai.catalog import Model
 from cfai.errors import BadInput
 from cfai.tasks import fields
 from cfai.tasks.messages import NO_VISION, Message, messages, messages_of_items
-from cfai.tasks.parts import Usage
 from cfai.tasks.response_format import answer_schema_of
 from cfai.tasks.schema import Schema, validate
 from cfai.tasks.schemas import schema
@@ -39,19 +38,15 @@ __all__ = [
     "ShapeName",
     "TextGeneration",
     "Tool",
-    "answer",
     "check",
     "input_schema",
     "output_schema",
-    "piece_event",
     "prompt_form",
-    "usage_event",
 ]
 
 GPT_OSS_MESSAGES_SINCE = date(2026, 2, 17)
 """Until then the models of the Responses family knew that form alone."""
 PROMPT_TEMPLATED_SINCE = date(2023, 12, 1)
-USAGE_SINCE = date(2024, 1, 1)
 
 SMALLEST_FACTOR = 0.01
 SMALLEST_SHARE = 0.001
@@ -172,27 +167,6 @@ def output_schema(model: Model | None = None, *, as_of: date | None = None) -> S
 def prompt_form(as_of: date | None = None) -> Literal["raw", "template"]:
     """How a bare `prompt` reaches the model: as it is, or through the chat template as a user's message."""
     return "template" if as_of is None or as_of >= PROMPT_TEMPLATED_SINCE else "raw"
-
-
-def answer(text: str, usage: Usage, *, as_of: date | None = None) -> dict[str, Any]:
-    """The whole answer of a call that does not stream."""
-    if not _has_usage(as_of):
-        return {"response": text}
-    return {"response": text, "usage": usage.to_json(as_of=as_of)}
-
-
-def piece_event(piece: str) -> dict[str, Any]:
-    """The event of one piece of a stream."""
-    return {"response": piece}
-
-
-def usage_event(usage: Usage, *, as_of: date | None = None) -> dict[str, Any] | None:
-    """The event before `[DONE]`; None on days when streams had none."""
-    return {"response": "", "usage": usage.to_json(as_of=as_of)} if _has_usage(as_of) else None
-
-
-def _has_usage(as_of: date | None) -> bool:
-    return as_of is None or as_of >= USAGE_SINCE
 
 
 # The forms: which schema refuses, which keys count, how the answer looks.

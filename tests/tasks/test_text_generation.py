@@ -319,27 +319,3 @@ def test_the_prompt_goes_raw_until_december_2023() -> None:
     assert text_generation.prompt_form(date(2023, 11, 30)) == "raw"
     assert text_generation.prompt_form(date(2023, 12, 1)) == "template"
     assert text_generation.prompt_form() == "template"
-
-
-def test_an_answer_has_usage_since_2024() -> None:
-    usage = Usage(prompt_tokens=136, completion_tokens=10, cached_tokens=64)
-    counted = {"prompt_tokens": 136, "completion_tokens": 10, "total_tokens": 146}
-    today = {**counted, "prompt_tokens_details": {"cached_tokens": 64}}
-    assert json.dumps(text_generation.answer("New", usage)) == json.dumps({"response": "New", "usage": today})
-    assert text_generation.answer("New", usage, as_of=date(2024, 1, 1)) == {"response": "New", "usage": counted}
-    assert text_generation.answer("New", usage, as_of=THE_DAY_OF_THE_FIRST_STREAM) == {"response": "New"}
-
-
-def test_a_stream_is_pieces_and_then_usage() -> None:
-    usage = Usage(prompt_tokens=1, completion_tokens=2)
-    assert text_generation.piece_event(" York") == {"response": " York"}
-    assert text_generation.usage_event(usage) == {
-        "response": "",
-        "usage": {
-            "prompt_tokens": 1,
-            "completion_tokens": 2,
-            "total_tokens": 3,
-            "prompt_tokens_details": {"cached_tokens": 0},
-        },
-    }
-    assert text_generation.usage_event(usage, as_of=THE_DAY_OF_THE_FIRST_STREAM) is None
