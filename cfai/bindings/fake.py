@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
 from cfai import sse
 from cfai.binding import EVENT_STREAM, JSON, Call, Reply
 from cfai.errors import AiError
+from cfai.request_id import of_request
 from cfai.results import ByteStream
 from cfai.tasks import parts, text_generation
 from cfai.tasks.shapes import Shape, shape_for
@@ -41,7 +41,7 @@ class FakeBinding:
         if call.model not in self.answers:
             known = ", ".join(self.answers) or "none"
             raise AssertionError(f"FakeBinding has no answer for {call.model!r} (it has: {known})")
-        headers = {"cf-ai-req-id": str(uuid.uuid4())}
+        headers = {"cf-ai-req-id": of_request()}
         answer: Any = self.answers[call.model]
         if callable(answer):
             answer = answer(call)

@@ -7,7 +7,6 @@ import os
 import re
 import sys
 import threading
-import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import aclosing
@@ -24,6 +23,7 @@ from cfai.binding import EVENT_STREAM, JSON, Call, Reply
 from cfai.bindings.generation import Generation
 from cfai.catalog import Catalog, Model, parse_as_of
 from cfai.errors import AiError, BadInput, LoraUnsupported, NoSuchModel, OutOfCapacity, WeightsMissing
+from cfai.request_id import of_request
 from cfai.results import ByteStream
 from cfai.tasks import text_generation
 from cfai.tasks.shapes import Fidelity, shape_for
@@ -130,7 +130,7 @@ class LocalBinding:
         self._noticed: set[str] = set()
 
     async def send(self, call: Call) -> Reply:
-        headers = {"cf-ai-req-id": str(uuid.uuid4())}
+        headers = {"cf-ai-req-id": of_request()}
         try:
             answer = await self._prepare(call)
             if answer.request.stream:

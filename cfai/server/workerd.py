@@ -17,7 +17,6 @@ import base64
 import gzip
 import os
 import time
-import uuid
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
@@ -28,6 +27,7 @@ from starlette.types import Receive, Scope, Send
 from cfai import sse
 from cfai.binding import JSON, Binding, Call, Reply
 from cfai.errors import AiError, BadInput, IncompleteRequest, MethodNotAllowed, Unauthorized
+from cfai.request_id import of_request
 from cfai.server.bearer import Bearer, may_pass
 from cfai.server.body import parse_json, read_body
 from cfai.server.exchange import respond, send_reply
@@ -85,7 +85,7 @@ class WorkerdRun:
             else:
                 call = _call(model, parse_json(body), headers)
         except AiError as error:
-            await send_reply(Reply.from_error(error, {"cf-ai-req-id": str(uuid.uuid4())}), send)
+            await send_reply(Reply.from_error(error, {"cf-ai-req-id": of_request()}), send)
             return
         if is_tensors:
             await respond(lambda: self._binding.send(run.call), receive, send, render=run.written)

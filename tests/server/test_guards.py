@@ -250,6 +250,7 @@ async def test_the_lines_of_a_models_thread_bear_the_request_they_are_about(
             response = await client.post(RUN, content=b'{"prompt":"New","max_tokens":1}')
     finally:
         root.handlers = handlers
+    assert response.headers["cf-ai-req-id"] == response.headers["x-request-id"]
     assert f" {response.headers['x-request-id']} {MODEL}: finished, " in capsys.readouterr().err
 
 
