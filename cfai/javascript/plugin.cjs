@@ -24,10 +24,12 @@ const { readFileSync } = require("node:fs");
 const { createRequire } = require("node:module");
 const { join } = require("node:path");
 
+const NAME = "cfai";
 const MODULE = "cfai-internal:ai";
 
 function serviceName(binding) {
-  return `cfai:ai:${binding.name}`;
+  // Workers that run together may ask different servers.
+  return `cfai:ai:${binding.options?.url ?? ""}`;
 }
 
 function externalService(binding) {
@@ -69,9 +71,17 @@ function miniflare() {
   throw new Error("cfai: miniflare is not installed here");
 }
 
+// miniflare 4 gives a Worker's bindings of this plugin, miniflare 5 all that the Worker is made of.
+function ours(worker) {
+  if (!worker || Array.isArray(worker)) return worker ?? [];
+  return Object.entries(worker.config?.env ?? {})
+    .filter(([, binding]) => binding.dev?.plugin?.name === NAME)
+    .map(([name, binding]) => ({ name, options: binding.dev.options }));
+}
+
 const plugin = {
-  getBindings(bindings) {
-    return (bindings ?? []).map((binding) => ({
+  getBindings(worker) {
+    return ours(worker).map((binding) => ({
       name: binding.name,
       wrapped: {
         moduleName: MODULE,
@@ -80,21 +90,22 @@ const plugin = {
     }));
   },
 
-  getNodeBindings(bindings) {
-    if (!bindings?.length) return {};
+  getNodeBindings(worker) {
+    const bindings = ours(worker);
+    if (!bindings.length) return {};
     const { ProxyNodeBinding } = miniflare();
     return Object.fromEntries(bindings.map((binding) => [binding.name, new ProxyNodeBinding()]));
   },
 
   async getServices({ options }) {
-    return (options ?? []).map(externalService);
+    return ours(options).map(externalService);
   },
 
   getExtensions({ options }) {
-    if (!options.some((bindings) => bindings?.length)) return [];
+    if (!options.some((worker) => ours(worker).length)) return [];
     const esModule = readFileSync(join(__dirname, "ai.mjs"), "utf8");
     return [{ modules: [{ name: MODULE, esModule, internal: true }] }];
   },
 };
 
-exports.plugins = { cfai: plugin };
+exports.plugins = { [NAME]: plugin };
