@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM
 
-__all__ = ["CHAT_TEMPLATE", "make_json_tokenizer", "make_llama"]
+__all__ = ["CHAT_TEMPLATE", "corpus", "make_json_tokenizer", "make_llama"]
 
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}"
@@ -50,7 +50,7 @@ def make_llama(folder: Path, *, seed: int = 0, positions: int = 4096, endless: b
 
 def _train_tokenizer(folder: Path, eos: str) -> None:
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(_corpus()),
+        sentence_iterator=iter(corpus()),
         model_prefix=str(folder / "tokenizer"),
         vocab_size=420,
         model_type="bpe",
@@ -79,13 +79,13 @@ def make_json_tokenizer(folder: Path) -> Path:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_corpus(), trainer)
+    tokenizer.train_from_iterator(corpus(), trainer)
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = {"bos_token": "<s>", "eos_token": {"content": "</s>"}, "chat_template": CHAT_TEMPLATE}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
     return folder
 
 
-def _corpus() -> list[str]:
+def corpus() -> list[str]:
     rng = random.Random(0)
     return [" ".join(rng.choices(_WORDS, k=12)) for _ in range(200)]

@@ -67,6 +67,7 @@ class GrammarTokens:
         self.ends = sorted(end for end in ends if 0 <= end < size)
         self._lock = threading.Lock()
         self._made: LLTokenizer | None = None
+        self._wrapped: _Wrapped | None = None
         self._texts: list[bytes] = []
         self.closers: list[int] = []
         self.exits: list[list[int]] = []
@@ -100,7 +101,8 @@ class GrammarTokens:
         for end in ends:
             if not self._texts[end].startswith(SPECIAL):
                 self._texts[end] = SPECIAL + (self._texts[end] or b"<%d>" % end)
-        made = LLTokenizer(TokenizerWrapper(_Wrapped(self._tokenizer, self._texts, ends)), eos_token=ends)
+        self._wrapped = _Wrapped(self._tokenizer, self._texts, ends)
+        made = LLTokenizer(TokenizerWrapper(self._wrapped), eos_token=ends)
         ids: dict[bytes, int] = {}
         for token, text in enumerate(self._texts[: self._size]):
             ids.setdefault(text, token)
@@ -110,18 +112,15 @@ class GrammarTokens:
         self.behind_probes = [ids[char] for char in (b",", b"}", b"]", b":", b" ") if char in ids]
         self.free_probe = [ids[char] for char in (b"a", b"}", b'"', b"a") if char in ids]
         self.exits = [
-            [self._tokenizer.specials[text]] if text in self._tokenizer.specials else made.greedy_tokenize(text)
+            [self._tokenizer.specials[text]] if text in self._tokenizer.specials else self.tokens_of(text.encode())
             for text in EXITS
         ]
         return made
 
     def tokens_of(self, text: bytes) -> list[int]:
-        """Few tokens that make these bytes; empty if they are no text."""
-        assert self._made is not None
-        try:
-            return list(self._made.greedy_tokenize(text.decode()))
-        except UnicodeDecodeError:
-            return []
+        """Few tokens that make these bytes, or as many of them as there are tokens for."""
+        assert self._wrapped is not None
+        return self._wrapped.greedily(text)
 
     def in_mask(self, mask: bytes) -> list[int]:
         """The tokens whose bits are set, those with little text first."""
@@ -147,9 +146,9 @@ class _Wrapped:
         ids = self._tokenizer.encode(GUARD + text.decode("utf-8", "replace"))
         if b"".join(self.tokens[token] if token < len(self.tokens) else SPECIAL for token in ids) == text:
             return ids
-        return self._greedily(text)
+        return self.greedily(text)
 
-    def _greedily(self, text: bytes) -> list[int]:
+    def greedily(self, text: bytes) -> list[int]:
         ids: list[int] = []
         at = 0
         while at < len(text):
@@ -280,10 +279,12 @@ class GrammarConstraint:
                 if self._quote_ends_a_string():
                     return True
                 way.take_back(len(sample))
-        words = [[token] for token in tokens.closers if self._may_come([token])]
-        for word in words:
-            if not self._may_come(word * DEEPER_THAN_ANY) and way.take(word):
-                return True
+        words: list[list[int]] = []
+        for token in tokens.closers:
+            if self._may_come([token]):
+                if not self._may_come([token] * DEEPER_THAN_ANY) and way.take([token]):
+                    return True
+                words.append([token])
         # Within a string that may not end yet. What was tried less often comes first.
         for word in sorted([*self._words, *words], key=lambda word: way.tried[tuple(word)]):
             if way.take(word):

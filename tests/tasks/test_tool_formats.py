@@ -7,6 +7,7 @@ import json
 import random
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
@@ -284,7 +285,7 @@ def test_the_template_says_how_calls_are_written(template: str | None, kind: str
 def test_a_model_that_knows_no_tools_is_told_of_them() -> None:
     tool = TOOLS[0].to_json()
     call = {"id": "c", "type": "function", "function": {"name": "weather", "arguments": {"city": "Zürich"}}}
-    messages = [
+    messages: list[dict[str, Any]] = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Rain?"},
         {"role": "assistant", "content": "", "tool_calls": [call]},
