@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import sys
@@ -14,12 +15,15 @@ import anyio
 import pytest
 import torch
 from torch.utils.hooks import RemovableHandle
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, BloomConfig, BloomForCausalLM
 
 from cfai.engine import EngineSettings, LocalEngine, Sampling, TextStream
 from cfai.engine.attention import Batch
+from cfai.engine.prompt import PromptRenderer
 from cfai.errors import AiError, BadInput, ContextExceeded, EngineFailure, OutOfCapacity, RequestAborted, WeightsMissing
+from cfai.tasks.grammars import json_grammar
 from tests.architectures import make_checkpoint
+from tests.models import make_json_tokenizer
 from tests.waiting import until
 
 GREEDY = Sampling(temperature=0, max_tokens=24)
@@ -563,3 +567,95 @@ async def test_it_answers_trio_too(start: Callable[..., LocalEngine], endless_ll
         return await text(engine.submit(prompt, GREEDY))
 
     assert await anyio.to_thread.run_sync(lambda: anyio.run(answer, backend="trio")) == expected
+
+
+async def test_a_stream_says_why_it_ended(start: Callable[..., LocalEngine], llama: Path) -> None:
+    engine = start(llama)
+    await engine.ready.wait()
+    prompt = engine.checkpoint.prompts.raw("New York is")
+    [end] = engine.checkpoint.end_tokens
+    cut = engine.submit(prompt, Sampling(temperature=0, max_tokens=3, logit_bias={end: -100}))
+    assert cut.finish_reason is None
+    made = await text(cut)
+    ended = engine.submit(prompt, Sampling(temperature=0, max_tokens=3, logit_bias={end: 100}))
+    assert await text(ended) == ""
+    stopped = engine.submit(prompt, Sampling(temperature=0, max_tokens=3, logit_bias={end: -100}, stop=(made[-2:],)))
+    await text(stopped)
+    assert [stream.finish_reason for stream in (cut, ended, stopped)] == ["length", "stop", "stop"]
+
+
+@pytest.mark.parametrize("stop", [(), (" is",), ("rk is lo",)])
+async def test_every_piece_comes_with_the_tokens_that_end_with_it(engine: LocalEngine, stop: tuple[str, ...]) -> None:
+    wanted = engine.checkpoint.tokenizer.encode("New York is located 🧪 in")
+    options = Sampling(max_tokens=len(wanted), logprobs=1, stop=stop, constraint=OnlyThese([*wanted, 0]))
+    stream = engine.submit(engine.checkpoint.prompts.raw("New"), options)
+    read, pieces = 0, []
+    async for piece in stream:
+        tokens = stream.logprobs[read : stream.tokens_read]
+        read = stream.tokens_read
+        said = b"".join(engine.checkpoint.token_bytes(token.id) for token in tokens).decode()
+        assert said.strip() == piece.strip() or (stop and said.strip().startswith(piece.strip()))
+        pieces.append(piece)
+    kept = "New York is located 🧪 in".partition(stop[0])[0] if stop else "New York is located 🧪 in"
+    assert "".join(pieces) == kept
+    assert read == len(engine.checkpoint.tokenizer.encode(kept)) or stop
+
+
+async def test_special_tokens_are_shown_on_request(engine: LocalEngine) -> None:
+    prompts, tokenizer = engine.checkpoint.prompts, engine.checkpoint.tokenizer
+    wanted = [*tokenizer.encode("New"), tokenizer.specials["<|tool|>"], *tokenizer.encode("York")]
+
+    async def said(shown: tuple[str, ...]) -> str:
+        constraint = OnlyThese([*wanted, 0])
+        return await text(
+            engine.submit(prompts.raw("New"), Sampling(max_tokens=len(wanted), constraint=constraint, shown=shown))
+        )
+
+    assert await said(()) == "New York"
+    assert await said(("<|tool|>", "<|unknown|>")) == "New<|tool|> York"
+
+
+async def test_one_task_reads_several_streams(engine: LocalEngine) -> None:
+    prompt = engine.checkpoint.prompts.raw("New")
+    samplings = [Sampling(temperature=1, seed=seed, max_tokens=5 + seed) for seed in range(4)]
+    alone = [await text(engine.submit(prompt, sampling)) for sampling in samplings]
+    streams = [engine.submit(prompt, sampling) for sampling in samplings]
+    said: dict[TextStream, str] = dict.fromkeys(streams, "")
+    open_ = [*streams]
+    while open_:
+        stream = await TextStream.first_of(open_)
+        open_.remove(stream)
+        try:
+            said[stream] += await anext(stream)
+        except StopAsyncIteration:
+            continue
+        open_.append(stream)
+    assert list(said.values()) == alone
+
+
+async def test_a_template_takes_options_and_may_open_thinking(engine: LocalEngine) -> None:
+    template = "{{ messages[0].content }}{% if enable_thinking %}<think>\n{% endif %}"
+    prompts = PromptRenderer(engine.checkpoint.tokenizer, template)
+    message = [{"role": "user", "content": "hello"}]
+    assert prompts.template == template
+    assert not prompts.opens_thinking(prompts.chat(message))
+    assert prompts.opens_thinking(prompts.chat(message, enable_thinking=True))
+
+
+async def test_a_model_that_answers_one_at_a_time_keeps_to_a_grammar_too(
+    start: Callable[..., LocalEngine], tmp_path: Path
+) -> None:
+    BloomForCausalLM(BloomConfig(vocab_size=600, hidden_size=32, n_layer=1, n_head=2)).save_pretrained(tmp_path)
+    make_json_tokenizer(tmp_path)
+    engine = start(tmp_path)
+    await engine.ready.wait()
+    assert "one at a time" in engine.stats()["batching"]
+    grammar = json_grammar({"type": "array", "items": {"type": "string"}, "minItems": 2})
+    for seed in range(4):
+        constraint = engine.checkpoint.constraint(grammar, max_tokens=30)
+        sampling = Sampling(temperature=1, seed=seed, max_tokens=30, constraint=constraint)
+        stream = engine.submit(engine.checkpoint.prompts.raw("New"), sampling)
+        answer = json.loads(await text(stream))
+        assert len(answer) >= 2
+        assert all(isinstance(each, str) for each in answer)
+        assert stream.finish_reason == "stop"
