@@ -259,6 +259,23 @@ async def test_comments_are_for_the_connection_on_which_they_are_sent() -> None:
     assert without_ids(again) == b"".join([*PIECES[1:3], DONE])
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 19, 64, 1000])
+async def test_events_are_numbered_wherever_the_bytes_were_cut(size: int) -> None:
+    whole_stream = b"".join([*PIECES, 'event: x\ndata: {"response":"Zürich 北京"}\n\n'.encode(), DONE])
+
+    async def chunks() -> AsyncGenerator[bytes]:
+        for start in range(0, len(whole_stream), size):
+            yield whole_stream[start : start + size]
+
+    streams = Streams()
+    reply = await begun(streams, chunks)
+    events = [event async for event in reply.body]
+    assert [event.count(b"\n\n") for event in events] == [1] * 8
+    assert [name.partition("-")[2] for name in ids(b"".join(events))] == [*"12345678"]
+    assert without_ids(b"".join(events)) == whole_stream
+    await streams.aclose()
+
+
 # The bounds, without a server in between.
 
 STREAM = b'data: {"response":"' + b"x" * 1000 + b'"}\n\n'
