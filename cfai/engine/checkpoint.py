@@ -55,7 +55,7 @@ class Checkpoint:
     def constraint(self, grammar: str, *, max_tokens: int) -> GrammarConstraint:
         """What keeps an answer of so many tokens to a grammar (see `tasks/grammars.py`).
 
-        Takes a second for the first one of a large vocabulary: call it outside the event loop. A `BadInput` says that
+        Takes seconds for the first one of a large vocabulary: call it outside the event loop. A `BadInput` says that
         no answer fits.
         """
         return GrammarConstraint(self.grammar_tokens, grammar, max_tokens=max_tokens)
