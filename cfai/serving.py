@@ -104,6 +104,8 @@ async def serve(
     end_streams: Callable[[], Awaitable[None]],
     drain: float = DRAIN_SECONDS,
     with_parent: int | None = None,
+    tls: tuple[Path, Path] | None = None,
+    websockets: type[asyncio.Protocol] | None = None,
 ) -> None:
     """Serve `app` until SIGTERM, SIGHUP or Ctrl-C.
 
@@ -111,7 +113,10 @@ async def serve(
     and again until nothing is open: it ends what runs so that each stream gets its last event.
 
     with_parent  the id of the parent process, to end with it however it ends
+    tls          the files of a certificate and its key, to speak https
+    websockets   what takes over a connection that asks to become a WebSocket; `app` gets such requests without one
     """
+    certificate, key = tls or (None, None)
     config = uvicorn.Config(
         app,
         access_log=False,
@@ -119,7 +124,9 @@ async def serve(
         log_level="critical",
         server_header=False,
         timeout_graceful_shutdown=round(drain) + LEAVE_SECONDS,
-        ws="none",
+        ws=websockets or "none",
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
         http="h11",  # httptools, which uvicorn prefers where it is installed, takes headers of any size
         h11_max_incomplete_event_size=2 * MAX_HEADER_BYTES,
     )

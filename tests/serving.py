@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,11 +18,15 @@ __all__ = ["serving"]
 
 
 @contextlib.asynccontextmanager
-async def serving(app: ASGIApp, *, unix_socket: Path | None = None) -> AsyncIterator[str]:
+async def serving(
+    app: ASGIApp, *, unix_socket: Path | None = None, websockets: type[asyncio.Protocol] | None = None
+) -> AsyncIterator[str]:
     """Serve `app` and give its address."""
     listener = None if unix_socket else listen("127.0.0.1", 0)
     uds = str(unix_socket) if unix_socket else None
-    server = uvicorn.Server(uvicorn.Config(app, uds=uds, log_level="warning", ws="none", timeout_graceful_shutdown=2))
+    server = uvicorn.Server(
+        uvicorn.Config(app, uds=uds, log_level="warning", ws=websockets or "none", timeout_graceful_shutdown=2)
+    )
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(server.serve, [listener] if listener else None)
         await until(lambda: server.started)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 import threading
 from pathlib import Path
 from socket import gethostname
@@ -44,6 +45,10 @@ def serve(
     token: Annotated[
         str | None, typer.Option(envvar="CFAI_TOKEN", help="The bearer token that requests must bring.")
     ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="A certificate, to speak https; PEM.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="The certificate's key.")] = None,
     allow_host: AllowHosts = [],  # noqa: B006  # Typer copies it
     cors_origin: CorsOrigins = [],  # noqa: B006  # Typer copies it
     log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Write what is asked into the log.")] = False,
@@ -78,6 +83,7 @@ def serve(
     from cfai.bindings import LocalBinding
     from cfai.cli.logs import show_logs
     from cfai.server.app import binding_app, rest_app
+    from cfai.server.tail import TailSocket
     from cfai.serving import PortTaken, is_loopback, listen, listen_unix
     from cfai.serving import serve as serve_app
 
@@ -85,6 +91,14 @@ def serve(
         fail(f"listening on {host} lets other machines in", ExitCode.USAGE, hint="set --token or CFAI_TOKEN")
     if "*" in cors_origin and not token:
         fail("--cors-origin '*' lets every page of the web in", ExitCode.USAGE, hint="set --token or CFAI_TOKEN")
+    if (tls_cert is None) != (tls_key is None):
+        fail("a certificate and its key belong together", ExitCode.USAGE, hint="--tls-cert FILE --tls-key FILE")
+    tls = (tls_cert, tls_key) if tls_cert and tls_key else None
+    if tls:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*tls)
+        except (ssl.SSLError, OSError) as error:
+            fail(f"{tls_cert} and {tls_key} are no certificate and its key: {error}", ExitCode.USAGE)
     try:
         listener = listen_unix(socket) if socket else listen(host, port)
     except PortTaken as error:
@@ -108,7 +122,14 @@ def serve(
     async def main(app: App) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(binding.warm_up)
-            await serve_app(app, listener=listener, end_streams=app.aclose, with_parent=with_parent)
+            await serve_app(
+                app,
+                listener=listener,
+                end_streams=app.aclose,
+                with_parent=with_parent,
+                tls=tls,
+                websockets=TailSocket,
+            )
             tasks.cancel_scope.cancel()
 
     if socket:
@@ -124,7 +145,7 @@ def serve(
         keep_streams=keep_streams,
     )
     shown = f"[{host}]" if ":" in host else host
-    address = f"http://{shown}:{listener.getsockname()[1]}"
+    address = f"{'https' if tls else 'http'}://{shown}:{listener.getsockname()[1]}"
     console.print(f"cfai listens on [bold]{address}[/bold]", highlight=False)
     console.print(f"  REST    {address}/client/v4/accounts/local/ai/run/MODEL", highlight=False, soft_wrap=True)
     console.print(f"  OpenAI  {address}/v1", highlight=False)

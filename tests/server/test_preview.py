@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
 
+import anyio
 import httpx2
 import pytest
+from anyio.abc import SocketStream
 
 from cfai import FakeBinding
 from cfai.server.app import rest_app
+from cfai.server.tail import TailSocket
 from tests.serving import serving
 
 MODEL = "@cf/meta/llama-2-7b-chat-int8"
@@ -56,3 +60,71 @@ async def test_a_preview_needs_the_token_and_does_not_tell_it(client: httpx2.Asy
     ):
         assert (await client.request(method, WORKERS + path)).status_code == 401
         assert "s3cret" not in (await client.request(method, WORKERS + path, headers=BEARER)).text
+
+
+# The preview's log: a WebSocket, with the bytes of RFC 6455, section 1.3 and 5.7.
+
+
+async def upgrade(stream: SocketStream, path: str, *headers: str) -> bytes:
+    lines = [f"GET {path} HTTP/1.1", "Host: 127.0.0.1", "Connection: Upgrade", "Upgrade: websocket", *headers]
+    await stream.send("\r\n".join([*lines, "Sec-WebSocket-Version: 13", "", ""]).encode())
+    return await stream.receive()
+
+
+@pytest.fixture
+async def stream() -> AsyncIterator[SocketStream]:
+    async with serving(rest_app(FakeBinding()), websockets=TailSocket) as address:
+        url = urlsplit(address)
+        async with await anyio.connect_tcp(str(url.hostname), int(url.port or 0)) as stream:
+            with anyio.fail_after(30):
+                yield stream
+
+
+KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+
+
+def masked(opcode: int, payload: bytes) -> bytes:
+    mask = b"\x37\xfa\x21\x3d"
+    return bytes([0x80 | opcode, 0x80 | len(payload)]) + mask + bytes(b ^ mask[i % 4] for i, b in enumerate(payload))
+
+
+async def test_the_log_is_accepted_answers_pings_and_closes(stream: SocketStream) -> None:
+    answer = await upgrade(stream, "/client/v4/tail/my-worker", KEY, "Sec-WebSocket-Protocol: trace-v1")
+    assert answer.startswith(b"HTTP/1.1 101 ")
+    assert b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in answer
+    assert b"Sec-WebSocket-Protocol: trace-v1\r\n" in answer
+    hello = masked(0x9, b"Hello")
+    for byte in masked(0x1, b"dropped") + hello:  # however the network cuts it
+        await stream.send(bytes([byte]))
+    assert await stream.receive() == b"\x8a\x05Hello"
+    await stream.send(masked(0x8, (1000).to_bytes(2)))
+    assert await stream.receive() == b"\x88\x02\x03\xe8"
+    with pytest.raises(anyio.EndOfStream):
+        await stream.receive()
+
+
+@pytest.mark.parametrize(("path", "headers"), [("/run?version=3", [KEY]), ("/client/v4/tail/my-worker", [])])
+async def test_no_other_websocket_is_accepted(stream: SocketStream, path: str, headers: list[str]) -> None:
+    answer = await upgrade(stream, path, *headers)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b'"internalCode":5006' in answer
+    with pytest.raises(anyio.EndOfStream):
+        await stream.receive()
+
+
+async def test_a_message_without_end_is_cut_off(stream: SocketStream) -> None:
+    await upgrade(stream, "/client/v4/tail/my-worker", KEY)
+    with pytest.raises((anyio.BrokenResourceError, anyio.EndOfStream)):
+        await stream.send(b"\x81\xff" + (1 << 40).to_bytes(8) + bytes(4))
+        for _ in range(1000):
+            await stream.send(bytes(4096))
+        await stream.receive()
+
+
+async def test_the_server_ends_with_a_log_open() -> None:
+    async with serving(rest_app(FakeBinding()), websockets=TailSocket) as address:
+        url = urlsplit(address)
+        stream = await anyio.connect_tcp(str(url.hostname), int(url.port or 0))
+        await upgrade(stream, "/client/v4/tail/my-worker", KEY)
+    assert await stream.receive() == b"\x88\x02\x03\xe9"
+    await stream.aclose()
