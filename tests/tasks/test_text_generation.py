@@ -10,7 +10,7 @@ import pytest
 
 from cfai.errors import BadInput
 from cfai.tasks import text_generation
-from cfai.tasks.parts import ToolCall, Usage
+from cfai.tasks.parts import ToolCall
 from cfai.tasks.text_generation import Message, TextGeneration, Tool, check
 
 THE_DAY_OF_THE_FIRST_STREAM = date(2023, 11, 14)
