@@ -168,9 +168,7 @@ class GrammarConstraint:
     def __init__(self, tokens: GrammarTokens, grammar: str, *, max_tokens: int) -> None:
         self._tokens = tokens
         self._matcher = tokens.matcher(grammar)
-        if self._matcher.is_error():
-            problem = self._matcher.get_error().strip().splitlines()[0]
-            raise BadInput(f"the JSON schema cannot be enforced: {problem}")
+        self._refuse_what_is_too_much()
         self._left = max_tokens
         self._settled: int | None = None
         """The token that is taken, until the answer goes on."""
@@ -182,14 +180,20 @@ class GrammarConstraint:
         formats = re.findall(r'"format": "([a-z0-9-]+)"', grammar)
         self._samples = [tokens.tokens_of(sample.encode()) for name in formats for sample in SAMPLES.get(name, ())]
         way = self._find_way(LONGEST_WAY)
+        self._refuse_what_is_too_much()
         if way is None or len(way) > max_tokens:
             raise BadInput(
                 "JSON Mode couldn't be met",
                 hint=f"an answer that fits takes up to {len(way)} tokens, and max_tokens is {max_tokens}"
                 if way is not None
-                else "the model's tokenizer has no short answer that fits",
+                else f"no answer that fits was found within {LONGEST_WAY} tokens of the model's tokenizer",
             )
         self._way = way
+
+    def _refuse_what_is_too_much(self) -> None:
+        if self._matcher.is_error():
+            problem = self._matcher.get_error().strip().splitlines()[0]
+            raise BadInput(f"the JSON schema cannot be enforced: {problem}")
 
     def allowed(self) -> Sequence[int] | bytes:
         if self._is_lost or (self._way and len(self._way) >= self._left):
@@ -282,7 +286,7 @@ class GrammarConstraint:
         words: list[list[int]] = []
         for token in tokens.closers:
             if self._may_come([token]):
-                if not self._may_come([token] * DEEPER_THAN_ANY) and way.take([token]):
+                if self._closes(token) and way.take([token]):
                     return True
                 words.append([token])
         # Within a string that may not end yet. What was tried less often comes first.
@@ -303,6 +307,20 @@ class GrammarConstraint:
         )
         matcher.rollback(1)
         return ends
+
+    def _closes(self, token: int) -> bool:
+        """Whether a token is more than a part of a string, where it may stand any number of times and ends nothing.
+
+        Free text may come behind the last thing that it closes, and would take it any number of times too.
+        """
+        matcher, taken = self._matcher, 0
+        while taken < DEEPER_THAN_ANY and not (taken and matcher.is_accepting()):
+            if matcher.try_consume_tokens([token]) == 0:
+                break
+            taken += 1
+        closes = taken < DEEPER_THAN_ANY
+        matcher.rollback(taken)
+        return closes
 
     def _is_free_text(self) -> bool:
         return self._may_come(self._tokens.free_probe)

@@ -8,7 +8,7 @@ whose branches exclude each other, and `$ref` within the schema, also recursive;
     arrays    items, prefixItems, minItems, maxItems
     strings   minLength, maxLength, pattern (without look-around), format: date, date-time, time, duration, email,
               hostname, ipv4, ipv6, uuid, uri
-    numbers   minimum, maximum, exclusiveMinimum, exclusiveMaximum, multipleOf (for integers)
+    numbers   minimum, maximum, exclusiveMinimum, exclusiveMaximum, multipleOf (of integers, up to 256)
 
 Keywords that say nothing about what is valid (title, description, default, ...) and formats of other names are passed
 over, as JSON Schema has it. Any other keyword is refused with its place: an answer that only may fit is none. A tool is
@@ -31,6 +31,8 @@ __all__ = ["check_grammar", "json_grammar", "tool_grammar"]
 _SPACED = {"whitespace_pattern": "[ ]?"}
 FORMATS = frozenset({"date", "date-time", "time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"})
 DEEPEST = 64
+LARGEST_FACTOR = 256
+"""What is counted by a machine with as many states."""
 
 
 def json_grammar(
@@ -146,9 +148,15 @@ def _enforced_in_part(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         return _enforceable(schema)
     except BadInput:
-        part = {**schema, "x-guidance": {**_SPACED, "lenient": True, "coerce_one_of": True}}
+        part = {**_without_factors(schema), "x-guidance": {**_SPACED, "lenient": True, "coerce_one_of": True}}
         problem = LLMatcher.validate_grammar(LLMatcher.grammar_from_json_schema(json.dumps(part)))
         return {"type": "object"} if problem else part
+
+
+def _without_factors(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_factors(item) for key, item in value.items() if key not in ("multipleOf", "x-guidance")}
+    return [*map(_without_factors, value)] if isinstance(value, (list, tuple)) else value
 
 
 def _cleaned(value: Any, root: Any, at: str, depth: int) -> Any:
@@ -168,6 +176,12 @@ def _cleaned(value: Any, root: Any, at: str, depth: int) -> Any:
         raise BadInput(
             f"the JSON schema cannot be enforced at '{at}': minProperties beyond the required ones",
             hint="name the properties in `required`",
+        )
+    factor = cleaned.get("multipleOf", 1)
+    if not isinstance(factor, (int, float)) or not 1 <= factor <= LARGEST_FACTOR or factor % 1:
+        raise BadInput(
+            f"the JSON schema cannot be enforced at '{at}/multipleOf': only whole numbers up to {LARGEST_FACTOR} can",
+            hint="leave it out, and check the answer",
         )
     for key in _CHILDREN:
         if key in cleaned:

@@ -81,6 +81,8 @@ def test_json_has_one_space_at_most_between_its_tokens(tokens: LLTokenizer, text
         ({"type": "object", "required": ["a"], "additionalProperties": False}, "'a' is unsatisfiable"),
         ({"oneOf": [{"type": "object"}, {"type": "object", "title": "too"}]}, "'/oneOf': the branches"),
         (False, "allows nothing"),
+        ({"type": "array", "items": {"type": "integer", "multipleOf": 1234567}}, "'/items/multipleOf'"),
+        ({"type": "number", "multipleOf": 0.01}, "'/multipleOf'"),
     ],
 )
 def test_a_schema_that_cannot_be_enforced_is_refused_with_the_place(schema: Any, problem: str) -> None:
