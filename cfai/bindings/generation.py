@@ -345,7 +345,7 @@ class _Choice:
 
     def parts(self, piece: str) -> Sequence[Part]:
         """What `piece`, the one that was read last, adds to the answer."""
-        logprobs = self._logprobs() if self.stream.logprobs else ()
+        logprobs = self._logprobs(piece) if self.stream.logprobs else ()
         if self._parser is None:
             return (Text(piece, logprobs),)
         return self._noted(self._parser.put(piece, logprobs))
@@ -360,14 +360,19 @@ class _Choice:
             self.reasoning_tokens += isinstance(part, Reasoning)
         return parts
 
-    def _logprobs(self) -> tuple[TokenLogprob, ...]:
+    def _logprobs(self, piece: str) -> tuple[TokenLogprob, ...]:
         tokens = self.stream.logprobs[self._reported : self.stream.tokens_read]
+        # A word's token has a space in front, which the answer lacks where it begins: so do the tokens told of it.
+        dropped = b" " if self._reported == 0 and not piece.startswith(" ") else b""
         self._reported = self.stream.tokens_read
-        return tuple(
-            self._logprob(token.id, token.logprob or 0.0, map(self._logprob, token.likeliest, token.their_logprobs))
-            for token in tokens
-        )
+        told = []
+        for token in tokens:
+            likelier = zip(token.likeliest, token.their_logprobs, strict=True)
+            top = tuple(self._logprob(other, logprob, dropped) for other, logprob in likelier)
+            told.append(self._logprob(token.id, token.logprob or 0.0, dropped, top))
+            dropped = b""
+        return tuple(told)
 
-    def _logprob(self, token: int, logprob: float, top: Iterable[TokenLogprob] = ()) -> TokenLogprob:
-        spelled = self._checkpoint.token_bytes(token)
-        return TokenLogprob(spelled.decode("utf-8", "replace"), spelled, logprob, tuple(top))
+    def _logprob(self, token: int, logprob: float, dropped: bytes, top: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:
+        spelled = self._checkpoint.token_bytes(token).removeprefix(dropped)
+        return TokenLogprob(spelled.decode("utf-8", "replace"), spelled, logprob, top)
