@@ -22,7 +22,7 @@ __all__ = ["WorkerdConfig", "workerd"]
 
 MODULE = "cfai-internal:ai"
 MADE_BY = "# Made by `cfai workerd`, which writes it anew each time."
-COMPATIBILITY_DATE = "2025-01-01"
+COMPATIBILITY_DATE = "2026-01-01"
 """Where no wrangler config has one; a workerd refuses dates that come after its own."""
 
 

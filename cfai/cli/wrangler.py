@@ -124,7 +124,7 @@ def _new_config(folder: Path) -> dict[str, Any]:
         from cfai.config import ConfigError
 
         raise ConfigError("no wrangler config here, and no script such as src/index.ts to write one for")
-    return {"name": folder.name or "worker", "main": main, "compatibility_date": "2025-01-01"}
+    return {"name": folder.name or "worker", "main": main, "compatibility_date": "2026-01-01"}
 
 
 def _explain(url: str) -> None:
