@@ -7,9 +7,8 @@ A call may ask for several answers to one prompt (`n`); each is a sequence of it
 
 from __future__ import annotations
 
-import functools
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -105,11 +104,9 @@ class Generation:
             raise BadInput("Length of '/prompt' must be >= 1 not met", hint="the prompt has no tokens")
         max_tokens = self._max_tokens(len(prompt))
         thinking = self._thinking(prompt)
-        grammar = self._grammar(thinking)
         constraints: list[Constraint | None] = [None] * self.request.n
-        if grammar is not None:
-            make = functools.partial(self._engine.checkpoint.constraint, grammar, max_tokens=max_tokens)
-            constraints = [await to_thread.run_sync(make) for _ in constraints]
+        if self._tools or self.request.answer_schema is not None:
+            constraints = await to_thread.run_sync(self._constrain, thinking, max_tokens)
         if self._closed:
             raise RequestAborted()
         if self._reject_if_busy and self._engine.is_busy:
@@ -150,8 +147,12 @@ class Generation:
             return None
         return OutputParser(self._format if self._is_parsed else None, tools=self._tools, thinking=thinking)
 
-    def _grammar(self, thinking: Thinking) -> str | None:
-        """What the answer must be, if that is not just any text."""
+    def _constrain(self, thinking: Thinking, max_tokens: int) -> list[Constraint | None]:
+        grammar = self._grammar(thinking)
+        return [self._engine.checkpoint.constraint(grammar, max_tokens=max_tokens) for _ in range(self.request.n)]
+
+    def _grammar(self, thinking: Thinking) -> str:
+        """What the answer must be, where that is not just any text."""
         request, specials = self.request, self._engine.checkpoint.tokenizer.specials
         if self._tools:
             # Where the model may choose between tools and an answer of a schema, the tools' schemas are kept to.
@@ -164,9 +165,8 @@ class Generation:
                 specials=specials,
                 thinking=thinking,
             )
-        if request.answer_schema is not None:
-            return json_grammar(request.answer_schema, form=self._format, specials=specials, thinking=thinking)
-        return None
+        assert request.answer_schema is not None
+        return json_grammar(request.answer_schema, form=self._format, specials=specials, thinking=thinking)
 
     async def _encoded_prompt(self) -> list[int]:
         request = self.request

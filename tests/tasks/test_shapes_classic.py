@@ -105,6 +105,11 @@ def test_a_json_answer_is_the_value_when_whole_and_its_text_when_streamed() -> N
     assert "".join(event["response"] for event in events) == '{"town": "New York"}'
 
 
+def test_a_number_that_no_float_holds_leaves_the_answer_its_text() -> None:
+    wanted = shape("classic", answer_schema={"type": "object"})
+    assert wanted.whole([Answer.of([Text('{"people": 1e999}')], "stop")], USAGE)["response"] == '{"people": 1e999}'
+
+
 def test_a_json_answer_that_was_cut_off_is_an_error_that_says_why() -> None:
     wanted = shape("classic", answer_schema={"type": "object"})
     with pytest.raises(BadInput, match="JSON Mode couldn't be met") as refused:

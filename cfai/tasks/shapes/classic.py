@@ -96,7 +96,7 @@ class ClassicShape:
         if not self._is_json or answer.calls:
             return text
         try:
-            return json.loads(text)
+            return _parsed(text)
         except ValueError as error:
             hint = "it ended at max_tokens before its JSON did" if answer.finish == "length" else ""
             raise BadInput("JSON Mode couldn't be met", hint=hint) from error
@@ -162,7 +162,17 @@ def _delta(part: CallStart | CallArguments) -> dict[str, Any]:
 
 def _flat(call: ToolCall) -> dict[str, Any]:
     try:
-        arguments = json.loads(call.arguments or "{}")
+        arguments = _parsed(call.arguments or "{}")
     except ValueError:  # cut off at max_tokens
         arguments = call.arguments
     return {"name": call.name, "arguments": arguments}
+
+
+def _parsed(text: str) -> Any:
+    """The JSON value of a text; the text itself if it has a number too large for a float, which JSON can spell."""
+    value = json.loads(text)
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return text
+    return value
