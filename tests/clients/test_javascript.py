@@ -5,6 +5,7 @@ What takes long to install is in test_more_javascript.py. README.md says how to 
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -96,6 +97,52 @@ def test_miniflare_gets_answers_and_errors(address: str, way: list[str]) -> None
 async def test_miniflare_gets_a_stream_piece_by_piece(way: list[str]) -> None:
     pieces = await read_piece_by_piece(lambda address: run("miniflare", address, "stream", *way))
     assert "".join(pieces) == "".join(PIECES)
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "told"),
+    [
+        ({}, {}, {"address": "127.0.0.1:8788", "http": {}}),
+        ({}, {"CFAI_URL": "http://localhost:9000"}, {"address": "localhost:9000", "http": {}}),
+        (
+            {"url": "http://[::1]"},
+            {"CFAI_URL": "http://localhost:9000", "CFAI_TOKEN": "t"},
+            {
+                "address": "[::1]:80",
+                "http": {"injectRequestHeaders": [{"name": "Authorization", "value": "Bearer t"}]},
+            },
+        ),
+        (
+            {"url": "https://ai.example.com"},
+            {},
+            {
+                "address": "ai.example.com:443",
+                "https": {"options": {}, "tlsOptions": {"trustBrowserCas": True}},
+            },
+        ),
+        ({"url": "nowhere"}, {}, 'cfai: "nowhere" is no URL; give where `cfai serve` is, like http://127.0.0.1:8788'),
+    ],
+)
+def test_the_plugin_is_told_where_the_server_is(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, str],
+    environment: dict[str, str],
+    told: object,
+) -> None:
+    for name in ("CFAI_URL", "CFAI_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    program = tmp_path / "program.cjs"
+    program.write_text("""
+        const { plugins } = require(process.argv[2]);
+        const options = [{ name: "AI", options: JSON.parse(process.argv[3]) }];
+        const tell = (value) => console.log(JSON.stringify(value));
+        plugins.cfai
+          .getServices({ options })
+          .then(([service]) => tell(service.external))
+          .catch((error) => tell(error.message));
+    """)
+    assert list(tell(program, str(plugin_path()), json.dumps(options), environment=environment)) == [told]
 
 
 # Workers in workerd. The published scripts of 2023 made an `Ai` of the binding; today env.AI is one.
