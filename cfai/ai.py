@@ -21,6 +21,7 @@ class SessionOptions(TypedDict, total=False):
     extra_headers headers sent with every run (`extraHeaders`)
     prefix        put before the model id in the `cf-consn-model-id` header
     as_of         the day whose wire form, models and limits apply, `"2023-11-14"` (`asOf`); default: today's
+    fidelity      "clean" (the default), or "production" for the oddities of Cloudflare's own answers
     debug         accepted, without effect
     """
 
@@ -28,6 +29,7 @@ class SessionOptions(TypedDict, total=False):
     extra_headers: Mapping[str, str]
     prefix: str
     as_of: str
+    fidelity: str
     debug: bool
 
 
@@ -113,6 +115,8 @@ class Ai:
             headers["cf-consn-model-id"] = f"{prefix}:{model}"
         if as_of := session.get("as_of"):
             given.setdefault("asOf", as_of)
+        if fidelity := session.get("fidelity"):
+            given.setdefault("fidelity", fidelity)
         given.pop(
             "signal", None
         )  # an AbortSignal cannot cross the seam; cancelling the task that awaits run does its work

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cfai.cli.options import AllowHosts, AsOf, Demo, Device, Dtype, ExitCode, Models, Threads, fail
+from cfai.cli.options import AllowHosts, AsOf, Demo, Device, Dtype, ExitCode, Fidelity, Models, Threads, fail
 
 if TYPE_CHECKING:
     from socket import socket
@@ -22,6 +22,7 @@ def dev(
     ip: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     allow_host: AllowHosts = [],  # noqa: B006  # Typer copies it
     as_of: AsOf = None,
+    fidelity: Fidelity = "clean",
     models: Models = [],  # noqa: B006  # Typer copies it
     demo: Demo = False,
     device: Device = None,
@@ -45,7 +46,9 @@ def dev(
         fail(str(error), ExitCode.USAGE)
     except PortTaken as error:
         fail(str(error.strerror), ExitCode.PORT_TAKEN)
-    engine = _engine_options(as_of=as_of, models=models, demo=demo, device=device, dtype=dtype, threads=threads)
+    engine = _engine_options(
+        as_of=as_of, fidelity=fidelity, models=models, demo=demo, device=device, dtype=dtype, threads=threads
+    )
     try:
         anyio.run(supervise, path, config, listener, engine, [*allow_host, ip])
     except EngineStopped:
@@ -70,13 +73,14 @@ def _listen(host: str, port: int) -> socket:
 def _engine_options(
     *,
     as_of: str | None,
+    fidelity: str,
     models: Sequence[str],
     demo: bool,
     device: str | None,
     dtype: str | None,
     threads: int | None,
 ) -> list[str]:
-    named = {"--as-of": as_of, "--device": device, "--dtype": dtype, "--threads": threads}
+    named = {"--as-of": as_of, "--fidelity": fidelity, "--device": device, "--dtype": dtype, "--threads": threads}
     options = [f"{name}={value}" for name, value in named.items() if value is not None]
     options += [f"--model={model}" for model in models]
     return [*options, "--demo"] if demo else options

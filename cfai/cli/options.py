@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from cfai.bindings.local import check_device, check_dtype
+from cfai.bindings.local import check_device, check_dtype, parse_fidelity
 from cfai.catalog import parse_as_of
 from cfai.errors import AccessDenied, AiError, InvalidRequest, NoSuchModel, Unavailable, WeightsMissing
 from cfai.weights import Source, parse_source
@@ -22,6 +22,7 @@ __all__ = [
     "Device",
     "Dtype",
     "ExitCode",
+    "Fidelity",
     "Models",
     "Threads",
     "fail",
@@ -109,6 +110,14 @@ AsOf = Annotated[
         metavar="DATE",
         callback=_checked(parse_as_of),
         help="The day whose limits and wire form apply, such as 2023-11-14.",
+    ),
+]
+Fidelity = Annotated[
+    str,
+    typer.Option(
+        metavar="clean|production",
+        callback=_checked(parse_fidelity),
+        help="production answers with the oddities of Cloudflare's own, to find what a client stumbles over.",
     ),
 ]
 Device = Annotated[

@@ -19,6 +19,7 @@ from cfai.cli.options import (
     Device,
     Dtype,
     ExitCode,
+    Fidelity,
     Models,
     Threads,
     fail,
@@ -57,6 +58,7 @@ def serve(
         typer.Option(metavar="SECONDS", min=0, help="How long a stream that lost its connection can be continued."),
     ] = 60.0,
     as_of: AsOf = None,
+    fidelity: Fidelity = "clean",
     models: Models = [],  # noqa: B006  # Typer copies it
     demo: Demo = False,
     device: Device = None,
@@ -81,6 +83,7 @@ def serve(
     import anyio
 
     from cfai.bindings import LocalBinding
+    from cfai.bindings.local import parse_fidelity
     from cfai.cli.logs import show_logs
     from cfai.server.app import binding_app, rest_app
     from cfai.server.tail import TailSocket
@@ -108,6 +111,7 @@ def serve(
         parse_models(models),
         demo=demo,
         as_of=as_of,
+        fidelity=parse_fidelity(fidelity),
         device=device,
         dtype=dtype,
         threads=threads,

@@ -141,3 +141,17 @@ async def test_who_will_not_wait_is_refused_where_all_slots_are_taken(endless_ll
     assert (refused.error.code, refused.status) == (3040, 429)
     await stream.aclose()
     await binding.aclose()
+
+
+async def test_production_has_its_oddities_by_setting_session_and_call(llama: Any) -> None:
+    asked = {"prompt": "New", "stream": True, "max_tokens": 3, "temperature": 0}
+    clean, production = LocalBinding({RANDOM: llama}), LocalBinding({RANDOM: llama}, fidelity="production")
+    assert any("p" in event for event in await events_of(production, Call(RANDOM, asked)))
+    assert not any("p" in event for event in await events_of(clean, Call(RANDOM, asked)))
+    assert any("p" in event for event in await events_of(clean, Call(RANDOM, asked, {"fidelity": "production"})))
+    stream = await Ai(clean, {"fidelity": "production"}).run(RANDOM, asked)
+    assert b'"p":"' in b"".join([event async for event in stream])
+    with pytest.raises(BadInput, match="clean or production"):
+        await Ai(clean, {"fidelity": "exact"}).run(RANDOM, asked)
+    await clean.aclose()
+    await production.aclose()
