@@ -50,6 +50,10 @@ SAMPLES = {
 
 LONGEST_WAY = 2048
 
+MOST_STEPS = 64
+"""How far a new way out is looked for between two tokens, on the thread that other answers wait for. A token from which
+none is found by then is not taken."""
+
 DEEPER_THAN_ANY = 64
 """What may come so many times in a row is no closing bracket but a character within a string."""
 
@@ -256,13 +260,14 @@ class GrammarConstraint:
         count = matcher.try_consume_tokens(self._way)
         still_leads = count == len(self._way) > 0 and matcher.is_accepting()
         matcher.rollback(count)
-        return self._way if still_leads else self._find_way(limit)
+        return self._way if still_leads else self._find_way(limit, steps=MOST_STEPS)
 
-    def _find_way(self, limit: int) -> list[int] | None:
-        """Tokens that lead from here to an end; None if no more than `limit` were found to."""
+    def _find_way(self, limit: int, *, steps: int = LONGEST_WAY) -> list[int] | None:
+        """Tokens that lead from here to an end; None if no more than `limit` were found to, in so many steps."""
         matcher, way = self._matcher, _Way(self._matcher)
         while not matcher.is_accepting():
-            if len(way.tokens) > limit or not (self._go_on(way)):
+            steps -= 1
+            if steps < 0 or len(way.tokens) > limit or not self._go_on(way):
                 way.go_back()
                 return None
         way.go_back()
@@ -291,11 +296,15 @@ class GrammarConstraint:
                 if self._closes(token) and way.take([token]):
                     return True
                 words.append([token])
-        # Within a string that may not end yet. What was tried less often comes first.
+        # Within a string that may not end yet. What was tried less often comes first, many at once if many are missing.
         for word in sorted([*self._words, *words], key=lambda word: way.tried[tuple(word)]):
-            if way.take(word):
-                way.tried[tuple(word)] += 1
-                return True
+            for count in (64, 16, 4, 1):
+                if way.take(word * count):
+                    if count > 1 and self._quote_ends_a_string():
+                        way.take_back(count * len(word))
+                        continue
+                    way.tried[tuple(word)] += count
+                    return True
         mask: bytes = matcher.compute_bitmask()
         return any(token not in tokens.ends and way.take([token]) for token in tokens.in_mask(mask))
 
