@@ -12,8 +12,9 @@ whose branches exclude each other, and `$ref` within the schema, also recursive;
 
 Keywords that say nothing about what is valid (title, description, default, ...) and formats of other names are passed
 over, as JSON Schema has it. Any other keyword is refused with its place: an answer that only may fit is none. A tool is
-not refused for it; of its parameters such keywords are left out. Objects have their properties in the schema's order.
-Between tokens of JSON stands one space at most, so no model can get lost there.
+not refused for it; of its parameters such keywords are left out. Objects have their properties in the schema's order,
+and no others where it lists some and says nothing of others. Between tokens of JSON stands one space at most, so no
+model can get lost there.
 """
 
 from __future__ import annotations
@@ -196,11 +197,25 @@ def _cleaned(value: Any, root: Any, at: str, depth: int) -> Any:
             cleaned[key] = {
                 name: _cleaned(item, root, f"{at}/{key}/{name}", depth + 1) for name, item in cleaned[key].items()
             }
+    if _names_all_it_wants(cleaned) and not _has_parts(root):
+        cleaned["additionalProperties"] = False
     branches = cleaned.get("oneOf")
     if isinstance(branches, list) and "anyOf" not in cleaned and _exclude_each_other(branches, root):
         cleaned["anyOf"] = cleaned.pop("oneOf")
         cleaned.pop("discriminator", None)
     return cleaned
+
+
+def _names_all_it_wants(schema: Mapping[str, Any]) -> bool:
+    """It lists an object's properties and does not say that there may be others."""
+    names = schema.get("properties")
+    says = {"additionalProperties", "patternProperties", "unevaluatedProperties", "anyOf", "oneOf", "allOf", "$ref"}
+    return isinstance(names, Mapping) and names.keys() >= {*(schema.get("required") or ())} and not says & schema.keys()
+
+
+def _has_parts(root: Any) -> bool:
+    """Somewhere one object is described in several places, each of which names some properties."""
+    return '"allOf"' in json.dumps(root, default=str)
 
 
 def _exclude_each_other(branches: Sequence[Any], root: Any) -> bool:

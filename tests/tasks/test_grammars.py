@@ -110,6 +110,28 @@ def test_a_schema_cannot_loosen_the_white_space(tokens: LLTokenizer) -> None:
     assert not fits(tokens, grammar, "[   1]")
 
 
+@pytest.mark.parametrize(
+    ("more", "is_allowed"),
+    [
+        ({}, False),
+        ({"additionalProperties": True}, True),
+        ({"patternProperties": {"^[a-z]+$": {}}}, True),
+        ({"required": ["city", "country"]}, True),
+    ],
+)
+def test_an_object_has_no_properties_that_nobody_asked_for(
+    tokens: LLTokenizer, more: dict[str, Any], is_allowed: bool
+) -> None:
+    grammar = json_grammar({"type": "object", "properties": {"city": {"type": "string"}}, **more})
+    assert fits(tokens, grammar, '{"city":"Paris","country":"France"}') is is_allowed
+
+
+def test_an_object_described_in_two_places_has_the_properties_of_both(tokens: LLTokenizer) -> None:
+    city = {"type": "object", "properties": {"city": {"type": "string"}}}
+    grammar = json_grammar({**city, "allOf": [{"properties": {"country": {}}}]})
+    assert fits(tokens, grammar, '{"country":"France","city":"Paris"}')
+
+
 def test_thinking_may_come_before_json(tokens: LLTokenizer) -> None:
     schema = {"type": "integer"}
     assert fits(tokens, json_grammar(schema, thinking="on"), "<think>a < b</think>\n\n12")
