@@ -44,7 +44,7 @@ WAYS_IN: dict[str, tuple[str, dict[str, str], Callable[[dict[str, Any]], dict[st
 }
 """Path, headers, and the body in which a call's inputs travel."""
 
-LETTER = {"type": "object", "properties": {"letter": {"type": "string", "minLength": 1500}}, "required": ["letter"]}
+LETTER = {"type": "object", "properties": {"letter": {"const": "New York " * 200}}, "required": ["letter"]}
 NATIVE_JSON = {"response_format": {"type": "json_schema", "json_schema": LETTER}}
 OPENAI_JSON = {"response_format": {"type": "json_schema", "json_schema": {"name": "letter", "schema": LETTER}}}
 
