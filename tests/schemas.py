@@ -163,6 +163,17 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "required": ["name", "minutes", "ingredients", "level"],
         "additionalProperties": False,
     },
+    "patterns that are found anywhere": _object(
+        mail={"type": "string", "pattern": "@"},
+        code={"type": "string", "pattern": "[0-9]"},
+        password={"type": "string", "pattern": "[0-9]", "minLength": 8},
+        last={"type": "string", "pattern": "z$"},
+    ),
+    "bounds next to 0": _object(
+        above={"type": "number", "exclusiveMinimum": 0, "maximum": 0.5},
+        below={"type": "number", "minimum": -0.001, "exclusiveMaximum": 0},
+        between={"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 0.0001},
+    ),
     "pydantic's Optional": {
         "properties": {
             "name": {"title": "Name", "type": "string"},

@@ -181,6 +181,9 @@ class GrammarConstraint:
         patterns = " ".join(re.findall(r'"pattern": "((?:[^"\\]|\\.)*)"', grammar))
         self._words = [tokens.tokens_of(word.encode()) for word in re.findall(r"[A-Za-z0-9]{2,}", patterns)]
         """What patterns want to find in a string, in part."""
+        is_long = '"minLength"' in grammar or re.search(r"{\d\d", patterns)
+        self._counts = (64, 16, 4, 1) if is_long else (1,)
+        """How many times a word is tried in a row."""
         formats = re.findall(r'"format": "([a-z0-9-]+)"', grammar)
         self._samples = [tokens.tokens_of(sample.encode()) for name in formats for sample in SAMPLES.get(name, ())]
         way = self._find_way(LONGEST_WAY)
@@ -296,9 +299,15 @@ class GrammarConstraint:
                 if self._closes(token) and way.take([token]):
                     return True
                 words.append([token])
-        # Within a string that may not end yet. What was tried less often comes first, many at once if many are missing.
-        for word in sorted([*self._words, *words], key=lambda word: way.tried[tuple(word)]):
-            for count in (64, 16, 4, 1):
+        # Within a string that may not end yet. What was tried less often comes first.
+        words = sorted([*self._words, *words], key=lambda word: way.tried[tuple(word)])
+        for word in words:  # one may be all that a pattern misses
+            if way.take(word):
+                if self._quote_ends_a_string():
+                    return True
+                way.take_back(len(word))
+        for word in words:
+            for count in self._counts:
                 if way.take(word * count):
                     if count > 1 and self._quote_ends_a_string():
                         way.take_back(count * len(word))

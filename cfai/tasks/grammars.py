@@ -31,6 +31,13 @@ __all__ = ["check_grammar", "json_grammar", "tool_grammar"]
 
 _SPACED = {"whitespace_pattern": "[ ]?"}
 FORMATS = frozenset({"date", "date-time", "time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"})
+_TIME = r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
+_YEAR = "([0-9]{3}[1-9]|[0-9]{2}[1-9]0|[0-9][1-9]00|[1-9]000)"
+_LEAP_YEAR = "([0-9]{2}(0[48]|[2468][048]|[13579][26])|(0[48]|[2468][048]|[13579][26])00)"
+_DAY = "((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)"
+_DATE = f"({_YEAR}-{_DAY}|{_LEAP_YEAR}-02-29)"
+_STRICTER = {"date": f"^{_DATE}$", "time": f"^{_TIME}$", "date-time": f"^{_DATE}T{_TIME}$"}
+"""What every reader of these formats takes: no 29 February in other years, no year 0, no second 60, no lower case."""
 DEEPEST = 64
 LARGEST_FACTOR = 256
 """What is counted by a machine with as many states."""
@@ -171,6 +178,9 @@ def _cleaned(value: Any, root: Any, at: str, depth: int) -> Any:
             del cleaned[key]
     if isinstance(cleaned.get("format"), str) and cleaned["format"] not in FORMATS:
         del cleaned["format"]
+    if cleaned.get("format") in _STRICTER and "pattern" not in cleaned:
+        cleaned["pattern"] = _STRICTER[cleaned["format"]]
+    _exclude_zero(cleaned)
     least = cleaned.pop("minProperties", 0)
     if not isinstance(least, (int, float)) or least > len(cleaned.get("required") or ()):
         # Names may come twice in what the grammar allows, and count once.
@@ -216,6 +226,24 @@ def _names_all_it_wants(schema: Mapping[str, Any]) -> bool:
 def _has_parts(root: Any) -> bool:
     """Somewhere one object is described in several places, each of which names some properties."""
     return '"allOf"' in json.dumps(root, default=str)
+
+
+def _exclude_zero(cleaned: dict[str, Any]) -> None:
+    """Put a bound that is next to 0 for one that excludes it: llguidance lets 0 pass if the other is nearer than 1."""
+    for low, excluded, high, sign in (
+        ("minimum", "exclusiveMinimum", "maximum", 1),
+        ("maximum", "exclusiveMaximum", "minimum", -1),
+    ):
+        other = "exclusive" + high.capitalize()
+        far = [cleaned[key] * sign for key in (high, other) if _is_number(cleaned.get(key))]
+        if cleaned.get(excluded) == 0 and _is_number(cleaned[excluded]) and far and 0 < min(far) < 1:
+            del cleaned[excluded]
+            near = [cleaned[low] * sign] if _is_number(cleaned.get(low)) else []
+            cleaned[low] = max([min(far) / 1000, *near]) * sign
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _exclude_each_other(branches: Sequence[Any], root: Any) -> bool:

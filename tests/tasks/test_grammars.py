@@ -132,6 +132,29 @@ def test_an_object_described_in_two_places_has_the_properties_of_both(tokens: LL
     assert fits(tokens, grammar, '{"country":"France","city":"Paris"}')
 
 
+@pytest.mark.parametrize(
+    ("form", "good", "bad"),
+    [
+        ("date", "2024-02-29 2000-02-29 2023-02-28 1999-12-31", "2023-02-29 1900-02-29 0000-01-01 2023-04-31"),
+        ("time", "23:59:59Z 00:00:00.25+12:30", "23:59:60Z 00:00:00z 00:00:00 24:00:00Z"),
+        ("date-time", "2024-02-29T00:00:00Z", "2023-02-29T00:00:00Z 2024-01-01t00:00:00Z 2024-01-01T00:00:60Z"),
+    ],
+)
+def test_a_day_and_a_time_are_such_as_every_program_reads(tokens: LLTokenizer, form: str, good: str, bad: str) -> None:
+    grammar = json_grammar({"type": "string", "format": form})
+    assert all(fits(tokens, grammar, json.dumps(text)) for text in good.split())
+    assert not any(fits(tokens, grammar, json.dumps(text)) for text in bad.split())
+
+
+@pytest.mark.parametrize("far", ["maximum", "exclusiveMaximum"])
+def test_a_bound_that_excludes_0_does(tokens: LLTokenizer, far: str) -> None:
+    grammar = json_grammar({"type": "number", "exclusiveMinimum": 0, far: 0.5})
+    assert fits(tokens, grammar, "0.25") and not fits(tokens, grammar, "0") and not fits(tokens, grammar, "0.0")
+    near = far.replace("Max", "Min").replace("max", "min")
+    grammar = json_grammar({"type": "number", "exclusiveMaximum": 0, near: -0.5})
+    assert fits(tokens, grammar, "-0.25") and not fits(tokens, grammar, "-0") and not fits(tokens, grammar, "0")
+
+
 def test_thinking_may_come_before_json(tokens: LLTokenizer) -> None:
     schema = {"type": "integer"}
     assert fits(tokens, json_grammar(schema, thinking="on"), "<think>a < b</think>\n\n12")
