@@ -219,6 +219,7 @@ class Guard:
                  resolve to somewhere else
     origins      whose pages may send requests, such as `http://localhost:3000`; `*` is every page there is
     paths_of     hosts that are accepted on these paths only; one that ends in a slash stands for all that begin so
+    is_strict    let pages of other ports of this machine read at most, unless their origin is among `origins`
     """
 
     def __init__(
@@ -229,12 +230,14 @@ class Guard:
         any_address: bool = False,
         origins: Collection[str] = (),
         paths_of: Mapping[str, Collection[str]] = {},
+        is_strict: bool = False,
     ) -> None:
         self._app = app
         self._hosts = frozenset(host.lower() for host in hosts)
         self._any_address = any_address
         self._origins = frozenset(origin.lower().rstrip("/") for origin in origins)
         self._paths_of = paths_of
+        self._is_strict = is_strict
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -256,8 +259,14 @@ class Guard:
         for origin in origins:
             # What browsers send besides it, Sec-Fetch-Site, they do not send to a plain-http name.
             if not self._is_ours(_origin_name(origin)) and not self._may_come_from(origin):
-                return f"the Origin {origin[:80]!r} is another site; start it with --allow-host NAME"
+                option = "--cors-origin ORIGIN" if self._is_strict else "--allow-host NAME"
+                return f"the Origin {origin[:80]!r} is another site; start it with {option}"
         given = dict(headers)
+        if self._is_strict and scope.get("method") == "POST" and given.get(b"sec-fetch-site") != "same-origin":
+            # A browser that says same-origin talks to a development server, which passes on what it asks.
+            for origin in origins:
+                if not self._may_come_from(origin) and _authority(origin) != hosts[0].lower():
+                    return f"the Origin {origin[:80]!r} is another one; start it with --cors-origin {origin[:80]}"
         is_foreign = given.get(b"sec-fetch-site") == "cross-site" and given.get(b"sec-fetch-mode") != "navigate"
         if is_foreign and not (origins and all(map(self._may_come_from, origins))):
             return "a page of another site may not use this server"
@@ -299,6 +308,11 @@ def _origin_name(origin: str) -> str:
         return urlsplit(origin).hostname or ""
     except ValueError:
         return ""
+
+
+def _authority(origin: str) -> str:
+    """Name and port in an Origin header, as a Host header has them."""
+    return origin.partition("://")[2].lower()
 
 
 def _is_address(host: str) -> bool:

@@ -125,7 +125,7 @@ def rest_app(
             allow_private_network=True,
             expose_headers=_SHOWN_HEADERS,
         )
-    app = Guard(app, hosts, any_address=any_address, origins=cors_origins, paths_of=BINDING_HOSTS)
+    app = Guard(app, hosts, any_address=any_address, origins=cors_origins, paths_of=BINDING_HOSTS, is_strict=True)
     return App(_Requests(app), batches, streams)
 
 

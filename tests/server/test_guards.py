@@ -207,6 +207,30 @@ async def test_pages_of_other_origins_may_not(origins: list[str]) -> None:
     assert not canned.calls
 
 
+@pytest.mark.parametrize(
+    ("page", "extra", "status"),
+    [
+        ("http://127.0.0.1:3000", {}, 403),
+        ("http://localhost:3000", {"sec-fetch-site": "same-site"}, 403),
+        ("http://localhost:5173", {"sec-fetch-site": "same-origin"}, 200),  # its development server passes this on
+        ("http://localhost:8000", {}, 200),
+    ],
+)
+async def test_a_page_of_another_port_of_this_machine_must_be_named_too(
+    page: str, extra: dict[str, str], status: int
+) -> None:
+    app = rest_app(Canned({"response": "hi"}), cors_origins=["http://localhost:8000"])
+    async with (
+        serving(app) as address,
+        httpx2.AsyncClient(base_url=address, headers={"origin": page, **extra}) as client,
+    ):
+        response = await client.post(RUN, content=b'{"prompt": "hi"}')
+        assert response.status_code == status
+        assert status == 200 or f"start it with --cors-origin {page}" in response.text
+        own = await client.post(RUN, content=b'{"prompt": "hi"}', headers={"origin": address})
+        assert own.status_code == 200
+
+
 # The log.
 
 
