@@ -215,6 +215,23 @@ def test_a_tool_call_is_shown_and_its_result_goes_back(open_page: Callable[..., 
     assert told == {"role": "tool", "tool_call_id": made["id"], "name": "get_weather", "content": "18 degrees"}
 
 
+def test_a_real_model_calls_a_tool_and_keeps_to_a_schema(demo: str, open_page: Callable[..., Page]) -> None:
+    page = open_page(demo)
+    page.get_by_label("Temperature", exact=True).fill("0")
+    page.get_by_role("button", name="What is the weather in Paris?").click()
+    field = page.get_by_label("what does get_weather give back")
+    expect(page.get_by_role("region", name="Tool call: get_weather")).to_contain_text('"city": "Paris"')
+    expect(field).to_be_focused()
+    field.fill("18 degrees and sunny")
+    page.locator(".results").get_by_role("button", name="Send").click()
+    answer_of(page, "18 degrees and sunny in Paris")
+    page.get_by_role("button", name="New chat").click()
+    page.get_by_role("button", name="Where is Japan?").click()
+    answer_of(page, "is_sure")
+    answer = json.loads(page.locator(".message.assistant .body").text_content() or "")
+    assert list(answer) == ["answer", "is_sure"]
+
+
 class Slow(FakeBinding):
     """Says numbers for as long as somebody listens, up to `last`."""
 

@@ -16,7 +16,7 @@ const FIRST = "@cf/meta/llama-2-7b-chat-int8";
 const STARTERS = [
   { title: "Where is New York?", about: "A streamed answer", text: "Where is New York?" },
   { title: "What is the weather in Paris?", about: "The model calls a tool", text: "What is the weather in Paris?", with: { "use-tools": true } },
-  { title: "The capital of Japan, as JSON", about: "The answer fits a schema", text: "What is the capital of Japan?", with: { format: "json_schema" } },
+  { title: "Where is Japan?", about: "The answer is JSON that fits a schema", text: "Where is Japan?", with: { format: "json_schema" } },
   { title: "Tell me a story", about: "See how the pieces come", text: "Tell me a story.", pieces: true },
 ];
 
@@ -441,7 +441,7 @@ document.addEventListener("keydown", (event) => {
 
 for (const starter of STARTERS) {
   const start = () => {
-    Object.assign(state, starter.with);
+    Object.assign(state, { format: "text", "use-tools": false }, starter.with);
     if (starter.pieces) byId("show-pieces").checked = true;
     showPieces();
     showFields();

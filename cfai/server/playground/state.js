@@ -4,8 +4,9 @@ const NUMBERS = ["temperature", "top_p", "max_tokens", "top_k", "seed", "repetit
 
 const SCHEMA = {
   type: "object",
-  properties: { city: { type: "string" }, country: { type: "string" } },
-  required: ["city", "country"],
+  properties: { answer: { type: "string", maxLength: 120 }, is_sure: { type: "boolean" } },
+  required: ["answer", "is_sure"],
+  additionalProperties: false,
 };
 
 const TOOLS = [
