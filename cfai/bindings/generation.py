@@ -34,6 +34,9 @@ __all__ = ["Generation"]
 LONG_TEXT = 10_000
 """From this many characters on, a prompt is tokenised outside the event loop."""
 
+SHORTEST_WAIT = 0.01
+"""Seconds between two comments at least, so that what is waited for has time to come."""
+
 DEFAULT_TEMPERATURE = 0.6
 """The classic form's, which Workers AI's models have by every route."""
 
@@ -155,13 +158,13 @@ class Generation:
         """What the answer must be, where that is not just any text."""
         request, specials = self.request, self._engine.checkpoint.tokenizer.specials
         if self._tools:
-            # Where the model may choose between tools and an answer of a schema, the tools' schemas are kept to.
             tools = [tool for tool in self._tools if request.forced_tool in (None, tool.name)]
             return tool_grammar(
                 self._format,
                 tools,
                 required=request.tool_choice == "required",
                 parallel=request.parallel_tool_calls and request.forced_tool is None,
+                answer=request.answer_schema,
                 specials=specials,
                 thinking=thinking,
             )
@@ -287,7 +290,7 @@ class Generation:
     async def _advance(self) -> None:
         """Wait for the next piece, or for the end of a choice, and put its events in line."""
         if not self._has_begun:
-            with anyio.move_on_after(self._keep_alive) as waiting:
+            with anyio.move_on_after(max(self._keep_alive, SHORTEST_WAIT)) as waiting:
                 await self.begin()
             if waiting.cancelled_caught:
                 self._events.append(sse.KEEP_ALIVE)

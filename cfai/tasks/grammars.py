@@ -39,6 +39,8 @@ _DATE = f"({_YEAR}-{_DAY}|{_LEAP_YEAR}-02-29)"
 _STRICTER = {"date": f"^{_DATE}$", "time": f"^{_TIME}$", "date-time": f"^{_DATE}T{_TIME}$"}
 """What every reader of these formats takes: no 29 February in other years, no year 0, no second 60, no lower case."""
 DEEPEST = 64
+MOST_PATTERNS = 8
+"""What one value may be asked for at once: the work doubles with each."""
 LARGEST_FACTOR = 256
 """What is counted by a machine with as many states."""
 
@@ -61,12 +63,13 @@ def json_grammar(
     thinking  whether the model may think before the JSON, or is in the midst of it
     """
     rules = _Rules(specials or {})
-    value = rules.json(_enforceable(schema))
+    return check_grammar(rules.text(_answer(rules, form, rules.json(_enforceable(schema)), thinking)))
+
+
+def _answer(rules: _Rules, form: ToolFormat | None, value: str, thinking: Thinking) -> str:
     if form is not None and form.kind == "channels":
-        start = f'{rules.analysis()} {rules.marks("<|channel|>")} "final" {rules.marks("<|message|>")} {value}'
-    else:
-        start = f"{rules.thought(thinking)} / ?/ {value}"
-    return check_grammar(rules.text(start))
+        return f'{rules.analysis()} {rules.marks("<|channel|>")} "final" {rules.marks("<|message|>")} {value}'
+    return f"{rules.thought(thinking)} / ?/ {value}"
 
 
 def tool_grammar(
@@ -75,6 +78,7 @@ def tool_grammar(
     *,
     required: bool = True,
     parallel: bool = True,
+    answer: Mapping[str, Any] | None = None,
     specials: Mapping[str, int] | None = None,
     thinking: Thinking = "off",
 ) -> str:
@@ -84,16 +88,18 @@ def tool_grammar(
     tools     those that may be called; a forced tool is the only one
     required  false lets the answer be text as well, before the first call and behind the last one
     parallel  there may be several calls
+    answer    the schema that the answer must fit where it calls nothing; None lets it be any text
     specials, thinking  as for `json_grammar`
     """
     rules = _Rules(specials or {})
     write = rules.tags if form.kind == "tags" else rules.json
     arguments = [write(_enforced_in_part({"type": "object", **tool.parameters})) for tool in tools]
-    start = _CALLS[form.kind](
-        rules, form, [(tool.name, rule) for tool, rule in zip(tools, arguments, strict=True)], required, parallel
-    )
+    named = [(tool.name, rule) for tool, rule in zip(tools, arguments, strict=True)]
+    start = _CALLS[form.kind](rules, form, named, required or answer is not None, parallel)
     if form.kind != "channels":
         start = f"{rules.thought(thinking)} {start}"
+    if answer is not None and not required:
+        start = _any([start, _answer(rules, form, rules.json(_enforceable(answer)), thinking)])
     return check_grammar(rules.text(start))
 
 
@@ -137,6 +143,11 @@ def _enforceable(schema: Mapping[str, Any] | bool, *, at: str = "") -> Mapping[s
         schema = {}
     if not isinstance(schema, Mapping):
         raise BadInput(f"the JSON schema at '{at or '/'}' allows nothing, or is no object")
+    if _has_too_many_patterns(schema):
+        raise BadInput(
+            f"the JSON schema cannot be enforced: it asks one value for more than {MOST_PATTERNS} patterns",
+            hint="leave some out, and check the answer",
+        )
     cleaned: Mapping[str, Any] = _cleaned(schema, schema, at, 0)
     if problem := LLMatcher.validate_grammar(LLMatcher.grammar_from_json_schema(json.dumps(cleaned))):
         named = (
@@ -156,6 +167,8 @@ def _enforced_in_part(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         return _enforceable(schema)
     except BadInput:
+        if _has_too_many_patterns(schema):
+            return {"type": "object"}
         part = {**_without_factors(schema), "x-guidance": {**_SPACED, "lenient": True, "coerce_one_of": True}}
         problem = LLMatcher.validate_grammar(LLMatcher.grammar_from_json_schema(json.dumps(part)))
         return {"type": "object"} if problem else part
@@ -226,6 +239,35 @@ def _names_all_it_wants(schema: Mapping[str, Any]) -> bool:
 def _has_parts(root: Any) -> bool:
     """Somewhere one object is described in several places, each of which names some properties."""
     return '"allOf"' in json.dumps(root, default=str)
+
+
+def _has_too_many_patterns(schema: Any) -> bool:
+    """Somewhere so many patterns hold at once that finding out what fits all of them takes all memory."""
+    waiting = [schema]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Mapping):
+            if ("allOf" in value or "$ref" in value) and _patterns_of(value, schema, set()) > MOST_PATTERNS:
+                return True
+            waiting += value.values()
+        elif isinstance(value, (list, tuple)):
+            waiting += value
+    return False
+
+
+def _patterns_of(value: Any, root: Any, seen: set[str]) -> int:
+    """How many patterns a value of this schema must fit at once."""
+    if not isinstance(value, Mapping):
+        return 0
+    count = ("pattern" in value) + ("format" in value)
+    reference = value.get("$ref")
+    if isinstance(reference, str) and reference not in seen:
+        seen.add(reference)
+        count += _patterns_of(_resolved(value, root), root, seen)
+    for key, together in (("allOf", sum), ("anyOf", max), ("oneOf", max)):
+        if isinstance(value.get(key), (list, tuple)) and value[key]:
+            count += together([_patterns_of(item, root, seen) for item in value[key]])
+    return count
 
 
 def _exclude_zero(cleaned: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ A model whose template knows nothing of tools is told of them in its system prom
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import secrets
@@ -116,6 +117,7 @@ BARE = ToolFormat("bare", arguments="parameters")
 CHANNELS = ToolFormat("channels")
 
 
+@functools.lru_cache(maxsize=64)
 def tool_format(template: str | None) -> ToolFormat:
     """The format that a chat template writes calls in."""
     if template is None or not re.search(r"\btools\b", template):

@@ -118,14 +118,15 @@ async def test_tool_choice_none_offers_the_tools_to_nobody(demo: LocalBinding) -
 
 
 async def test_log_probabilities_add_up_to_the_text(local: LocalBinding) -> None:
-    asked = {"messages": [{"role": "user", "content": "New"}], "max_tokens": 8, "logprobs": True, "top_logprobs": 3}
+    asked = {"messages": [{"role": "user", "content": "New"}], "max_tokens": 8, "temperature": 0}
+    asked |= {"logprobs": True, "top_logprobs": 3}
     choice = (await local.send(Call(RANDOM, asked, form="chat"))).body["choices"][0]
     tokens = choice["logprobs"]["content"]
     spelled = b"".join(bytes(token["bytes"]) for token in tokens).decode("utf-8", "replace")
     assert spelled.strip() == choice["message"]["content"].strip()
     assert all(token["logprob"] <= 0 and len(token["top_logprobs"]) == 3 for token in tokens)
     assert all(math.exp(token["logprob"]) <= 1 for token in tokens)
-    events = await events_of(local, Call(RANDOM, {**asked, "stream": True, "temperature": 0}, form="chat"))
+    events = await events_of(local, Call(RANDOM, {**asked, "stream": True}, form="chat"))
     streamed = [
         token for event in events for token in ((event["choices"][0].get("logprobs") or {}).get("content") or ())
     ]

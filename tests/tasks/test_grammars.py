@@ -146,6 +146,15 @@ def test_a_day_and_a_time_are_such_as_every_program_reads(tokens: LLTokenizer, f
     assert not any(fits(tokens, grammar, json.dumps(text)) for text in bad.split())
 
 
+def test_more_patterns_at_once_than_memory_is_there_for_are_refused(tokens: LLTokenizer) -> None:
+    many = {"allOf": [{"type": "string", "pattern": f".*{number}.*"} for number in range(30)]}
+    for schema in (many, {"$defs": {"a": many}, "properties": {"x": {"allOf": [{"$ref": "#/$defs/a"}]}}}):
+        with pytest.raises(BadInput, match="asks one value for more than 8 patterns"):
+            json_grammar(schema)
+    tool = Tool("find", parameters={"type": "object", "properties": {"x": many}})
+    assert fits(tokens, tool_grammar(BARE, [tool]), '{"name": "find", "parameters": {"x": 1}}')
+
+
 @pytest.mark.parametrize("far", ["maximum", "exclusiveMaximum"])
 def test_a_bound_that_excludes_0_does(tokens: LLTokenizer, far: str) -> None:
     grammar = json_grammar({"type": "number", "exclusiveMinimum": 0, far: 0.5})
@@ -243,3 +252,15 @@ def test_a_tool_is_not_refused_for_what_cannot_be_enforced_of_it(tokens: LLToken
 def test_a_grammar_that_is_none_is_refused() -> None:
     with pytest.raises(BadInput, match="cannot be enforced"):
         check_grammar("start: nowhere")
+
+
+@pytest.mark.parametrize("form", [HERMES, BARE, tool_format("{{ tools }} <|tool_call|>")])
+def test_an_answer_that_calls_nothing_fits_its_schema(tokens: LLTokenizer, form: ToolFormat) -> None:
+    city = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    grammar = tool_grammar(
+        form, [Tool("time", "", city)], required=False, answer=city, specials={"<|tool_call|>": CALL}
+    )
+    called = f'{{"name": "time", "{form.arguments}": {{"city": "Paris"}}}}'
+    assert fits(tokens, grammar, '{"city": "Paris"}')
+    assert fits(tokens, grammar, f"{form.begin}{form.space}{called}{form.space if form.end else ''}{form.end}")
+    assert not fits(tokens, grammar, "It is noon.")
