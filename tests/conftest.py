@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -7,6 +8,10 @@ import pytest
 
 from cfai import LocalBinding
 from tests.models import make_llama
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what runs in its background like this, and every process of a test would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ANY_LOOP = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"], indirect=True)
 """For tests of code that both event loops run."""
