@@ -25,7 +25,7 @@ MOST_PENDING = 64 * 1024
 class TailSocket(asyncio.Protocol):
     """What takes over a connection that asks to become a WebSocket: uvicorn's `ws`.
 
-    Any other path than the log's is refused, in the words of the binding protocol.
+    Any other path than the log's is refused, in the words of the binding protocol, and so is a page of the web.
     """
 
     def __init__(self, config: Any, server_state: Any, app_state: Any) -> None:
@@ -66,7 +66,8 @@ class TailSocket(asyncio.Protocol):
         headers = {name.lower().strip(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
         target = request.split(b" ")[1]
         key = headers.get(b"sec-websocket-key")
-        if not target.startswith(TAIL_PATH.encode()) or key is None:
+        # A page in a browser says its origin; wrangler has none.
+        if not target.startswith(TAIL_PATH.encode()) or key is None or b"origin" in headers:
             self._refuse()
             return
         accept = base64.b64encode(hashlib.sha1(key + _GUID).digest())

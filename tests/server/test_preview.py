@@ -103,7 +103,14 @@ async def test_the_log_is_accepted_answers_pings_and_closes(stream: SocketStream
         await stream.receive()
 
 
-@pytest.mark.parametrize(("path", "headers"), [("/run?version=3", [KEY]), ("/client/v4/tail/my-worker", [])])
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/run?version=3", [KEY]),
+        ("/client/v4/tail/my-worker", []),
+        ("/client/v4/tail/my-worker", [KEY, "Origin: https://elsewhere.example"]),
+    ],
+)
 async def test_no_other_websocket_is_accepted(stream: SocketStream, path: str, headers: list[str]) -> None:
     answer = await upgrade(stream, path, *headers)
     assert answer.startswith(b"HTTP/1.1 400 ")
