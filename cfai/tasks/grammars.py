@@ -86,7 +86,7 @@ def tool_grammar(
 
     form      how the model writes calls
     tools     those that may be called; a forced tool is the only one
-    required  false lets the answer be text as well, before the first call and behind the last one
+    required  false lets the answer be text as well, with calls behind it or without
     parallel  there may be several calls
     answer    the schema that the answer must fit where it calls nothing; None lets it be any text
     specials, thinking  as for `json_grammar`
@@ -426,7 +426,8 @@ def _objects(rules: _Rules, form: ToolFormat, tools: _Tools, required: bool, par
     call = rules.rule(_any(_object(form, name, arguments) for name, arguments in tools))
     space = _quoted(form.space) if form.space != " " else "/ ?/"
     behind = f"{space} {rules.marks(form.end)}" if form.end else ""
-    return _repeated(rules, form, f"{space} {call} {behind}", required, parallel)
+    # Who was not taught an end behind a call was taught one call.
+    return _repeated(rules, form, f"{space} {call} {behind}", required, parallel and bool(form.end))
 
 
 def _list(rules: _Rules, form: ToolFormat, tools: _Tools, required: bool, parallel: bool) -> str:
@@ -477,14 +478,12 @@ _CALLS: dict[str, Callable[[_Rules, ToolFormat, _Tools, bool, bool], str]] = {
 
 
 def _repeated(rules: _Rules, form: ToolFormat, call: str, required: bool, parallel: bool) -> str:
-    """A call behind its marker, and more of them; text before and behind, unless calls are required."""
+    """A call behind its marker, and more of them; text before, unless calls are required, and nothing behind."""
     begin = rules.marks(form.begin)
+    again = f"({'/' + chr(92) + 'n?/'} {begin} {call})*" if parallel else ""
     if required:
-        first = f"/ ?/ {begin} {call}"
-        again = f"({'/' + chr(92) + 'n?/'} {begin} {call})*" if parallel else ""
-        return f"{first} {again}"
-    one = f"{rules.until(form.begin)} {call}"
-    return f"({one})* {rules.free()}" if parallel else f"({one} | {rules.free()})"
+        return f"/ ?/ {begin} {call} {again}"
+    return f"({rules.until(form.begin)} {call} {again} | {rules.free()})"
 
 
 def _object(form: ToolFormat, name: str, arguments: str) -> str:

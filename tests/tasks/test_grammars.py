@@ -196,7 +196,7 @@ WRITTEN: list[tuple[ToolFormat, str, str]] = [
         '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>',
         '\n<tool_call>\n{"name": "ping", "arguments": {}}\n</tool_call>',
     ),
-    (DEMO, '<|tool_call|> {"name": "add", "arguments": {"a": 1}}', '<|tool_call|> {"name": "ping", "arguments": {}}'),
+    (DEMO, '<|tool_call|> {"name": "add", "arguments": {"a": 1}}', ""),
     (LIST, '[TOOL_CALLS][{"name": "add", "arguments": {"a": 1}}]', ""),
     (LIST, '[TOOL_CALLS][{"name": "add", "arguments": {"a": 1}}, {"name": "ping", "arguments": {}}]', ""),
     (NAMED, '[TOOL_CALLS]add[ARGS]{"a": 1}', "[TOOL_CALLS]ping[ARGS]{}"),
@@ -231,6 +231,16 @@ def test_calls_are_allowed_as_the_model_was_taught_to_write_them(
     assert fits(tokens, free, text)
     if more:
         assert not fits(tokens, tool_grammar(form, [ADD, PING], parallel=False, specials=specials), call + more)
+
+
+@pytest.mark.parametrize("form", [HERMES, DEMO])
+def test_nothing_but_other_calls_may_follow_a_call(tokens: LLTokenizer, form: ToolFormat) -> None:
+    call = f'{form.begin}{form.space}{{"name": "ping", "arguments": {{}}}}{form.space if form.end else ""}{form.end}'
+    grammar = tool_grammar(form, [PING], required=False, specials={"<|tool_call|>": CALL})
+    assert fits(tokens, grammar, call)
+    assert fits(tokens, grammar, f"I look. {call}")
+    assert not fits(tokens, grammar, f"{call} I looked.")
+    assert fits(tokens, grammar, call + "\n" + call) is bool(form.end)  # the other one was taught one call
 
 
 def test_arguments_fit_the_tools_own_schema(tokens: LLTokenizer) -> None:
