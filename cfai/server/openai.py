@@ -95,7 +95,7 @@ def _model(body: Any) -> str:
         raise IncompleteRequest("body is not a JSON object")
     model = body.get("model")
     if not isinstance(model, str) or not model:
-        raise IncompleteRequest("model", hint="the body names it: {'model': '@cf/...', ...}")
+        raise IncompleteRequest("model", hint='the body names it: {"model": "@cf/...", ...}')
     return model
 
 
