@@ -16,6 +16,7 @@ __all__ = ["plugin_path", "with_local_ai", "wrangler"]
 
 DEFAULT_FILE = Path("wrangler.cfai.jsonc")
 DEFAULT_URL = "http://127.0.0.1:8788"
+MADE_BY = "// Made by `cfai wrangler --init`"
 
 
 def wrangler(
@@ -88,8 +89,9 @@ def _init(file: Path, base: Path | None, url: str, *, force: bool) -> None:
     if file.exists() and not force:
         fail(f"{file} is there already", ExitCode.USAGE, hint="another name, or --force to write over it")
     if base is None:
-        # A file that is written over is its own base.
-        places = [file, *(file.parent / name for name in CONFIG_NAMES)]
+        # A file by hand that is written over is its own base; one that this command made follows the project's config.
+        places = [file.parent / name for name in CONFIG_NAMES]
+        places.insert(len(places) if file.name not in CONFIG_NAMES and _is_made_here(file) else 0, file)
         base = next((place for place in places if place.is_file()), None)
     if base is not None and base.absolute().parent != file.absolute().parent:
         fail(
@@ -101,7 +103,7 @@ def _init(file: Path, base: Path | None, url: str, *, force: bool) -> None:
     except ConfigError as error:
         fail(str(error), ExitCode.USAGE)
     origin = f", from {base.name}" if base else ""
-    note = f"// Made by `cfai wrangler --init`{origin}. It has a path of this machine in it: not for a repository.\n"
+    note = f"{MADE_BY}{origin}. It has a path of this machine in it: not for a repository.\n"
     text = json.dumps(config, indent=2, ensure_ascii=False, default=str)
     file.write_text((note if file.suffix == ".jsonc" else "") + text + "\n", "utf-8")
 
@@ -113,6 +115,15 @@ def _init(file: Path, base: Path | None, url: str, *, force: bool) -> None:
     console.print(f"  cloudflareTest({{ wrangler: {{ configPath: {json.dumps(file.name)} }} }})", style="cyan", end="")
     console.print("       in vitest.config.js", style="dim")
     console.print(f"  getPlatformProxy({{ configPath: {json.dumps(file.name)} }})", style="cyan", markup=False)
+
+
+def _is_made_here(file: Path) -> bool:
+    """Whether a config is an earlier one of this command's; plain JSON has no note, but the plugin's path."""
+    if not file.is_file():
+        return False
+    text = file.read_text("utf-8", "replace")
+    end_of_path = json.dumps(str(Path(*plugin_path().parts[-3:])))[1:]
+    return text.startswith(MADE_BY) or (file.suffix == ".json" and end_of_path in text)
 
 
 def _new_config(folder: Path) -> dict[str, Any]:
@@ -135,5 +146,6 @@ def _explain(url: str) -> None:
     console.print('In place of [bold]"ai"[/bold], these lines in a wrangler config make cfai answer env.AI:\n')
     lines = json.dumps({"unsafe": {"bindings": [_binding("AI", plugin_path(), url)]}}, indent=2)
     body = "\n".join(line[2:] for line in lines.splitlines()[1:-1])
-    console.print(Syntax(body, "json", background_color="default", word_wrap=False))
+    # Not the Syntax itself: that cuts its lines off at the terminal's edge, and these are for copying.
+    console.print(Syntax("", "json", background_color="default").highlight(body), soft_wrap=True, end="")
     console.print("\n`cfai wrangler --init` writes them into a copy of the project's config, wrangler.cfai.jsonc.")

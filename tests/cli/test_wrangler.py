@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,16 @@ def test_without_options_the_lines_for_a_config_are_shown() -> None:
     assert json.loads("{" + shown[start:end] + "}") == {"unsafe": {"bindings": [local()]}}
 
 
+@pytest.mark.parametrize("terminal", [{}, {"FORCE_COLOR": "1"}], ids=["piped", "terminal"])
+def test_long_lines_are_shown_whole(terminal: dict[str, str]) -> None:
+    url = f"http://127.0.0.1:8788/{'long' * 40}"
+    shown = CliRunner().invoke(app, ["wrangler", "--url", url], env={"COLUMNS": "30", **terminal}).stdout
+    plain = re.sub(r"\x1b\[[\d;]*m", "", shown)
+    assert (plain != shown) == bool(terminal)
+    start, end = plain.index('"unsafe"'), plain.rindex("}") + 1
+    assert json.loads("{" + plain[start:end] + "}") == {"unsafe": {"bindings": [local(url=url)]}}
+
+
 def test_init_writes_a_config_of_its_own(project: Path) -> None:
     (project / "wrangler.jsonc").write_text(PROJECT)
     result = cfai("--init", "--url", "http://127.0.0.1:9000")
@@ -89,6 +100,27 @@ def test_nothing_is_written_over_unasked(project: Path) -> None:
     assert cfai("--init", "wrangler.jsonc", "--force").exit_code == 0
     assert cfai("--init", "wrangler.jsonc", "--force").exit_code == 0  # the lines are there once
     assert read_document(config)["unsafe"] == {"bindings": [local()]}
+
+
+@pytest.mark.parametrize("name", ["wrangler.cfai.jsonc", "local.json"])
+def test_a_config_that_was_made_here_follows_the_projects_own(project: Path, name: str) -> None:
+    (project / "wrangler.jsonc").write_text(PROJECT)
+    assert cfai("--init", name).exit_code == 0
+    (project / "wrangler.jsonc").write_text(PROJECT.replace("src/index.ts", "src/other.ts"))
+    again = cfai("--init", name, "--force")
+    assert again.exit_code == 0
+    assert "from wrangler.jsonc" in again.stdout
+    assert read_document(project / name)["main"] == "src/other.ts"
+    (project / "wrangler.jsonc").unlink()
+    assert cfai("--init", name, "--force").exit_code == 0  # there is nothing else to follow
+    assert read_document(project / name)["main"] == "src/other.ts"
+
+
+def test_a_config_by_hand_that_is_written_over_stays_what_it_is(project: Path) -> None:
+    (project / "wrangler.jsonc").write_text(PROJECT)
+    (project / "mine.jsonc").write_text(PROJECT.replace("src/index.ts", "src/mine.ts"))
+    assert cfai("--init", "mine.jsonc", "--force").exit_code == 0
+    assert read_document(project / "mine.jsonc")["main"] == "src/mine.ts"
 
 
 def test_environments_get_a_local_binding_of_their_own_name() -> None:
