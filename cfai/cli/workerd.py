@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -41,6 +42,8 @@ def workerd(
 
     Name, variables and compatibility date come from a wrangler config beside the script, if there is one. A script that
     imports packages is bundled with esbuild. workerd and esbuild are looked for in node_modules and on the PATH.
+
+    Exit codes: 1 the script cannot be bundled, 2 something is not as it should be, 5 the port is taken; else workerd's.
     """
     if not script.is_file():
         fail(f"there is no file {script}", ExitCode.USAGE)
@@ -51,6 +54,9 @@ def workerd(
     address = urlsplit(ai_url)
     if address.scheme not in ("http", "https") or not address.hostname:
         fail(f"{ai_url} is no URL of a server", ExitCode.USAGE, hint="such as http://127.0.0.1:8788")
+    program = _tool("workerd", script.parent) if run else None
+    if program is not None:
+        _check_port(port)
 
     project = _wrangler_config(script)
     ai = project.get("ai")
@@ -66,7 +72,7 @@ def workerd(
     )
     file.touch(mode=0o600)  # a token may stand in it
     file.write_text(made.to_text(folder=file.parent), "utf-8")
-    _serve(file, _tool("workerd", script.parent), port, ai_url, run=run)
+    _serve(file, program, port, ai_url, run=run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +120,7 @@ const aiModule :Text = {_quoted(ai_module)};
 """
 
     def _ai(self) -> str:
-        inner = '(name = "fetcher", service = "cfai")'
+        inner = f'(name = "fetcher", service = "cfai"), (name = "url", text = {_quoted(self.ai_url)})'
         return (
             f"(name = {_quoted(self.binding)}, wrapped = (moduleName = {_quoted(MODULE)}, innerBindings = [{inner}]))"
         )
@@ -191,17 +197,38 @@ def _tool(name: str, folder: Path) -> str | None:
     return shutil.which(name)
 
 
+def _check_port(port: int) -> None:
+    from cfai.serving import PortTaken, listen
+
+    try:
+        listen("127.0.0.1", port).close()
+    except PortTaken as error:
+        fail(str(error.strerror), ExitCode.PORT_TAKEN, hint="another --port")
+
+
+def _is_answered(url: str) -> bool:
+    """Whether anything listens there; only a request would tell what."""
+    address = urlsplit(url)
+    try:
+        port = address.port or (443 if address.scheme == "https" else 80)
+        socket.create_connection((address.hostname or "", port), timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
 def _serve(file: Path, program: str | None, port: int, ai_url: str, *, run: bool) -> None:
     from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"[bold]{file}[/bold] is written: env.AI asks {ai_url}")
-    command = f"{'workerd' if program and run else 'npx workerd'} serve {file}"
-    if not run or program is None:
-        console.print(f"  {command}", style="cyan", markup=False)
+    if program is None:
+        console.print(f"  npx workerd serve {file}", style="cyan", markup=False)
         if run:
             console.print("workerd is not installed here; `npm install workerd` puts it into node_modules.")
         return
+    if not _is_answered(ai_url):
+        console.print(f"[bold yellow]nothing answers at {ai_url}[/bold yellow]: start `cfai serve` there for env.AI")
     console.print(f"  the Worker listens on [bold]http://127.0.0.1:{port}[/bold]")
     console.file.flush()
     os.execv(program, [program, "serve", "--watch", str(file)])  # Ctrl-C is workerd's from here on

@@ -32,9 +32,13 @@ function serviceName(binding) {
   return `cfai:ai:${binding.options?.url ?? ""}`;
 }
 
+function serverUrl(binding) {
+  return binding.options?.url ?? process.env.CFAI_URL ?? "http://127.0.0.1:8788";
+}
+
 function externalService(binding) {
   const options = binding.options ?? {};
-  const text = options.url ?? process.env.CFAI_URL ?? "http://127.0.0.1:8788";
+  const text = serverUrl(binding);
   const token = options.token ?? process.env.CFAI_TOKEN;
   let url;
   try {
@@ -85,7 +89,10 @@ const plugin = {
       name: binding.name,
       wrapped: {
         moduleName: MODULE,
-        innerBindings: [{ name: "fetcher", service: { name: serviceName(binding) } }],
+        innerBindings: [
+          { name: "fetcher", service: { name: serviceName(binding) } },
+          { name: "url", text: serverUrl(binding) },
+        ],
       },
     }));
   },

@@ -10,6 +10,8 @@ from typer.testing import CliRunner, Result
 
 from cfai.cli import app
 from cfai.cli.workerd import WorkerdConfig
+from cfai.serving import listen
+from tests.processes import Process
 
 SCRIPT = "export default { fetch() { return new Response('hi'); } };\n"
 
@@ -36,7 +38,7 @@ def test_a_config_is_written_beside_the_script(project: Path) -> None:
         'address = "127.0.0.1:8001"',
         'modules = [(name = "worker.js", esModule = embed "worker.js")]',
         '(name = "AI", wrapped = (moduleName = "cfai-internal:ai", '
-        'innerBindings = [(name = "fetcher", service = "cfai")]))',
+        'innerBindings = [(name = "fetcher", service = "cfai"), (name = "url", text = "http://127.0.0.1:9000")]))',
         'const cfai :Workerd.ExternalServer = (address = "127.0.0.1:9000", http = ());',
     ):
         assert line in text
@@ -105,6 +107,44 @@ def test_the_bundler_of_the_project_is_found_above_the_script(project: Path) -> 
     assert result.exit_code == 0, result.output
     assert (project / "src/worker.workerd.js").read_text() == "// bundled\n"
     assert 'embed "worker.workerd.js"' in (project / "src/workerd.capnp").read_text()
+
+
+@pytest.fixture
+def program(project: Path) -> Path:
+    """A workerd that only says how it was started."""
+    (project / "node_modules/.bin").mkdir(parents=True)
+    program = project / "node_modules/.bin/workerd"
+    program.write_text('#!/bin/sh\necho "workerd $@"\n')
+    program.chmod(0o755)
+    return program
+
+
+@pytest.mark.usefixtures("program")
+def test_a_port_that_is_taken_is_said_before_anything_is_written(project: Path) -> None:
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        result = cfai("worker.js", "--port", str(port))
+        assert cfai("worker.js", "--port", str(port), "--no-run", "--config", "later.capnp").exit_code == 0
+    assert result.exit_code == 5
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in result.stderr
+    assert "listens" not in result.stdout
+    assert not (project / "workerd.capnp").exists()
+
+
+@pytest.mark.usefixtures("program")
+def test_a_server_that_does_not_answer_is_said_and_workerd_starts(project: Path) -> None:
+    with listen("127.0.0.1", 0) as server, listen("127.0.0.1", 0) as other:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        port = str(other.getsockname()[1])
+        other.close()
+        with Process("workerd", "worker.js", "--port", port, "--ai-url", url) as process:
+            process.read_until("is written")
+            assert "listens" in process.read_until("")
+            process.read_until("workerd serve --watch")
+        server.close()
+        with Process("workerd", "worker.js", "--port", port, "--ai-url", url) as process:
+            assert "`cfai serve`" in process.read_until(f"nothing answers at {url}")
+            process.read_until("workerd serve --watch")
 
 
 @pytest.mark.parametrize(

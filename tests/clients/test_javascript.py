@@ -99,6 +99,16 @@ async def test_miniflare_gets_a_stream_piece_by_piece(way: list[str]) -> None:
     assert "".join(pieces) == "".join(PIECES)
 
 
+def test_a_server_that_is_not_there_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    [error] = run("miniflare", address, "error", "plugin", str(plugin_path()))
+    assert error == {
+        "name": "Error",
+        "message": f"cfai serve is not running at {address}, or went away: start it with `cfai serve`",
+    }
+
+
 @pytest.mark.parametrize(
     ("options", "environment", "told"),
     [
