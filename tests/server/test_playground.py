@@ -177,10 +177,8 @@ def test_settings_become_inputs_and_what_is_not_set_is_not_sent(open_page: Calla
         ask(page, "Which city?")
         expect(page.locator("#schema-problem")).to_contain_text("The schema is not JSON")
         expect(page.get_by_label("JSON schema")).to_be_focused()
-        assert fake.calls == []
         page.get_by_label("JSON schema").fill('{"type": "object"}')
-        page.get_by_role("button", name="New chat").click()
-        ask(page, "Which city?")
+        page.get_by_role("button", name="Send", exact=True).click()
         answer_of(page, '"city": "Tokyo"')
         expect(page.locator("#figure-tokens")).to_contain_text("3 + 5")
     assert fake.calls[-1].inputs == {
@@ -190,6 +188,48 @@ def test_settings_become_inputs_and_what_is_not_set_is_not_sent(open_page: Calla
         "seed": 7,
         "response_format": {"type": "json_schema", "json_schema": {"type": "object"}},
     }
+
+
+@pytest.mark.parametrize(
+    ("switch", "editor"),
+    [
+        (lambda page: page.get_by_label("Form", exact=True).select_option("json_schema"), "schema"),
+        (lambda page: page.get_by_label("The model may call tools").check(), "tools"),
+    ],
+    ids=["schema", "tools"],
+)
+def test_a_question_waits_until_its_fields_are_right(
+    switch: Callable[[Page], object], editor: str, open_page: Callable[..., Page]
+) -> None:
+    fake = FakeBinding({MODEL: lambda call: f"You said {call.inputs['messages'][-1]['content']}."})
+    with serving(rest_app(fake)) as address:
+        page = open_page(address)
+        ask(page, "one")
+        answer_of(page, "You said one.")
+        switch(page)
+        field = page.locator(f"#{editor}")
+        right = field.input_value()
+        field.fill(right[:-1])
+        draft = page.get_by_label("Message", exact=True)
+        draft.fill("two")
+        draft.press("Enter")
+        expect(field).to_be_focused()
+        expect(page.locator(f"#{editor}-problem")).to_contain_text("is not JSON")
+        expect(page.locator(f"#{editor}-problem")).to_be_in_viewport()
+        expect(draft).to_have_value("two")
+        page.get_by_role("button", name="Edit: You, message 1").click()
+        page.get_by_label("The message's text").fill("three")
+        page.get_by_role("button", name="Save and ask again").click()
+        expect(page.get_by_label("The message's text")).to_have_value("three")
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.locator(".message .body")).to_have_text(["one", "You said one."])
+        field.fill(right)
+        expect(page.locator(f"#{editor}-problem")).to_be_hidden()
+        draft.press("Enter")
+        answer_of(page, "You said two.")
+        expect(draft).to_have_value("")
+    assert [message["content"] for message in fake.calls[-1].inputs["messages"]] == ["one", "You said one.", "two"]
+    assert len(fake.calls) == 2
 
 
 def test_a_tool_call_is_shown_and_its_result_goes_back(open_page: Callable[..., Page]) -> None:

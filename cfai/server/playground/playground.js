@@ -33,9 +33,12 @@ let entry = null;
 const inspector = new Inspector();
 const conversation = new Conversation({
   edit(place, text, isAsked) {
-    state.messages[place].content = text;
-    if (isAsked) askFrom(place + 1);
-    else showMessages();
+    if (isAsked) {
+      ask([...state.messages.slice(0, place), { ...state.messages[place], content: text }]);
+    } else {
+      state.messages[place].content = text;
+      showMessages();
+    }
   },
   remove(place) {
     settle();
@@ -43,12 +46,11 @@ const conversation = new Conversation({
     showMessages();
     byId("draft").focus();
   },
-  again: (place) => askFrom(place),
+  again: (place) => ask(state.messages.slice(0, place)),
   resume: () => follow(() => run.resume()),
   giveResults(place, texts) {
     const { calls } = state.messages[place];
-    state.messages.push(...calls.map(({ id, name }, index) => ({ role: "tool", name, callId: id, content: texts[index] })));
-    ask();
+    ask([...state.messages, ...calls.map(({ id, name }, index) => ({ role: "tool", name, callId: id, content: texts[index] }))]);
   },
 });
 
@@ -291,28 +293,38 @@ function settle() {
   run = null;
 }
 
-function askFrom(place) {
-  settle();
-  state.messages.length = place;
-  ask();
-}
-
-async function ask() {
-  settle();
-  if (!state.model) await ready;
+/**
+ * Ask with `messages`, which become the conversation; whether that could be done. Where a field holds no JSON, nothing
+ * changes but that the field is shown, with what is wrong beside it.
+ */
+function ask(messages) {
   let body;
   try {
-    body = requestBody(state, state.messages);
+    body = requestBody(state, messages);
   } catch (error) {
     if (!(error instanceof FieldProblem)) throw error;
     openPane("settings");
     showProblem(error);
     byId(error.field).focus();
+    byId(`${error.field}-problem`).scrollIntoView({ block: "nearest" });
+    return false;
+  }
+  settle();
+  state.messages = messages;
+  begin(body);
+  return true;
+}
+
+async function begin(body) {
+  const { messages } = state;
+  if (!state.model) {
     showMessages();
-    return;
+    await ready;
+    // Somebody did something else meanwhile.
+    if (state.messages !== messages) return;
   }
   const answer = { role: "assistant", content: "" };
-  state.messages.push(answer);
+  messages.push(answer);
   run = new Run({ address: runAddress(), body, authorization, answer, changed: (news) => hear(news) });
   inspector.clear();
   follow(() => run.start());
@@ -414,10 +426,10 @@ const fit = () => {
 function send() {
   const text = draft.value.trim();
   if (!text || run?.isRunning) return;
+  if (!ask([...state.messages, { role: "user", content: text }])) return;
   draft.value = "";
   fit();
-  state.messages.push({ role: "user", content: text });
-  ask();
+  showRequest();
 }
 
 byId("composer").addEventListener("submit", (event) => {
@@ -445,9 +457,7 @@ for (const starter of STARTERS) {
     if (starter.pieces) byId("show-pieces").checked = true;
     showPieces();
     showFields();
-    state.messages.push({ role: "user", content: starter.text });
-    ask();
-    if (!isTouched) draft.focus();
+    if (ask([...state.messages, { role: "user", content: starter.text }]) && !isTouched) draft.focus();
   };
   byId("starters").append(element("li", {}, element("button", { type: "button", onclick: start }, starter.title, element("small", {}, starter.about))));
 }
