@@ -20,7 +20,7 @@ import httpx2
 import pytest
 import uvicorn
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cfai import Call, FakeBinding, Reply, sse
 from cfai.errors import BadInput, OutOfCapacity
@@ -244,15 +244,18 @@ def test_a_tool_call_is_shown_and_its_result_goes_back(open_page: Callable[..., 
         page = open_page(address)
         page.get_by_role("button", name="What is the weather in Paris?").click()
         expect(page.get_by_role("region", name="Tool call: get_weather")).to_contain_text('"city": "Paris"')
-        page.get_by_label("what does get_weather give back").fill("18 degrees")
-        page.locator(".results").get_by_role("button", name="Send").click()
-        answer_of(page, "It is 18 degrees.")
+        expect(page.get_by_label("what does get_weather give back")).to_be_focused()
+        page.keyboard.type("18")
+        page.keyboard.press("Shift+Enter")
+        page.keyboard.type("degrees")
+        page.keyboard.press("Enter")
+        answer_of(page, re.compile(r"It is 18\s+degrees\."))
     assert fake.calls[0].inputs["tools"][0]["name"] == "get_weather"
     asked, called, told = fake.calls[1].inputs["messages"]
     assert asked == {"role": "user", "content": "What is the weather in Paris?"}
     (made,) = called["tool_calls"]
     assert made["function"] == {"name": "get_weather", "arguments": '{"city":"Paris"}'}
-    assert told == {"role": "tool", "tool_call_id": made["id"], "name": "get_weather", "content": "18 degrees"}
+    assert told == {"role": "tool", "tool_call_id": made["id"], "name": "get_weather", "content": "18\ndegrees"}
 
 
 def test_a_real_model_calls_a_tool_and_keeps_to_a_schema(demo: str, open_page: Callable[..., Page]) -> None:
@@ -266,10 +269,36 @@ def test_a_real_model_calls_a_tool_and_keeps_to_a_schema(demo: str, open_page: C
     page.locator(".results").get_by_role("button", name="Send").click()
     answer_of(page, "18 degrees and sunny in Paris")
     page.get_by_role("button", name="New chat").click()
-    page.get_by_role("button", name="Where is Japan?").click()
-    answer_of(page, "is_sure")
+    page.get_by_role("button", name="What is the capital of Japan?").click()
+    answer_of(page, "Tokyo")
     answer = json.loads(page.locator(".message.assistant .body").text_content() or "")
-    assert list(answer) == ["answer", "is_sure"]
+    assert list(answer) == ["answer"]
+    expect(page.get_by_label("System prompt")).to_have_value("Answer in JSON.")
+    page.get_by_role("button", name="New chat").click()
+    page.get_by_role("button", name="Where is New York?").click()
+    answer_of(page, "New York")
+    expect(page.get_by_label("System prompt")).to_have_value("")
+
+
+def test_two_results_are_given_one_after_the_other(open_page: Callable[..., Page]) -> None:
+    calls = [{"name": "get_weather", "arguments": {"city": city}} for city in ("Paris", "Rome")]
+
+    def weather(call: Call) -> Any:
+        told = [message["content"] for message in call.inputs["messages"] if message["role"] == "tool"]
+        return f"It is {' and '.join(told)}." if told else {"response": "", "tool_calls": calls}
+
+    with serving(rest_app(FakeBinding({MODEL: weather}))) as address:
+        page = open_page(address)
+        page.get_by_role("button", name="What is the weather in Paris?").click()
+        fields = page.get_by_label("what does get_weather give back")
+        expect(fields.first).to_be_focused()
+        page.keyboard.press("Enter")  # says nothing, so nothing is sent
+        page.keyboard.type("warm")
+        page.keyboard.press("Enter")
+        expect(fields.last).to_be_focused()
+        page.keyboard.type("hot")
+        page.keyboard.press("Enter")
+        answer_of(page, "It is warm and hot.")
 
 
 class Slow(FakeBinding):
@@ -328,6 +357,76 @@ def test_a_stopped_answer_that_is_left_behind_is_ended(open_page: Callable[..., 
         assert slow.closed == 0
         page.get_by_role("button", name="New chat").click()
         wait_until(lambda: slow.closed == 1)
+
+
+def test_an_answer_ends_with_the_page_that_asked_for_it(open_page: Callable[..., Page]) -> None:
+    slow = Slow()
+    with serving(rest_app(slow)) as address:
+        page = open_page(address)
+        ask(page, "count")
+        expect(page.locator(".message.assistant .body")).to_contain_text("5 ")
+        page.goto(f"{address}/health")
+        wait_until(lambda: slow.closed == 1)
+
+
+class Losing:
+    """Loses the connection of the first `times` answers of a model, each in the middle of an event."""
+
+    def __init__(self, app: ASGIApp, times: int) -> None:
+        self.app = app
+        self.times = times
+        self.resumed_at: list[str] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or "/ai/run/" not in scope["path"]:
+            await self.app(scope, receive, send)
+            return
+        self.resumed_at.append(dict(scope["headers"])[b"last-event-id"].decode())
+        is_lost = len(self.resumed_at) <= self.times
+        sent = 0
+
+        async def send_some(message: Message) -> None:
+            nonlocal sent
+            sent += 1
+            if is_lost and sent > 5:
+                await send({**message, "body": message["body"][:9]})
+                raise OSError("the connection is lost")
+            await send(message)
+
+        # uvicorn closes the connection of an answer that is left incomplete.
+        with contextlib.suppress(OSError):
+            await self.app(scope, receive, send_some)
+
+
+def test_a_connection_that_breaks_is_made_anew(open_page: Callable[..., Page]) -> None:
+    slow = Slow(last=120)
+    losing = Losing(rest_app(slow), times=2)
+    with serving(losing) as address:
+        page = open_page(address)
+        ask(page, "count")
+        answer_of(page, " 120 ")
+        body = page.locator(".message.assistant .body")
+        assert body.text_content() == "".join(f"{number} " for number in range(1, 121))
+        expect(page.locator(".failure")).to_have_count(0)
+    first, second, third = losing.resumed_at
+    assert first == "0"
+    assert 0 < int(second.rpartition("-")[2]) < int(third.rpartition("-")[2]), "it goes on behind the last whole event"
+    assert len(slow.calls) == 1, "nothing was generated twice"
+
+
+def test_a_connection_that_stays_broken_leaves_what_came(open_page: Callable[..., Page]) -> None:
+    slow = Slow(last=120)
+    losing = Losing(rest_app(slow), times=4)
+    with serving(losing) as address:
+        page = open_page(address)
+        ask(page, "count")
+        expect(page.locator(".failure")).to_contain_text("The connection was lost before the answer was complete.")
+        assert len(losing.resumed_at) == 4
+        page.get_by_role("button", name="Resume").click()
+        answer_of(page, " 120 ")
+        body = page.locator(".message.assistant .body")
+        assert body.text_content() == "".join(f"{number} " for number in range(1, 121))
+        expect(page.locator(".failure")).to_have_count(0)
 
 
 def test_a_token_is_asked_for_and_kept_in_the_tab(open_page: Callable[..., Page]) -> None:
@@ -566,6 +665,20 @@ def test_the_python_script_runs(snippets: Snippets, streamed: bool, tmp_path: Pa
     script.write_text(snippets("python", streamed), encoding="utf-8")
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=True)
     check_answer(done.stdout, streamed)
+
+
+@pytest.mark.parametrize("language", ["python-worker", "javascript-worker"])
+def test_the_code_is_said_to_run_where_its_model_is(language: str, open_page: Callable[..., Page]) -> None:
+    demo_model = "@cfai/demo/tiny-chat"
+    with serving(rest_app(FakeBinding({MODEL: ["Hello"], demo_model: ["Hello"]}))) as address:
+        page = open_page(address)
+        page.get_by_role("tab", name="Code").click()
+        page.get_by_label("Language").select_option(language)
+        note = page.locator("#snippet-note")
+        page.get_by_label("Model", exact=True).select_option(demo_model)
+        expect(note).to_contain_text("Workers does not have this model")
+        page.get_by_label("Model", exact=True).select_option(MODEL)
+        expect(note).not_to_contain_text("Workers does not have this model")
 
 
 @pytest.mark.parametrize("streamed", [True, False])

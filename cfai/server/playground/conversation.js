@@ -1,6 +1,6 @@
 // The messages, as one sees them.
 
-import { byId, copy, element } from "./elements.js";
+import { byId, copy, element, isSending } from "./elements.js";
 
 const NAMES = { user: "You", assistant: "Model", tool: "Tool result" };
 
@@ -134,6 +134,15 @@ export class Conversation {
       element("p", { class: "result" }, element("label", { for: field.id }, `You are the tool: what does ${message.calls[index].name} give back?`), field),
     );
     const form = element("form", { class: "results" }, ...cards, element("p", { class: "paused" }, element("button", { type: "submit" }, "Send")));
+    form.addEventListener("keydown", (event) => {
+      const place = fields.indexOf(event.target);
+      if (place < 0 || !isSending(event)) return;
+      event.preventDefault();
+      if (!event.target.value.trim()) return;
+      const next = fields.slice(place + 1).find((field) => !field.value.trim());
+      if (next) next.focus();
+      else form.requestSubmit();
+    });
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.actions.giveResults(at, fields.map((field) => field.value));

@@ -12,6 +12,12 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
+/** On a phone, focus opens the keyboard, and its Enter is a new line. */
+export const isTouched = matchMedia("(pointer: coarse)").matches;
+
+/** Whether this key sends what is typed. While an input method composes a word, Enter accepts it. */
+export const isSending = (event) => event.key === "Enter" && !event.shiftKey && !event.isComposing && !isTouched;
+
 export const byId = (id) => document.getElementById(id);
 
 const JSON_WORDS = /("(?:[^"\\]|\\.)*")(\s*:)?|(-?\b\d[\d.eE+-]*)|\b(true|false|null)\b/g;

@@ -46,7 +46,7 @@ export class Inspector {
 
   #showCode() {
     const language = LANGUAGES[byId("language").value];
-    byId("snippet-note").textContent = language.note;
+    byId("snippet-note").textContent = language.note(this.#request.model);
     showCode(byId("snippet"), language.write(this.#request));
   }
 

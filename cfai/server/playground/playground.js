@@ -1,7 +1,7 @@
 // The page: its fields, its buttons, and who does what.
 
 import { Conversation } from "./conversation.js";
-import { byId, copy, element } from "./elements.js";
+import { byId, copy, element, isSending, isTouched } from "./elements.js";
 import { Inspector } from "./inspector.js";
 import { Refused, Run } from "./run.js";
 import { FieldProblem, defaults, fromHash, requestBody, restore, toHash } from "./state.js";
@@ -16,7 +16,13 @@ const FIRST = "@cf/meta/llama-2-7b-chat-int8";
 const STARTERS = [
   { title: "Where is New York?", about: "A streamed answer", text: "Where is New York?" },
   { title: "What is the weather in Paris?", about: "The model calls a tool", text: "What is the weather in Paris?", with: { "use-tools": true } },
-  { title: "Where is Japan?", about: "The answer is JSON that fits a schema", text: "Where is Japan?", with: { format: "json_schema" } },
+  {
+    title: "What is the capital of Japan?",
+    about: "The answer is JSON that fits a schema",
+    text: "What is the capital of Japan?",
+    with: { format: "json_schema" },
+    system: "Answer in JSON.",
+  },
   { title: "Tell me a story", about: "See how the pieces come", text: "Tell me a story.", pieces: true },
 ];
 
@@ -414,8 +420,6 @@ const say = (text) => (byId("said").textContent = text);
 
 // The message field
 
-/** On a phone, focus opens the keyboard, and its Enter is a new line. */
-const isTouched = matchMedia("(pointer: coarse)").matches;
 const draft = byId("draft");
 const fit = () => {
   if (CSS.supports("field-sizing", "content")) return;
@@ -441,8 +445,7 @@ draft.addEventListener("input", () => {
   showRequest();
 });
 draft.addEventListener("keydown", (event) => {
-  // While an input method composes a word, Enter accepts it.
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing || isTouched) return;
+  if (!isSending(event)) return;
   event.preventDefault();
   send();
 });
@@ -454,6 +457,8 @@ document.addEventListener("keydown", (event) => {
 for (const starter of STARTERS) {
   const start = () => {
     Object.assign(state, { format: "text", "use-tools": false }, starter.with);
+    // One's own system prompt stays; that of another example goes.
+    if (!state.system.trim() || STARTERS.some(({ system }) => system === state.system)) state.system = starter.system ?? "";
     if (starter.pieces) byId("show-pieces").checked = true;
     showPieces();
     showFields();

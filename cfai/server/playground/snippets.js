@@ -1,20 +1,26 @@
 // The request as code that runs as it is.
 
-/** `{name, note, write}` for each language; `write` takes `{model, body, address, needsToken}`. */
+/** Whether Workers AI has, or had, a model of that id; the demo model and one's own are here only. */
+const isCloudflares = (model) => /^@(cf|hf)\//.test(model);
+
+/** `{name, note, write}` for each language; `note` takes the model, `write` `{model, body, address, needsToken}`. */
 export const LANGUAGES = {
   "python-worker": {
     name: "Python Worker",
-    note: "Save it as entry.py; `cfai dev entry.py` runs it, and so does Workers.",
+    note: (model) =>
+      isCloudflares(model)
+        ? "Save it as entry.py; `cfai dev entry.py` runs it, and so does Workers, for as long as it offers this model."
+        : "Save it as entry.py; `cfai dev entry.py` runs it. Workers does not have this model.",
     write: pythonWorker,
   },
   "javascript-worker": {
     name: "JavaScript Worker",
-    note: 'Its wrangler config needs "ai": {"binding": "AI"}.',
+    note: (model) => `Its wrangler config needs "ai": {"binding": "AI"}.${isCloudflares(model) ? "" : " Workers does not have this model."}`,
     write: javascriptWorker,
   },
-  curl: { name: "curl", note: "For any shell but cmd.exe.", write: curl },
-  openai: { name: "OpenAI SDK (Python)", note: "pip install openai", write: openai },
-  python: { name: "Python", note: "pip install cfai", write: pythonScript },
+  curl: { name: "curl", note: () => "For any shell but cmd.exe.", write: curl },
+  openai: { name: "OpenAI SDK (Python)", note: () => "pip install openai", write: openai },
+  python: { name: "Python", note: () => "pip install cfai", write: pythonScript },
 };
 
 function pythonWorker({ model, body }) {

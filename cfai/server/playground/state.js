@@ -2,12 +2,7 @@
 
 const NUMBERS = ["temperature", "top_p", "max_tokens", "top_k", "seed", "repetition_penalty", "frequency_penalty", "presence_penalty"];
 
-const SCHEMA = {
-  type: "object",
-  properties: { answer: { type: "string", maxLength: 120 }, is_sure: { type: "boolean" } },
-  required: ["answer", "is_sure"],
-  additionalProperties: false,
-};
+const SCHEMA = { type: "object", properties: { answer: { type: "string" } }, required: ["answer"] };
 
 const TOOLS = [
   {
