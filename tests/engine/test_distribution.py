@@ -344,4 +344,4 @@ def test_the_statistics_tell_a_slightly_wrong_share_from_a_right_one() -> None:
 
 def test_every_parameter_has_a_case() -> None:
     parameters = {field.name for field in dataclasses.fields(Sampling)}
-    assert parameters - {"max_tokens", "seed", "stop"} == set().union(*CASES.values())
+    assert parameters - {"max_tokens", "seed", "stop", "shown"} == set().union(*CASES.values())
