@@ -20,10 +20,11 @@ from cfai.catalog import Limits, Model
 from cfai.errors import AiError, BadInput, ContextExceeded, OutOfCapacity, RequestAborted
 from cfai.tasks import text_generation
 from cfai.tasks.grammars import json_grammar, tool_grammar
+from cfai.tasks.output_parser import OutputParser
 from cfai.tasks.parts import Answer, CallStart, Finish, Part, Reasoning, Text, TokenLogprob, Usage
 from cfai.tasks.shapes import Shape
 from cfai.tasks.text_generation import TextGeneration, Tool
-from cfai.tasks.tool_formats import THINK_END, OutputParser, Thinking, ToolFormat, tool_format
+from cfai.tasks.tool_formats import THINK_END, Thinking, ToolFormat, tool_format
 
 if TYPE_CHECKING:
     from cfai.engine import Checkpoint, LocalEngine, Sampling, TextStream

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from transformers import TextIteratorStreamer
 
 from cfai.engine.tokenizer import Tokenizer
+from cfai.tasks.output_parser import overlap
 
 if TYPE_CHECKING:
     import torch
@@ -105,11 +106,6 @@ class _StopTexts:
         if found := [at for at in map(text.find, self._texts) if at >= 0]:
             self.is_met, self._held = True, ""
             return text[: min(found)]
-        keep = 0 if is_last else max(_overlap(text, stop) for stop in self._texts)
+        keep = 0 if is_last else max(overlap(text, stop) for stop in self._texts)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]
-
-
-def _overlap(text: str, stop: str) -> int:
-    """The length of the longest end of `text` that begins `stop`."""
-    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)

@@ -3,7 +3,7 @@
     pieces of text, from the model -> parts -> events, or one JSON object
 
 A model gives text. Some of it may be a tool call, or thinking that comes before the answer; a parser tells them apart
-(`tasks/tool_formats.py`), and a shape writes the parts as the caller wants to read them (`tasks/shapes`).
+(`tasks/output_parser.py`), and a shape writes the parts as the caller wants to read them (`tasks/shapes`).
 """
 
 from __future__ import annotations

@@ -27,8 +27,9 @@ from cfai.engine import EngineSettings, LocalEngine, Sampling, TextStream
 from cfai.engine.tokenizer import load_tokenizer
 from cfai.errors import BadInput
 from cfai.tasks.grammars import json_grammar, tool_grammar
+from cfai.tasks.output_parser import OutputParser
 from cfai.tasks.parts import Answer
-from cfai.tasks.tool_formats import BARE, CHANNELS, HERMES, OutputParser, ToolFormat, tool_format
+from cfai.tasks.tool_formats import BARE, CHANNELS, HERMES, ToolFormat, tool_format
 from cfai.tasks.tools import Tool
 from tests.models import corpus, make_json_tokenizer, make_llama
 from tests.schemas import SCHEMAS

@@ -13,8 +13,9 @@ import pytest
 
 from cfai import weights
 from cfai.catalog import Catalog
+from cfai.tasks.output_parser import OutputParser
 from cfai.tasks.parts import Answer, CallArguments, CallStart, Part, Reasoning, Text, TokenLogprob
-from cfai.tasks.tool_formats import BARE, CHANNELS, HERMES, OutputParser, Thinking, ToolFormat, tool_format
+from cfai.tasks.tool_formats import BARE, CHANNELS, HERMES, Thinking, ToolFormat, tool_format
 from cfai.tasks.tools import Tool
 
 CITY = {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}}

@@ -83,13 +83,12 @@ def shape_for(
                 return ProductionClassicShape(request, as_of=as_of, meter=Meter(neurons_of, as_of), rng=rng)
             return ClassicShape(request, as_of=as_of)
         case "chat":
-            envelope = Envelope.of(request, model, "chat.completion", now=now, rng=rng)
+            envelope = Envelope.of(request, model, "chat.completion", as_of=as_of, now=now, rng=rng)
             if production:
-                return ProductionChatShape(request, envelope, as_of=as_of, meter=Meter(neurons_of, as_of), rng=rng)
-            return ChatShape(request, envelope, as_of=as_of)
+                return ProductionChatShape(request, envelope, meter=Meter(neurons_of, as_of), rng=rng)
+            return ChatShape(request, envelope)
         case "completion":
-            return CompletionShape(
-                request, Envelope.of(request, model, "text_completion", now=now, rng=rng), as_of=as_of
-            )
+            envelope = Envelope.of(request, model, "text_completion", as_of=as_of, now=now, rng=rng)
+            return CompletionShape(request, envelope)
         case "responses":
             return ResponsesShape(request, model, now=now, rng=rng)

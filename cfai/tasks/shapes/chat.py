@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from datetime import date
 from typing import Any
 
 from cfai import sse
@@ -17,7 +16,7 @@ from cfai.tasks.parts import Answer, CallArguments, CallStart, Finish, Part, Rea
 from cfai.tasks.shapes.envelope import Envelope
 from cfai.tasks.shapes.logprobs import chat_logprobs
 from cfai.tasks.shapes.padding import random_padding
-from cfai.tasks.shapes.usage import Meter, openai_usage, priced
+from cfai.tasks.shapes.usage import Meter
 from cfai.tasks.text_generation import TextGeneration
 
 __all__ = ["ChatShape", "ProductionChatShape"]
@@ -27,11 +26,8 @@ _PIECE = "\0"
 
 
 class ChatShape:
-    def __init__(self, request: TextGeneration, envelope: Envelope, *, as_of: date | None = None) -> None:
-        self._as_of = as_of
+    def __init__(self, request: TextGeneration, envelope: Envelope) -> None:
         self._choices = request.n
-        self._is_native = request.is_native
-        self._has_usage = request.is_native or request.include_usage
         self._has_logprobs = request.logprobs is not None
         self._envelope = envelope
         self._frames: dict[int, tuple[str, str]] = {}
@@ -52,15 +48,10 @@ class ChatShape:
         return [self._chunk(_last_delta(finish), choice, finish_reason=finish)]
 
     def end(self, usage: Usage) -> list[bytes]:
-        events = []
-        if self._has_usage:
-            events.append(self._envelope.chunk([], usage=self._usage(usage)))
-        if self._is_native:
-            events.append(sse.encode({"response": "", "usage": self._usage(usage)}))
-        return [*events, sse.DONE]
+        return self._envelope.end(usage)
 
     def failure(self, error: AiError) -> list[bytes]:
-        return [sse.encode(error.to_event() if self._is_native else error.to_openai()), sse.DONE]
+        return self._envelope.failure(error)
 
     def whole(self, answers: Sequence[Answer], usage: Usage) -> dict[str, Any]:
         choices = [
@@ -72,15 +63,12 @@ class ChatShape:
             )
             for index, answer in enumerate(answers)
         ]
-        return self._envelope.around(choices, usage=self._usage(usage))
-
-    def _usage(self, usage: Usage) -> dict[str, Any]:
-        return priced(usage, self._as_of) if self._is_native else openai_usage(usage)
+        return self._envelope.around(choices, usage=self._envelope.usage(usage))
 
     def _message(self, answer: Answer) -> dict[str, Any]:
         content = None if answer.calls and not answer.text else answer.text
         message: dict[str, Any] = {"role": "assistant", "content": content}
-        if not self._is_native:
+        if not self._envelope.is_native:
             message["refusal"] = None
         if answer.reasoning:
             message["reasoning_content"] = answer.reasoning
@@ -112,16 +100,14 @@ class ProductionChatShape(ChatShape):
     `logprobs` nor `finish_reason`, but for the last, which has the usage too.
     """
 
-    def __init__(
-        self, request: TextGeneration, envelope: Envelope, *, as_of: date | None, meter: Meter, rng: random.Random
-    ) -> None:
-        super().__init__(request, envelope, as_of=as_of)
+    def __init__(self, request: TextGeneration, envelope: Envelope, *, meter: Meter, rng: random.Random) -> None:
+        super().__init__(request, envelope)
         self._meter = meter
         self._rng = rng
         self._finished: list[dict[str, Any]] = []
 
     def begin(self, prompt: Usage | None = None) -> list[bytes]:
-        if not self._is_native:
+        if not self._envelope.is_native:
             return super().begin(prompt)
         first = {"role": "assistant", "content": "", "reasoning_content": None}
         usage = None if prompt is None else self._meter.prompt(prompt)
@@ -132,25 +118,25 @@ class ProductionChatShape(ChatShape):
         delta = _delta(part)
         tokens = part.logprobs if isinstance(part, Text) and self._has_logprobs else None
         logprobs = None if tokens is None else chat_logprobs(tokens)
-        if self._is_native:
+        if self._envelope.is_native:
             delta.setdefault("reasoning_content", None)
             return [self._odd(delta, choice, logprobs=logprobs, usage=self._meter.part(part))]
         bare: dict[str, Any] = {"index": choice, "delta": delta}
         return [self._envelope.chunk([bare if logprobs is None else {**bare, "logprobs": logprobs}])]
 
     def finish(self, finish: Finish, choice: int = 0) -> list[bytes]:
-        if self._is_native:
+        if self._envelope.is_native:
             return [self._odd({"reasoning_content": None}, choice, finish_reason=finish)]
         self._finished.append({"index": choice, "delta": _last_delta(finish), "finish_reason": finish})
         return []
 
     def end(self, usage: Usage) -> list[bytes]:
-        if not self._is_native:
-            return [self._envelope.chunk(self._finished, usage=self._usage(usage)), sse.DONE]
+        if not self._envelope.is_native:
+            return [self._envelope.chunk(self._finished, usage=self._envelope.usage(usage)), sse.DONE]
         padding = random_padding(self._rng)
         return [
             self._envelope.chunk([], p=padding, usage=self._meter.rest(usage)),
-            sse.encode({"response": "", "usage": self._usage(usage)}),
+            sse.encode({"response": "", "usage": self._envelope.usage(usage)}),
             sse.DONE,
         ]
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
 from typing import Any
 
-from cfai import sse
 from cfai.errors import AiError
 from cfai.tasks.parts import Answer, Finish, Part, Text, TokenLogprob, Usage
 from cfai.tasks.shapes.envelope import Envelope
 from cfai.tasks.shapes.logprobs import finite
 from cfai.tasks.shapes.think_tags import ThinkTags
-from cfai.tasks.shapes.usage import openai_usage, priced
 from cfai.tasks.text_generation import TextGeneration
 
 __all__ = ["CompletionShape"]
@@ -24,10 +21,7 @@ class CompletionShape:
     Through `run`, a stream ends as that of a chat does, with the usage as an event of the classic form.
     """
 
-    def __init__(self, request: TextGeneration, envelope: Envelope, *, as_of: date | None = None) -> None:
-        self._as_of = as_of
-        self._is_native = request.is_native
-        self._has_usage = request.is_native or request.include_usage
+    def __init__(self, request: TextGeneration, envelope: Envelope) -> None:
         self._has_logprobs = request.logprobs is not None
         self._envelope = envelope
         is_json = request.answer_schema is not None
@@ -45,15 +39,10 @@ class CompletionShape:
         return [self._chunk(self._written[choice].tags.close(), choice, finish_reason=finish)]
 
     def end(self, usage: Usage) -> list[bytes]:
-        events = []
-        if self._has_usage:
-            events.append(self._envelope.chunk([], usage=self._usage(usage)))
-        if self._is_native:
-            events.append(sse.encode({"response": "", "usage": self._usage(usage)}))
-        return [*events, sse.DONE]
+        return self._envelope.end(usage)
 
     def failure(self, error: AiError) -> list[bytes]:
-        return [sse.encode(error.to_event() if self._is_native else error.to_openai()), sse.DONE]
+        return self._envelope.failure(error)
 
     def whole(self, answers: Sequence[Answer], usage: Usage) -> dict[str, Any]:
         choices = [
@@ -65,10 +54,7 @@ class CompletionShape:
             )
             for index, answer in enumerate(answers)
         ]
-        return self._envelope.around(choices, usage=self._usage(usage))
-
-    def _usage(self, usage: Usage) -> dict[str, Any]:
-        return priced(usage, self._as_of) if self._is_native else openai_usage(usage)
+        return self._envelope.around(choices, usage=self._envelope.usage(usage))
 
     def _chunk(
         self, text: str, choice: int, tokens: Sequence[TokenLogprob] = (), finish_reason: Finish | None = None

@@ -5,9 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from cfai import sse
+from cfai.errors import AiError
+from cfai.tasks.parts import Usage
+from cfai.tasks.shapes.usage import openai_usage, priced
 from cfai.tasks.text_generation import TextGeneration
 
 __all__ = ["Envelope"]
@@ -22,12 +26,16 @@ class Envelope:
     model: str
     object: str
     is_native: bool
+    has_usage: bool
+    as_of: date | None
 
     @classmethod
-    def of(cls, request: TextGeneration, model: str, kind: str, *, now: float, rng: random.Random) -> Envelope:
+    def of(
+        cls, request: TextGeneration, model: str, kind: str, *, as_of: date | None, now: float, rng: random.Random
+    ) -> Envelope:
         """An envelope for the answer to `request`, its id as the native form or the OpenAI endpoint makes it."""
         made = f"{rng.getrandbits(128):032x}" if request.is_native else f"id-{int(now * 1000)}"
-        return cls(made, int(now), model, kind, request.is_native)
+        return cls(made, int(now), model, kind, request.is_native, request.is_native or request.include_usage, as_of)
 
     def around(self, choices: Sequence[Any], kind: str | None = None, **more: Any) -> dict[str, Any]:
         """The object around `choices`, its keys in the order in which Cloudflare has them."""
@@ -46,6 +54,21 @@ class Envelope:
     def chunk(self, choices: Sequence[Any], **more: Any) -> bytes:
         """One event of the stream."""
         return sse.encode(self.around(choices, self._chunk, **more))
+
+    def usage(self, usage: Usage) -> dict[str, Any]:
+        """The usage object, with its price where the native form has one."""
+        return priced(usage, self.as_of) if self.is_native else openai_usage(usage)
+
+    def end(self, usage: Usage) -> list[bytes]:
+        """What ends the stream: the usage, natively once more in an event of the classic form."""
+        events = [self.chunk([], usage=self.usage(usage))] if self.has_usage else []
+        if self.is_native:
+            events.append(sse.encode({"response": "", "usage": self.usage(usage)}))
+        return [*events, sse.DONE]
+
+    def failure(self, error: AiError) -> list[bytes]:
+        """What ends the stream after an error."""
+        return [sse.encode(error.to_event() if self.is_native else error.to_openai()), sse.DONE]
 
     @property
     def _chunk(self) -> str:
