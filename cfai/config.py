@@ -11,7 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CONFIG_NAMES", "Config", "ConfigError", "load_config", "parse_dotenv", "read_document"]
+__all__ = [
+    "CONFIG_NAMES",
+    "AssetsConfig",
+    "Config",
+    "ConfigError",
+    "D1Database",
+    "KvNamespace",
+    "VectorizeIndex",
+    "load_config",
+    "parse_dotenv",
+    "read_document",
+]
 
 CONFIG_NAMES = ("wrangler.json", "wrangler.jsonc", "wrangler.toml")
 SECRETS_NAME = ".dev.vars"
@@ -36,6 +47,49 @@ class ConfigError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class AssetsConfig:
+    """Static files: `assets`."""
+
+    directory: Path
+    binding: str | None = None
+    run_worker_first: bool | tuple[str, ...] = False
+    """Whether the script is asked before the files are; or the paths on which it is, `*` and `!` as in wrangler."""
+    html_handling: str = "auto-trailing-slash"
+    """Or "drop-trailing-slash", "force-trailing-slash", "none"."""
+    not_found_handling: str = "none"
+    """Or "single-page-application", "404-page"."""
+
+
+@dataclass(frozen=True, slots=True)
+class KvNamespace:
+    """One of `kv_namespaces`."""
+
+    binding: str
+    id: str
+    """Its `id`, or the binding's name where there is none: what its local state is kept under."""
+
+
+@dataclass(frozen=True, slots=True)
+class D1Database:
+    """One of `d1_databases`."""
+
+    binding: str
+    id: str
+    """`preview_database_id`, `database_id` or the binding's name: what its local state is kept under."""
+    name: str
+    migrations_dir: str = "migrations"
+    migrations_table: str = "d1_migrations"
+
+
+@dataclass(frozen=True, slots=True)
+class VectorizeIndex:
+    """One of `vectorize`."""
+
+    binding: str
+    index_name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """One Worker project.
 
@@ -56,8 +110,14 @@ class Config:
     """Plain values of `env`, those of `.dev.vars` over those of the config file. Not in the repr: they are secrets."""
     ai_binding: str | None = "AI"
     """The name of the AI binding in `env`, None for a project without one."""
-    assets_directory: Path | None = None
-    assets_binding: str | None = None
+    assets: AssetsConfig | None = None
+    kv_namespaces: tuple[KvNamespace, ...] = ()
+    d1_databases: tuple[D1Database, ...] = ()
+    vectorize: tuple[VectorizeIndex, ...] = ()
+    crons: tuple[str, ...] = ()
+    """The cron expressions of `triggers`."""
+    environment: str | None = None
+    """Which `env.<name>` of the file this is; None for the top."""
     source: Path | None = None
     """The config file; None for a single script."""
     secrets: Path | None = None
@@ -66,6 +126,11 @@ class Config:
     """Which of `vars` come from there."""
     not_simulated: tuple[tuple[str, str], ...] = ()
     """Bindings that are declared and that cfai does not have: (name in env, kind). The name is empty for crons."""
+
+    @property
+    def state(self) -> Path:
+        """Where the bindings of this project keep their data, beside wrangler's and in its form."""
+        return self.folder / ".wrangler" / "state" / "v3"
 
     @property
     def folder(self) -> Path:
@@ -166,8 +231,26 @@ def _from_file(file: Path) -> Config:
         ai_binding=None
         if ai is None
         else document.get(ai, "binding", str, "a string, the name of the AI binding in env") or "AI",
-        assets_directory=folder / directory if directory is not None else None,
-        assets_binding=document.get(assets, "binding", str, "a string, the name of the assets binding in env"),
+        assets=None if directory is None else _assets(document, assets, folder / directory),
+        kv_namespaces=tuple(
+            KvNamespace(one["binding"], one.get("id") or one["binding"])
+            for one in _tables(document.top, "kv_namespaces")
+        ),
+        d1_databases=tuple(
+            D1Database(
+                one["binding"],
+                one.get("preview_database_id") or one.get("database_id") or one["binding"],
+                one.get("database_name") or one["binding"],
+                one.get("migrations_dir", "migrations"),
+                one.get("migrations_table", "d1_migrations"),
+            )
+            for one in _tables(document.top, "d1_databases")
+        ),
+        vectorize=tuple(
+            VectorizeIndex(one["binding"], one.get("index_name") or one["binding"])
+            for one in _tables(document.top, "vectorize")
+        ),
+        crons=_crons(document.top),
         source=file.absolute(),
         secrets=secrets if found else None,
         secret_names=frozenset(hidden),
@@ -175,11 +258,34 @@ def _from_file(file: Path) -> Config:
     )
 
 
+def _assets(document: _Document, assets: Mapping[str, Any], directory: Path) -> AssetsConfig:
+    first = assets.get("run_worker_first", False)
+    return AssetsConfig(
+        directory,
+        document.get(assets, "binding", str, "a string, the name of the assets binding in env"),
+        tuple(first) if isinstance(first, list) else bool(first),
+        assets.get("html_handling", "auto-trailing-slash"),
+        assets.get("not_found_handling", "none"),
+    )
+
+
+def _tables(top: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    found = top.get(key)
+    tables = found if isinstance(found, list) else []
+    return [one for one in tables if isinstance(one, dict) and isinstance(one.get("binding"), str)]
+
+
+def _crons(top: Mapping[str, Any]) -> tuple[str, ...]:
+    triggers = top.get("triggers")
+    crons = triggers.get("crons") if isinstance(triggers, dict) else None
+    return tuple(one for one in crons or () if isinstance(one, str))
+
+
 _BINDINGS = {
     "kv_namespaces": "KV Namespace",
     "d1_databases": "D1 Database",
-    "r2_buckets": "R2 Bucket",
     "vectorize": "Vectorize Index",
+    "r2_buckets": "R2 Bucket",
     "hyperdrive": "Hyperdrive Config",
     "services": "Worker",
     "workflows": "Workflow",
@@ -205,9 +311,6 @@ def _not_simulated(top: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             name = (one.get("binding") or one.get("name")) if isinstance(one, dict) else None
             if isinstance(name, str):
                 yield name, kind
-    triggers = top.get("triggers")
-    if isinstance(triggers, dict) and triggers.get("crons"):
-        yield "", "Cron Triggers"
     queues = top.get("queues")
     if isinstance(queues, dict) and queues.get("consumers"):
         yield "", "Queue Consumer"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cfai.config import Config, ConfigError, load_config, parse_dotenv
+from cfai.config import AssetsConfig, Config, ConfigError, load_config, parse_dotenv
 
 JSONC = """\
 {
@@ -68,8 +68,7 @@ def test_the_three_forms_say_the_same(project: Path, name: str, text: str) -> No
         compatibility_flags=("python_workers",),
         vars={"URL": "https://x/y//z", "N": 3, "FLAGS": {"beta": True}},
         ai_binding="THINK",
-        assets_directory=project / "public",
-        assets_binding="ASSETS",
+        assets=AssetsConfig(project / "public", "ASSETS"),
         source=project / name,
     )
 
@@ -121,7 +120,7 @@ def test_dev_vars_win_over_vars_and_stay_out_of_the_repr(project: Path) -> None:
 def test_a_project_of_assets_alone(project: Path) -> None:
     (project / "wrangler.json").write_text('{"assets": {"directory": "public"}}')
     config = load_config(project)
-    assert (config.main, config.assets_directory, config.root) == (None, project / "public", project)
+    assert (config.main, config.assets, config.root) == (None, AssetsConfig(project / "public"), project)
 
 
 @pytest.mark.parametrize(
@@ -240,7 +239,6 @@ def test_bindings_of_other_kinds_are_named_not_checked(tmp_path: Path) -> None:
         ("BROWSER", "Browser"),
         ("ROOM", "Durable Object"),
         ("JOBS", "Queue"),
-        ("", "Cron Triggers"),
         ("", "Queue Consumer"),
     )
     assert config.vars == {"TOKEN": "s3cret", "PLAIN": 1}

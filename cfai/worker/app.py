@@ -17,6 +17,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -28,7 +29,8 @@ from cfai.binding import EVENT_STREAM, Binding
 from cfai.config import Config
 from cfai.errors import AiError, EngineFailure
 from cfai.worker import ctx as contexts
-from cfai.worker.assets import Assets
+from cfai.worker.bindings.assets import Assets
+from cfai.worker.compat import Compat, Runtime, running
 from cfai.worker.ctx import Context
 from cfai.worker.dispatch import Handler, find_handler
 from cfai.worker.env import Env, WorkerAi
@@ -54,6 +56,8 @@ def worker_app(
     config: Config,
     ai: Binding | HasRun,
     *,
+    state: Path | None = None,
+    strict: bool = False,
     log: Log | None = None,
     report: Log | None = None,
 ) -> WorkerApp:
@@ -64,35 +68,41 @@ def worker_app(
         app = worker_app(config, Ai(FakeBinding()), log=print)
     ```
 
-    log     takes one line per request
+    state   where KV, D1 and the like keep their data; default: `config.state`
+    strict  refuse what the Worker's compatibility date refuses
+    log     takes one line per request, and notes
     report  takes tracebacks; default: stderr
 
     A script that cannot be imported is reported, and every request is answered with its traceback. `ai` stays the
     caller's to close.
     """
     report = report or _to_stderr
-    assets = None if config.assets_directory is None else Assets(config.assets_directory)
+    log = log or _nowhere
+    compat = Compat(config.compatibility_date, frozenset(config.compatibility_flags))
+    runtime = Runtime(compat, strict=strict, note=log)
+    assets = None if config.assets is None else Assets(config.assets.directory)
     bindings: dict[str, Any] = {}
     if config.ai_binding is not None:
         bindings[config.ai_binding] = WorkerAi(ai)
-    if config.assets_binding is not None and assets is not None:
-        bindings[config.assets_binding] = assets
+    if config.assets is not None and config.assets.binding is not None:
+        bindings[config.assets.binding] = assets
     env = Env(bindings, config.vars, config.not_simulated)
     problem = handler = None
     try:
-        handler = None if config.main is None else find_handler(load(config, env), config)
+        with running(runtime):
+            handler = None if config.main is None else find_handler(load(config, env), config)
     except (ScriptError, TypeError) as error:
         trace = error.trace if isinstance(error, ScriptError) else f"TypeError: {error}\n"
         report(trace)
         problem = _python_error(trace)
-    return WorkerApp(handler, env, assets, problem=problem, log=log or _nowhere, report=report)
+    return WorkerApp(handler, env, assets, runtime, problem=problem, log=log, report=report)
 
 
 def broken_app(problem: str, *, log: Log | None = None, report: Log | None = None) -> WorkerApp:
     """A Worker that could not be read at all: `problem` is reported, and is the answer to every request."""
     report = report or _to_stderr
     report(problem)
-    return WorkerApp(None, Env({}), None, problem=f"{problem}\n", log=log or _nowhere, report=report)
+    return WorkerApp(None, Env({}), None, Runtime(), problem=f"{problem}\n", log=log or _nowhere, report=report)
 
 
 def _failure(problem: str) -> Response:
@@ -123,6 +133,7 @@ class WorkerApp:
         handler: Handler | None,
         env: Env,
         assets: Assets | None,
+        runtime: Runtime,
         *,
         problem: str | None = None,
         log: Log,
@@ -132,6 +143,7 @@ class WorkerApp:
         self._problem = problem
         self._env = env
         self._assets = assets
+        self._runtime = runtime
         self._log = log
         self._report = report
         self._live: set[_Exchange] = set()
@@ -158,7 +170,8 @@ class WorkerApp:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
         elif scope["type"] == "http":
-            await self._answer(scope, receive, send)
+            with running(self._runtime):
+                await self._answer(scope, receive, send)
         elif scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1011, "reason": "WebSockets are not simulated"})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import inspect
 from collections.abc import Awaitable, Callable
 from types import ModuleType
@@ -11,28 +10,19 @@ from typing import Any
 from cfai.config import Config
 from cfai.worker import sdk
 from cfai.worker.calls import relaxed
+from cfai.worker.compat import current
 from cfai.worker.ctx import Context
 from cfai.worker.env import Env
 from cfai.worker.web import messages
 
-__all__ = ["Handler", "find_handler", "has_class_handlers"]
+__all__ = ["Handler", "find_handler"]
 
 Handler = Callable[[messages.Request, Env, Context], Awaitable[messages.Response]]
-
-CLASS_HANDLERS = datetime.date(2025, 8, 14)
-
-
-def has_class_handlers(config: Config) -> bool:
-    """Whether the runtime of that day looks for `Default.fetch`, not for `on_fetch`."""
-    flags = config.compatibility_flags
-    if "python_no_global_handlers" in flags:
-        return True
-    return config.compatibility_date >= CLASS_HANDLERS and "disable_python_no_global_handlers" not in flags
 
 
 def find_handler(module: ModuleType, config: Config) -> Handler:
     """The handler of `module`: the one that the compatibility date asks for, otherwise the one that is there."""
-    by_class = has_class_handlers(config)
+    by_class = current().compat.has_class_handlers
     default = getattr(module, "Default", None)
     if inspect.isclass(default):
         if not issubclass(default, sdk.WorkerEntrypoint):

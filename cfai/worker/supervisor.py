@@ -300,8 +300,8 @@ class _Run:
 
 def _announce(config: Config) -> None:
     rows = [(f"env.{config.ai_binding}", "AI", "local")] if config.ai_binding else []
-    if config.assets_binding:
-        rows.append((f"env.{config.assets_binding}", "Assets", "local"))
+    if config.assets is not None and config.assets.binding:
+        rows.append((f"env.{config.assets.binding}", "Assets", "local"))
     for name, value in config.vars.items():
         shown = _shortened("(hidden)" if name in config.secret_names else value)
         rows.append((f"env.{name} ({shown})", "Environment Variable", "local"))

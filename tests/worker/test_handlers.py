@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from cfai import FakeBinding
-from cfai.config import load_config
+from cfai.config import AssetsConfig, load_config
 from cfai.errors import NoSuchModel
 from cfai.worker import import_path, worker_app
 from cfai.worker.env import Env
@@ -354,8 +354,7 @@ async def test_assets_come_before_the_script(worker: Workers) -> None:
                     return await self.env.ASSETS.fetch("https://assets.local/about")
                 return Response("script", status=404)
         """,
-        assets_directory=public,
-        assets_binding="ASSETS",
+        assets=AssetsConfig(public, "ASSETS"),
     )
 
     async def kind(path: str) -> tuple[str, str | None]:
@@ -518,6 +517,6 @@ async def test_requests_run_beside_each_other(worker: Workers) -> None:
 
 async def test_the_app_needs_no_script_for_assets_alone(worker: Workers) -> None:
     (worker.folder / "index.html").write_text("page")
-    client = Client(worker.app("", main=None, assets_directory=worker.folder))
+    client = Client(worker.app("", main=None, assets=AssetsConfig(worker.folder)))
     assert (await client.get("/")).text == "page"
     assert (await client.get("/nope")).status == 404

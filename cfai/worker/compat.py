@@ -1,0 +1,123 @@
+"""What the compatibility date and flags of a Worker mean for its Python: every such branch, in this one place.
+
+Cloudflare has run four generations of Python Workers, told apart by date and flags (`src/pyodide` and
+`compatibility-date.capnp` of workerd). A script sees here what its date gives it there. Where cfai takes more than that
+generation does, `Runtime.lenient` says so once, or, with `strict`, refuses as Cloudflare would.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+__all__ = ["Compat", "Runtime", "current", "running"]
+
+LATEST = datetime.date.max
+
+
+@dataclass(frozen=True, slots=True)
+class Compat:
+    """One Worker's date and flags, and what follows from them.
+
+    ```python
+    Compat(datetime.date(2025, 10, 1)).pyodide  # "0.28.2"
+    ```
+    """
+
+    date: datetime.date = LATEST
+    flags: frozenset[str] = frozenset()
+
+    def _is_on(self, since: datetime.date | None, on: str, off: str) -> bool:
+        if on in self.flags:
+            return True
+        return off not in self.flags and since is not None and self.date >= since
+
+    @property
+    def has_class_handlers(self) -> bool:
+        """`Default.fetch` answers; before, `on_fetch` of the module or of the class."""
+        since = datetime.date(2025, 8, 14)
+        return self._is_on(since, "python_no_global_handlers", "disable_python_no_global_handlers")
+
+    @property
+    def has_external_sdk(self) -> bool:
+        """`workers` is the package workers-runtime-sdk; before, the runtime's own module."""
+        since = datetime.date(2026, 4, 21)
+        return self._is_on(since, "enable_python_external_sdk", "disable_python_external_sdk")
+
+    @property
+    def pyodide(self) -> str:
+        """The version of Pyodide."""
+        if self._is_on(None, "python_workers_20260610", "no_python_workers_20260610"):
+            return "314.0.5"
+        since = datetime.date(2025, 9, 29)
+        if self._is_on(since, "python_workers_20250116", "no_python_workers_20250116"):
+            return "0.28.2"
+        return "0.26.0a2"
+
+    @property
+    def has_jsnull(self) -> bool:
+        """JavaScript's null is `jsnull`; before, None."""
+        return self.pyodide != "0.26.0a2"
+
+    @property
+    def keeps_commas(self) -> bool:
+        """A header of a request is one value, with its commas; before, `headers` of the SDK splits it at them."""
+        since = datetime.date(2026, 2, 17)
+        return self._is_on(
+            since, "python_request_headers_preserve_commas", "disable_python_request_headers_preserve_commas"
+        )
+
+
+@dataclass(slots=True)
+class Runtime:
+    """The Worker that runs: its `Compat`, and what is done about what only cfai takes.
+
+    strict  raise what Cloudflare would raise
+    note    takes a line for the terminal; each is given once
+    """
+
+    compat: Compat = Compat()
+    strict: bool = False
+    note: Callable[[str], None] = lambda line: None
+    _noted: set[str] = field(default_factory=set)
+
+    def lenient(self, idiom: str, refusal: Callable[[], BaseException]) -> None:
+        """The script used `idiom`, which its date refuses by raising `refusal()`.
+
+        ```python
+        runtime.lenient('result["response"]', lambda: TypeError("'pyodide.ffi.JsProxy' object is not subscriptable"))
+        ```
+        """
+        if self.strict:
+            raise refusal()
+        if idiom not in self._noted:
+            self._noted.add(idiom)
+            error = refusal()
+            said = f"{type(error).__name__}: {error}"
+            self.note(f"note: {idiom} works here and raises {said} on Cloudflare with {self._date_and_flags()}")
+
+    def _date_and_flags(self) -> str:
+        flags = sorted(flag for flag in self.compat.flags if "python" in flag and flag != "python_workers")
+        return " and ".join([f"compatibility_date {self.compat.date}", *flags])
+
+
+_newest = Runtime()
+_running: ContextVar[Runtime] = ContextVar("cfai.worker.compat.running")
+
+
+def current() -> Runtime:
+    """The Worker that this code runs in; outside of one, the newest generation, without notes."""
+    return _running.get(_newest)
+
+
+@contextmanager
+def running(runtime: Runtime) -> Iterator[None]:
+    """Make `runtime` the current one."""
+    token = _running.set(runtime)
+    try:
+        yield
+    finally:
+        _running.reset(token)
