@@ -96,7 +96,10 @@ async def _serve(app: WorkerApp, listener: socket.socket, given: argparse.Namesp
             os.write(given.report_fd, b"failed" if app.is_broken else b"imported")
         os.close(given.report_fd)
     guarded = Guard(app, given.allow_host, any_address=not is_loopback(host))
-    await serve(guarded, listener=listener, end_streams=app.end_streams)
+    try:
+        await serve(guarded, listener=listener, end_streams=app.end_streams)
+    finally:
+        app.close()
 
 
 def _say(line: str) -> None:

