@@ -12,7 +12,7 @@ from typing import Any
 from cfai.results import AiList, AiResult, plain
 from cfai.worker import ctx as contexts
 from cfai.worker.calls import relaxed
-from cfai.worker.web import messages
+from cfai.worker.web import fetching, messages
 from cfai.worker.web.headers import Headers
 from cfai.worker.web.messages import OnClassOrInstance
 from cfai.worker.web.streams import ReadableStream
@@ -293,7 +293,7 @@ async def fetch(resource: Any, **options: Any) -> Response:
     """Ask the network; what fails on the way there is an OSError."""
     inner = resource.js_object if isinstance(resource, Request) else resource
     try:
-        return Response(await messages.fetch(inner, _as_init(options)))
+        return Response(await fetching.fetch(inner, _as_init(options)))
     except JsTypeError:
         raise
     except JsException as error:

@@ -1,6 +1,7 @@
 """Which function of a script answers, what it is given, and what becomes of what it returns or raises."""
 
 import datetime
+import importlib
 import json
 import os
 import sys
@@ -314,10 +315,9 @@ def test_nothing_of_a_script_stays_behind(tmp_path: Path) -> None:
     before = list(sys.path)
     with import_path(tmp_path):
         import mine  # type: ignore[import-not-found]
-        import workers  # type: ignore[import-not-found]
 
         assert mine.__file__ == str(tmp_path / "mine.py")
-        assert workers.Response
+        assert hasattr(importlib.import_module("workers"), "Response")
     assert sys.path == before
     assert {"mine", "workers", "js", "pyodide"}.isdisjoint(sys.modules)
 

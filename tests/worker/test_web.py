@@ -10,8 +10,9 @@ import uvicorn
 
 from cfai import AiResult
 from cfai.worker import sdk
+from cfai.worker.web.fetching import fetch
 from cfai.worker.web.headers import Headers
-from cfai.worker.web.messages import Request, Response, fetch
+from cfai.worker.web.messages import Request, Response
 from cfai.worker.web.platform import AbortController, Date, Math, TextDecoder, TextEncoder, crypto, structuredClone
 from cfai.worker.web.streams import ReadableStream
 from cfai.worker.web.urls import URL, URLSearchParams

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from cfai.worker.web.fetching import fetch
 from cfai.worker.web.headers import Headers
-from cfai.worker.web.messages import Request, Response, fetch
+from cfai.worker.web.messages import Request, Response
 from cfai.worker.web.platform import (
     AbortController,
     AbortSignal,

@@ -1,0 +1,236 @@
+"""`Promise`: work that has begun, whoever awaits it, and however often."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
+from functools import wraps
+from typing import Any, ParamSpec
+
+from cfai.worker.web.values import JsArray, JsClass, JsException, JsObject, JsProxy
+
+__all__ = ["Promise", "error_of", "promised"]
+
+P = ParamSpec("P")
+
+
+class Promise(JsProxy, metaclass=JsClass):
+    """A JavaScript promise. It can be awaited again and again, and by several at once.
+
+    ```python
+    promise = Promise.of(work())        # has begun; who awaits it and is cancelled alone cancels the work
+    promise = Promise.pending()         # settled by `promise.settle(value)` or `promise.fail(error)`
+    ```
+
+    A failure that nobody looks at is given to the event loop's exception handler, unless `mark_handled` was called.
+    """
+
+    def __init__(self, executor: Callable[[Any, Any], Any] | None = None) -> None:
+        self._state = "pending"
+        self._value: Any = None
+        self._waiters: deque[Callable[[], None]] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._is_handled = False
+        if executor is not None:
+            try:
+                executor(self.settle, self.fail)
+            except Exception as error:
+                self.fail(error)
+
+    @classmethod
+    def pending(cls) -> Promise:
+        return cls.new()
+
+    @classmethod
+    def of(cls, work: Coroutine[Any, Any, Any]) -> Promise:
+        """Begin `work`."""
+        promise = cls.new()
+        promise._task = asyncio.get_running_loop().create_task(promise._run(work))
+        return promise
+
+    @classmethod
+    def resolve(cls, value: Any = None) -> Promise:
+        if isinstance(value, Promise):
+            return value
+        promise = cls.new()
+        promise.settle(value)
+        return promise
+
+    @classmethod
+    def reject(cls, reason: Any = None) -> Promise:
+        promise = cls.new()
+        promise.fail(reason)
+        return promise
+
+    @property
+    def is_pending(self) -> bool:
+        return self._state == "pending"
+
+    def settle(self, value: Any = None) -> None:
+        """End well. What can be awaited is waited for first. A promise that has ended stays as it is."""
+        if self._state != "pending":
+            return
+        if inspect.isawaitable(value):
+            self._task = self._task or asyncio.get_running_loop().create_task(self._run(value))
+            return
+        self._end("fulfilled", value)
+
+    def fail(self, reason: Any = None) -> None:
+        """End with an error."""
+        if self._state != "pending":
+            return
+        waited_for = bool(self._waiters)
+        self._end("rejected", error_of(reason))
+        if not waited_for and not self._is_handled:
+            asyncio.get_running_loop().call_soon(self._complain)
+
+    def mark_handled(self) -> Promise:
+        """Nobody needs to look at a failure."""
+        self._is_handled = True
+        return self
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._result().__await__()
+
+    def then(self, fulfilled: Callable[[Any], Any] | None = None, rejected: Callable[[Any], Any] | None = None) -> Any:
+        async def follow() -> Any:
+            try:
+                value = await self
+            except Exception as error:
+                if rejected is None:
+                    raise
+                return await _awaited(rejected(error))
+            return value if fulfilled is None else await _awaited(fulfilled(value))
+
+        self._is_handled = True
+        return Promise.of(follow())
+
+    def catch(self, rejected: Callable[[Any], Any]) -> Any:
+        return self.then(None, rejected)
+
+    def finally_(self, call: Callable[[], Any]) -> Any:
+        async def follow() -> Any:
+            try:
+                return await self
+            finally:
+                await _awaited(call())
+
+        self._is_handled = True
+        return Promise.of(follow())
+
+    @classmethod
+    def all(cls, promises: Iterable[Any]) -> Promise:
+        async def work() -> JsArray:
+            return JsArray(await asyncio.gather(*map(_awaited, promises)))
+
+        return cls.of(work())
+
+    @classmethod
+    def allSettled(cls, promises: Iterable[Any]) -> Promise:  # noqa: N802
+        async def work() -> JsArray:
+            ends = await asyncio.gather(*map(_awaited, promises), return_exceptions=True)
+            return JsArray(
+                JsObject({"status": "rejected", "reason": end})
+                if isinstance(end, BaseException)
+                else JsObject({"status": "fulfilled", "value": end})
+                for end in ends
+            )
+
+        return cls.of(work())
+
+    @classmethod
+    def race(cls, promises: Iterable[Any]) -> Promise:
+        """The first that ends, however it does."""
+        promise = cls.new()
+        for one in promises:
+            cls.resolve(one if isinstance(one, Promise) else cls.of(_awaited(one))).then(promise.settle, promise.fail)
+        return promise
+
+    def _end(self, state: str, value: Any) -> None:
+        self._state, self._value = state, value
+        while self._waiters:
+            self._waiters.popleft()()
+
+    async def _run(self, work: Awaitable[Any]) -> None:
+        try:
+            value = await work
+        except asyncio.CancelledError as error:
+            self._is_handled = True
+            self.fail(error)
+            raise
+        except Exception as error:
+            self.fail(error)
+        else:
+            self._task = None
+            self.settle(value)
+
+    async def _result(self) -> Any:
+        self._is_handled = True
+        if self._state == "pending":
+            await self._end_of()
+        if self._state == "rejected":
+            if isinstance(self._value, asyncio.CancelledError):
+                raise asyncio.CancelledError
+            raise self._value
+        return self._value
+
+    async def _end_of(self) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def wake() -> None:
+            if not waiter.done():
+                waiter.set_result(None)
+
+        self._waiters.append(wake)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if self._state == "pending":
+                self._waiters.remove(wake)
+                if self._task is not None and not self._waiters:
+                    await _cancelled(self._task)
+            raise
+
+    def _complain(self) -> None:
+        if not self._is_handled:
+            self._is_handled = True
+            context = {"message": "Uncaught (in promise)", "exception": self._value}
+            asyncio.get_running_loop().call_exception_handler(context)
+
+    def __repr__(self) -> str:
+        return "[object Promise]"
+
+
+def error_of(reason: Any) -> BaseException:
+    """`reason`, which JavaScript may throw whatever it is, as an error that Python can raise."""
+    if isinstance(reason, BaseException):
+        return reason
+    if reason is None:
+        return JsException("undefined")
+    return JsException(str(reason))
+
+
+def promised(method: Callable[P, Coroutine[Any, Any, Any]]) -> Callable[P, Promise]:
+    """For an `async def` that JavaScript has as a function that returns a promise: it begins when it is called."""
+
+    @wraps(method)
+    def begin(*args: P.args, **options: P.kwargs) -> Promise:
+        return Promise.of(method(*args, **options))
+
+    return begin
+
+
+async def _awaited(value: Any) -> Any:
+    return await value if inspect.isawaitable(value) else value
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    """Cancel `task` and wait until it has ended, however often the one who waits is cancelled meanwhile."""
+    task.cancel()
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            continue
