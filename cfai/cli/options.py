@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, NoReturn
 from urllib.parse import urlsplit
 
@@ -11,23 +12,28 @@ import typer
 
 from cfai.bindings.local import check_device, check_dtype, parse_fidelity
 from cfai.catalog import parse_as_of
+from cfai.config import parse_variable
 from cfai.errors import AccessDenied, AiError, InvalidRequest, NoSuchModel, Unavailable, WeightsMissing
 from cfai.weights import Source, parse_source
 
 __all__ = [
     "AllowHosts",
     "AsOf",
+    "ConfigFile",
     "CorsOrigins",
     "Demo",
     "Device",
     "Dtype",
+    "Environment",
     "ExitCode",
     "Fidelity",
     "Models",
     "Threads",
+    "Variables",
     "fail",
     "fail_with",
     "parse_models",
+    "parse_variables",
 ]
 
 
@@ -135,6 +141,39 @@ Dtype = Annotated[
     ),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads of a model; chosen by its size by default.")]
+Environment = Annotated[
+    str | None,
+    typer.Option(
+        "--env", "-e", metavar="NAME", help="The environment of the config, env.NAME; CLOUDFLARE_ENV by default."
+    ),
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", "-c", metavar="FILE", help="Another wrangler config than the folder's.")
+]
+
+
+def _variables(texts: list[str] | None) -> list[str]:
+    for text in texts or ():
+        try:
+            parse_variable(text)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+    return texts or []
+
+
+Variables = Annotated[
+    list[str],
+    typer.Option(
+        "--var",
+        metavar="NAME:VALUE",
+        callback=_variables,
+        help="A value of env, over those of the config and .dev.vars. May be repeated.",
+    ),
+]
+
+
+def parse_variables(texts: list[str]) -> dict[str, str]:
+    return dict(map(parse_variable, texts))
 
 
 def parse_models(texts: list[str]) -> dict[str, Source]:

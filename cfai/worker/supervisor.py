@@ -299,6 +299,8 @@ class _Run:
 
 
 def _announce(config: Config) -> None:
+    for remark in config.warnings:
+        _say(f"▲ [WARNING] {remark}")
     rows = [(f"env.{config.ai_binding}", "AI", "local")] if config.ai_binding else []
     if config.assets is not None and config.assets.binding:
         rows.append((f"env.{config.assets.binding}", "Assets", "local"))
@@ -311,8 +313,8 @@ def _announce(config: Config) -> None:
     width = max((len(name) for name, *_ in rows), default=0)
     for name, kind, where in rows:
         _say(f"  {name:<{width}}  {kind:<22}{where}")
-    if config.secrets is not None:
-        _say(f"Using secrets defined in {config.secrets.name}")
+    for file in config.secrets:
+        _say(f"Using secrets defined in {file.name}")
     _say("⎔ Starting local server...")
 
 

@@ -520,3 +520,19 @@ async def test_the_app_needs_no_script_for_assets_alone(worker: Workers) -> None
     client = Client(worker.app("", main=None, assets=AssetsConfig(worker.folder)))
     assert (await client.get("/")).text == "page"
     assert (await client.get("/nope")).status == 404
+
+
+@pytest.mark.anyio
+async def test_a_binding_tells_which_version_runs(worker: Workers) -> None:
+    client = worker(
+        """
+        from workers import Response, WorkerEntrypoint
+
+        class Default(WorkerEntrypoint):
+            async def fetch(self, request):
+                version = self.env.VERSION
+                return Response(f"{len(version.id)} {version.tag!r} {version.timestamp[-1]}")
+        """,
+        version_metadata="VERSION",
+    )
+    assert (await client.get("/")).text == "36 '' Z"

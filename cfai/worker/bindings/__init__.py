@@ -5,10 +5,13 @@ assets     static files
 
 from __future__ import annotations
 
+import datetime
+import uuid
 from pathlib import Path
 from typing import Any
 
 from cfai.config import Config
+from cfai.worker.web.values import as_js
 
 __all__ = ["Bindings", "open_bindings"]
 
@@ -41,4 +44,13 @@ def open_bindings(config: Config, state: Path) -> Bindings:
     ```
     """
     # Nothing is read or made on disk before a script uses a binding, and no module is imported that no binding needs.
-    return Bindings()
+    bindings = Bindings()
+    if config.version_metadata is not None:
+        bindings.add(config.version_metadata, as_js(_version()))
+    return bindings
+
+
+def _version() -> dict[str, str]:
+    # What miniflare makes up for a Worker that was never uploaded (plugins/version-metadata).
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+    return {"id": str(uuid.uuid4()), "tag": "", "timestamp": now.replace("+00:00", "Z")}

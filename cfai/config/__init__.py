@@ -1,0 +1,32 @@
+"""wrangler.json, wrangler.jsonc, wrangler.toml, `.dev.vars` and `.env` -> one `Config`.
+
+project       the whole: where the file is, what is in it, what is refused
+environments  which keys an `env.<name>` inherits
+bindings      what the config declares for `env`
+secrets       which of the dotenv files count; dotenv reads their syntax
+document      a file's values and their lines; jsonc and toml_lines find those
+problems      errors and remarks, with file and line
+"""
+
+from cfai.config.bindings import BINDINGS, AssetsConfig, D1Database, KvNamespace, VectorizeIndex
+from cfai.config.document import read_document
+from cfai.config.dotenv import parse_dotenv
+from cfai.config.problems import ConfigError, Remark
+from cfai.config.project import CONFIG_NAMES, Config, find_config, load_config, parse_variable
+
+__all__ = [
+    "BINDINGS",
+    "CONFIG_NAMES",
+    "AssetsConfig",
+    "Config",
+    "ConfigError",
+    "D1Database",
+    "KvNamespace",
+    "Remark",
+    "VectorizeIndex",
+    "find_config",
+    "load_config",
+    "parse_dotenv",
+    "parse_variable",
+    "read_document",
+]
