@@ -16,7 +16,7 @@ import contextlib
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -36,6 +36,7 @@ from cfai.worker.ctx import Context
 from cfai.worker.dispatch import Handler, find_handler
 from cfai.worker.env import Env, WorkerAi
 from cfai.worker.loader import ScriptError, load, trace_of
+from cfai.worker.stack_switching import switching
 from cfai.worker.web.messages import Request, Response, status_text
 from cfai.worker.web.streams import CLOSE_LIMIT, ReadableStream
 
@@ -46,6 +47,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Log = Callable[[str], None]
+Respond = Callable[[Request, str, Context], Coroutine[Any, Any, Response]]
 
 # As long as Cloudflare lets waitUntil run on.
 WAIT_UNTIL_LIMIT = 30.0
@@ -190,11 +192,9 @@ class WorkerApp:
             ctx = Context(background, lambda error: self._report(trace_of(error)))
             exchange = _Exchange(scope, receive, send, ctx, self._log, self._report)
             self._live.add(exchange)
-            token = contexts.current.set(ctx)
             try:
                 await exchange.run(self._respond)
             finally:
-                contexts.current.reset(token)
                 self._live.discard(exchange)
                 await ctx.close_streams(unread_only=True)
                 # From here on only what was given to waitUntil is left.
@@ -241,13 +241,17 @@ class _Exchange:
     def stop(self) -> None:
         """End the answer because the process ends."""
         self._stopping = True
-        self._scope_of_work.cancel()
+        self._cancel_work()
 
-    async def run(self, respond: Callable[[Request, str, Context], Awaitable[Response]]) -> None:
+    def _cancel_work(self) -> None:
+        self._scope_of_work.cancel()
+        self._ctx.leave_threads()
+
+    async def run(self, respond: Respond) -> None:
         async with anyio.create_task_group() as watching:
-            watching.start_soon(self._client.watch, self._scope_of_work)
+            watching.start_soon(self._client.watch, self._cancel_work)
             # An OSError is how a server says that the client is gone.
-            with self._scope_of_work, contextlib.suppress(OSError):
+            with self._scope_of_work, contexts.of(self._ctx), contextlib.suppress(OSError):
                 await self._reply(await self._response(respond))
             watching.cancel_scope.cancel()
         if self._stopping and not self._ended:
@@ -259,9 +263,9 @@ class _Exchange:
     def _elapsed(self) -> int:
         return round((time.perf_counter() - self._started_at) * 1000)
 
-    async def _response(self, respond: Callable[[Request, str, Context], Awaitable[Response]]) -> Response:
+    async def _response(self, respond: Respond) -> Response:
         try:
-            return await respond(_request(self._scope, self._client), self._path, self._ctx)
+            return await switching(respond(_request(self._scope, self._client), self._path, self._ctx))
         except BaseException as error:
             if not _is_the_scripts(error):
                 raise
@@ -297,10 +301,10 @@ class _Exchange:
             if self._body is None or self._method == "HEAD":
                 await self._end(b"" if self._method == "HEAD" else whole or b"")
             else:
-                await self._stream(self._body)
+                await switching(self._stream(self._body))
         finally:
             if self._body is not None:
-                await self._close_body(self._body)
+                await switching(self._close_body(self._body))
 
     def _log_line(self, response: Response) -> None:
         status = f"{response.status} {status_text(response)}".strip()
@@ -364,14 +368,14 @@ class _Client:
         self._gone = False
         self._changed = anyio.Event()
 
-    async def watch(self, work: anyio.CancelScope) -> None:
-        """Read what the client sends; when it goes away, cancel `work`."""
+    async def watch(self, gone: Callable[[], None]) -> None:
+        """Read what the client sends; when it goes away, say so to `gone`."""
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 self._gone = True
                 self._tell()
-                work.cancel()
+                gone()
                 return
             if chunk := message.get("body", b""):
                 self._chunks.append(chunk)

@@ -63,6 +63,11 @@ class Compat:
         return self.pyodide != "0.26.0a2"
 
     @property
+    def has_run_sync(self) -> bool:
+        """Synchronous code may wait for a promise (JavaScript promise integration)."""
+        return self.pyodide != "0.26.0a2"
+
+    @property
     def keeps_commas(self) -> bool:
         """A header of a request is one value, with its commas; before, `headers` of the SDK splits it at them."""
         since = datetime.date(2026, 2, 17)

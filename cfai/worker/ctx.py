@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
 
-__all__ = ["Context", "current"]
+__all__ = ["Context", "current", "of"]
+
+T = TypeVar("T")
 
 current: ContextVar[Context] = ContextVar("cfai.worker.ctx.current")
 """The context of the request that is being answered; unset while a script is imported."""
+
+
+@contextmanager
+def of(ctx: Context) -> Iterator[None]:
+    """Make `ctx` the current one."""
+    token = current.set(ctx)
+    try:
+        yield
+    finally:
+        current.reset(token)
 
 
 class Context:
@@ -24,6 +39,8 @@ class Context:
 
     def __init__(self, background: TaskGroup, report: Callable[[BaseException], None]) -> None:
         self._background = background
+        self._loop = asyncio.get_running_loop()
+        self._for_threads: set[Future[Any]] = set()
         self.report = report
         self._streams: list[Any] = []
         self.props: dict[str, Any] = {}
@@ -43,6 +60,20 @@ class Context:
     def start(self, work: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> None:
         """Run `work(*args)` beside the handler; it may last as long as the response does."""
         self._background.start_soon(work, *args)
+
+    def finish_for_thread(self, work: Coroutine[Any, Any, T]) -> T:
+        """What `work` gives, for another thread than the event loop's, which does the work."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        self._for_threads.add(future)
+        try:
+            return future.result()
+        finally:
+            self._for_threads.discard(future)
+
+    def leave_threads(self) -> None:
+        """Cancel what threads wait for: the request is over, and a thread cannot be cancelled itself."""
+        for future in list(self._for_threads):
+            future.cancel()
 
     def owns(self, stream: Any) -> None:
         """Close `stream` when the request is over, however it ends: a model must not write for nobody."""

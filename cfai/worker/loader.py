@@ -15,6 +15,7 @@ from types import CodeType, ModuleType
 from cfai.config import Config
 from cfai.errors import AiError
 from cfai.worker.env import Env
+from cfai.worker.stack_switching import as_in_pyodide
 
 __all__ = ["ScriptError", "import_path", "load", "trace_of"]
 
@@ -45,7 +46,8 @@ def import_path(root: Path) -> Iterator[None]:
     sys.path_hooks.insert(0, hook)
     _forget_finders(root)
     try:
-        yield
+        with as_in_pyodide():
+            yield
     finally:
         for path in added:
             sys.path.remove(path)

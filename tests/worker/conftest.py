@@ -49,7 +49,7 @@ def worker(tmp_path: Path) -> Iterator[Workers]:
         yield Workers(tmp_path, stack)
 
 
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Everything in this room runs on both, unless a test says otherwise."""
-    return str(request.param)
+@pytest.fixture
+def anyio_backend() -> str:
+    """Scripts use asyncio, as under Pyodide."""
+    return "asyncio"

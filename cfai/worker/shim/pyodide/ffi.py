@@ -1,8 +1,9 @@
 """`pyodide.ffi`: between Python and JavaScript, which here are the same side."""
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
+from cfai.worker.stack_switching import can_run_sync, run_sync
 from cfai.worker.web.values import JsArray, JsException, JsMap, JsObject, JsProxy, jsnull, to_js
 
 __all__ = [
@@ -47,13 +48,3 @@ def create_once_callable(obj: Callable[..., Any], /) -> Any:
 
 def destroy_proxies(proxies: Any, /) -> None:
     """Nothing is held on another side."""
-
-
-def can_run_sync() -> bool:
-    return False
-
-
-def run_sync(awaitable: Any, /) -> NoReturn:
-    if hasattr(awaitable, "close"):
-        awaitable.close()
-    raise RuntimeError("run_sync is not simulated: make the calling function async and await instead")
