@@ -88,7 +88,7 @@ BINDINGS = {
     "ai": Kind("AI", is_simulated=True),
     "assets": Kind("Assets", is_simulated=True),
     "version_metadata": Kind("Worker Version Metadata", is_simulated=True),
-    "kv_namespaces": Kind("KV Namespace"),
+    "kv_namespaces": Kind("KV Namespace", is_simulated=True),
     "d1_databases": Kind("D1 Database"),
     "vectorize": Kind("Vectorize Index"),
     "durable_objects": Kind("Durable Object", "name", "bindings"),

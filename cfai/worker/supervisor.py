@@ -301,7 +301,9 @@ class _Run:
 def _announce(config: Config) -> None:
     for remark in config.warnings:
         _say(f"▲ [WARNING] {remark}")
-    rows = [(f"env.{config.ai_binding}", "AI", "local")] if config.ai_binding else []
+    rows = [(f"env.{one.binding} ({one.id})", "KV Namespace", "local") for one in config.kv_namespaces]
+    if config.ai_binding:
+        rows.append((f"env.{config.ai_binding}", "AI", "local"))
     if config.assets is not None and config.assets.binding:
         rows.append((f"env.{config.assets.binding}", "Assets", "local"))
     for name, value in config.vars.items():

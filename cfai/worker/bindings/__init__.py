@@ -1,6 +1,7 @@
 """What `env` has beside AI and vars, kept on this machine.
 
 assets     static files
+kv         KV namespaces
 """
 
 from __future__ import annotations
@@ -45,6 +46,12 @@ def open_bindings(config: Config, state: Path) -> Bindings:
     """
     # Nothing is read or made on disk before a script uses a binding, and no module is imported that no binding needs.
     bindings = Bindings()
+    if config.kv_namespaces:
+        from cfai.worker.bindings.kv import KvNamespace
+
+        for one in config.kv_namespaces:
+            namespace = KvNamespace(state, one.id)
+            bindings.add(one.binding, namespace, opened=namespace)
     if config.version_metadata is not None:
         bindings.add(config.version_metadata, as_js(_version()))
     return bindings

@@ -1,0 +1,81 @@
+"""Between a script and a binding: how arguments arrive there, and how results look, by the generation of the SDK."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from cfai.results import wrap
+from cfai.worker.compat import current
+from cfai.worker.web.values import JsArray, JsObject, jsnull
+
+__all__ = ["as_result", "as_text", "as_well_formed", "null", "with_keywords"]
+
+
+def with_keywords(args: tuple[Any, ...], keywords: Mapping[str, Any], count: int) -> list[Any]:
+    """The `count` arguments of a call, keywords being one trailing object; None where there is none."""
+    given = [*args, JsObject(keywords)] if keywords else [*args]
+    return [*given, *[None] * (count - len(given))][:count]
+
+
+def as_text(value: Any) -> str:
+    """What JavaScript makes of `value` where it wants a string."""
+    if isinstance(value, str):
+        return as_well_formed(value)
+    if value is None:
+        # The external SDK turns None into null on the way to JavaScript, Pyodide alone into undefined.
+        return "null" if current().compat.has_external_sdk else "undefined"
+    if value is jsnull:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return _number(value)
+    return as_well_formed(str(value))
+
+
+def _number(value: float) -> str:
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    if value.is_integer() and abs(value) < 1e21:
+        return str(int(value))
+    digits, _, exponent = repr(value).partition("e")
+    if not exponent:
+        return digits
+    power = int(exponent)
+    if -7 < power < 0:  # JavaScript writes 0.00001 where Python writes 1e-05
+        return f"{value:.{len(digits.replace('.', '').lstrip('-')) - 1 - power}f}"
+    return f"{digits}e{power:+d}"
+
+
+def as_well_formed(text: str) -> str:
+    """`text` with U+FFFD in the place of half a surrogate pair."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def null() -> Any:
+    """JavaScript's null as the script sees it."""
+    compat = current().compat
+    return jsnull if compat.has_jsnull and not compat.has_external_sdk else None
+
+
+def as_result(value: Any) -> Any:
+    """A JSON value as a binding returns it to the script."""
+    if current().compat.has_external_sdk:
+        return wrap(value)
+    return _as_proxy(value, null())
+
+
+def _as_proxy(value: Any, none: Any) -> Any:
+    if value is None:
+        return none
+    if isinstance(value, Mapping):
+        return JsObject((key, _as_proxy(item, none)) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return JsArray(_as_proxy(item, none) for item in value)
+    return value
