@@ -371,8 +371,8 @@ def test_what_runs_here_is_read_strictly(project: Path, rest: str, problem: str)
         ("wrangler.json", HEAD + '"zzz": 1, "rules": [], "limits": {}, "$schema": "x"}', [':2: unknown key "zzz"']),
         (
             "wrangler.json",
-            HEAD + '"kv_namespaces": [{"binding": "A", "i": 1}]}',
-            [':2: unknown key "i" in "kv_namespaces.0", did you mean "id"?'],
+            HEAD + '"kv_namespaces": [{"binding": "A", "preview": 1}]}',
+            [':2: unknown key "preview" in "kv_namespaces.0", did you mean "preview_id"?'],
         ),
         (
             "wrangler.json",

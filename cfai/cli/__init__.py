@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from cfai.cli.dev import dev
+from cfai.cli.init import init
 from cfai.cli.models import models
 from cfai.cli.ps import ps
 from cfai.cli.run import run
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (run, models, serve, dev, ps, top, wrangler, workerd):
+for command in (run, models, serve, init, dev, ps, top, wrangler, workerd):
     app.command()(command)
 
 

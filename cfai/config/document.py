@@ -165,7 +165,7 @@ class Table:
         """A line for each key that is not among `known`, with the one that was likely meant."""
         for key in self.values:
             if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
+                near = difflib.get_close_matches(key, known, n=1, cutoff=0.74)
                 within = f' in "{_dotted(self.place)}"' if self.place else ""
                 meant = f', did you mean "{near[0]}"?' if near else ""
                 self.remark(key, f'unknown key "{key}"{within}{meant}')
