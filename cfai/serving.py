@@ -105,7 +105,7 @@ async def serve(
     drain: float = DRAIN_SECONDS,
     with_parent: int | None = None,
     tls: tuple[Path, Path] | None = None,
-    websockets: type[asyncio.Protocol] | None = None,
+    websockets: Callable[..., asyncio.Protocol] | None = None,
 ) -> None:
     """Serve `app` until SIGTERM, SIGHUP or Ctrl-C.
 
@@ -124,7 +124,7 @@ async def serve(
         log_level="critical",
         server_header=False,
         timeout_graceful_shutdown=round(drain) + LEAVE_SECONDS,
-        ws=websockets or "none",
+        ws=websockets or "none",  # type: ignore[arg-type]  # uvicorn only calls it
         ssl_certfile=certificate,
         ssl_keyfile=key,
         http="h11",  # httptools, which uvicorn prefers where it is installed, takes headers of any size
@@ -243,9 +243,9 @@ class Guard:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif _is_headed_too_much(scope):
-            await _refuse(431, "Request Header Fields Too Large", send)
+            await _refuse(431, "Request Header Fields Too Large", scope, send)
         elif problem := self._problem(scope):
-            await _refuse(403, f"Forbidden: {problem}", send)
+            await _refuse(403, f"Forbidden: {problem}", scope, send)
         else:
             await self._app(scope, receive, send)
 
@@ -288,11 +288,12 @@ def _is_headed_too_much(scope: Scope) -> bool:
     return len(headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES
 
 
-async def _refuse(status: int, sentence: str, send: Send) -> None:
+async def _refuse(status: int, sentence: str, scope: Scope, send: Send) -> None:
+    of = "websocket." if scope["type"] == "websocket" else ""
     body = f"{sentence}\n".encode()
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": f"{of}http.response.start", "status": status, "headers": headers})
+    await send({"type": f"{of}http.response.body", "body": body})
 
 
 def _host_name(host: str) -> str:

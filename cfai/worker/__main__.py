@@ -26,6 +26,7 @@ from cfai.serving import Guard, PortTaken, end_with_parent, is_loopback, listen,
 from cfai.worker.app import WorkerApp, broken_app, worker_app
 from cfai.worker.engine import EngineProcess
 from cfai.worker.loader import import_path
+from cfai.worker.sockets import socket_protocol
 
 __all__ = ["main"]
 
@@ -97,7 +98,7 @@ async def _serve(app: WorkerApp, listener: socket.socket, given: argparse.Namesp
         os.close(given.report_fd)
     guarded = Guard(app, given.allow_host, any_address=not is_loopback(host))
     try:
-        await serve(guarded, listener=listener, end_streams=app.end_streams)
+        await serve(guarded, listener=listener, end_streams=app.end_streams, websockets=socket_protocol)
     finally:
         app.close()
 

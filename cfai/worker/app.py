@@ -17,6 +17,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -36,9 +37,11 @@ from cfai.worker.ctx import Context
 from cfai.worker.dispatch import Handler, find_handler
 from cfai.worker.env import Env, WorkerAi
 from cfai.worker.loader import ScriptError, load, trace_of
+from cfai.worker.sockets import SocketExchange
 from cfai.worker.stack_switching import switching
 from cfai.worker.web.messages import Request, Response, status_text
 from cfai.worker.web.streams import CLOSE_LIMIT, ReadableStream
+from cfai.worker.web.values import JsTypeError
 
 __all__ = ["WorkerApp", "broken_app", "worker_app"]
 
@@ -47,12 +50,19 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Log = Callable[[str], None]
-Respond = Callable[[Request, str, Context], Coroutine[Any, Any, Response]]
+Respond = Callable[[Request, str], Coroutine[Any, Any, Response]]
 
 # As long as Cloudflare lets waitUntil run on.
 WAIT_UNTIL_LIMIT = 30.0
 # What is read ahead of a handler that does not read its body; beyond it the client waits.
 READ_AHEAD = 1 << 20
+# How long a listener that heard of the end of a WebSocket may go on.
+LAST_EVENT_SECONDS = 1.0
+# workerd, src/workerd/api/http.c++
+NO_UPGRADE = (
+    "Worker tried to return a WebSocket in a response to a request "
+    'which did not contain the header "Upgrade: websocket".'
+)
 
 
 def worker_app(
@@ -151,7 +161,7 @@ class WorkerApp:
         self._bindings = bindings or Bindings()
         self._log = log
         self._report = report
-        self._live: set[_Exchange] = set()
+        self._live: set[_Exchange | SocketExchange] = set()
         self._background: set[anyio.CancelScope] = set()
 
     @property
@@ -178,22 +188,23 @@ class WorkerApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
-        elif scope["type"] == "http":
+        elif scope["type"] in ("http", "websocket"):
             with running(self._runtime):
                 await self._answer(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1011, "reason": "WebSockets are not simulated"})
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with anyio.create_task_group() as background:
             scope_of_waiting = background.cancel_scope
             self._background.add(scope_of_waiting)
             ctx = Context(background, lambda error: self._report(trace_of(error)))
-            exchange = _Exchange(scope, receive, send, ctx, self._log, self._report)
+            exchange: _Exchange | SocketExchange
+            if is_socket := scope["type"] == "websocket":
+                exchange = SocketExchange(_socket_request(scope), _path_of(scope), receive, send, ctx, self._log)
+            else:
+                exchange = _Exchange(scope, receive, send, ctx, self._log, self._report)
             self._live.add(exchange)
             try:
-                await exchange.run(self._respond)
+                await exchange.run(partial(self._respond_or_fail, ctx))
             finally:
                 self._live.discard(exchange)
                 await ctx.close_streams(unread_only=True)
@@ -204,6 +215,18 @@ class WorkerApp:
         if scope_of_waiting.cancel_called:
             self._report(f"waitUntil: work was still going on {WAIT_UNTIL_LIMIT:.0f} s after the response; cancelled")
         await ctx.close_streams()
+        await ctx.end(grace=LAST_EVENT_SECONDS if is_socket else 0)
+
+    async def _respond_or_fail(self, ctx: Context, request: Request, path: str) -> Response:
+        try:
+            return await switching(self._respond(request, path, ctx))
+        except BaseException as error:
+            if not _is_the_scripts(error):
+                raise
+            trace = trace_of(error)
+            self._report(trace)
+            await ctx.close_streams()
+            return _failure(_python_error(trace))
 
     async def _respond(self, request: Request, path: str, ctx: Context) -> Response:
         if self._assets is not None and request.method in ("GET", "HEAD"):
@@ -252,7 +275,7 @@ class _Exchange:
             watching.start_soon(self._client.watch, self._cancel_work)
             # An OSError is how a server says that the client is gone.
             with self._scope_of_work, contexts.of(self._ctx), contextlib.suppress(OSError):
-                await self._reply(await self._response(respond))
+                await self._reply(await respond(_request(self._scope, self._client), self._path))
             watching.cancel_scope.cancel()
         if self._stopping and not self._ended:
             await self._end_early()
@@ -263,24 +286,15 @@ class _Exchange:
     def _elapsed(self) -> int:
         return round((time.perf_counter() - self._started_at) * 1000)
 
-    async def _response(self, respond: Respond) -> Response:
-        try:
-            return await switching(respond(_request(self._scope, self._client), self._path, self._ctx))
-        except BaseException as error:
-            if not _is_the_scripts(error):
-                raise
-            trace = trace_of(error)
-            self._report(trace)
-            await self._ctx.close_streams()
-            return _failure(_python_error(trace))
-
     async def _reply(self, response: Response) -> None:
         try:
+            if response.webSocket is not None:
+                raise JsTypeError(NO_UPGRADE)
             whole = response.whole
             self._body = None if whole is not None else response.stream()
         except TypeError as error:  # the script read the body that it returns
-            self._report(f"TypeError: {error}")
-            response = _failure(_python_error(f"TypeError: {error}\n"))
+            self._report(f"{error}")
+            response = _failure(_python_error(f"{error}\n"))
             whole = response.whole
         headers = [(name, value) for name, value in response.headers.raw if name != "transfer-encoding"]
         if whole is not None and response.status not in (101, 204, 304):
@@ -404,15 +418,27 @@ class _Client:
 
 
 def _request(scope: Scope, client: _Client) -> Request:
-    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+    url, headers = _url_and_headers(scope)
     given = dict(headers)
-    host = given.get("host") or "{}:{}".format(*(scope.get("server") or ("localhost", 80)))
-    query = scope.get("query_string", b"").decode("latin-1")
-    url = f"{scope.get('scheme', 'http')}://{host}{_path_of(scope)}{f'?{query}' if query else ''}"
     method = scope["method"].upper()
     announced = "transfer-encoding" in given or given.get("content-length", "0") != "0"
     body = client.body() if announced and method not in ("GET", "HEAD") else None
     return Request.new(url, {"method": method, "headers": headers, "body": body})
+
+
+def _socket_request(scope: Scope) -> Request:
+    url, headers = _url_and_headers(scope)
+    return Request.new(url, {"headers": headers})
+
+
+def _url_and_headers(scope: Scope) -> tuple[str, list[tuple[str, str]]]:
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+    given = dict(headers)
+    host = given.get("host") or "{}:{}".format(*(scope.get("server") or ("localhost", 80)))
+    query = scope.get("query_string", b"").decode("latin-1")
+    # A WebSocket is asked for by a request of HTTP, and that is how the script sees it.
+    scheme = scope.get("scheme", "http").replace("ws", "http")
+    return f"{scheme}://{host}{_path_of(scope)}{f'?{query}' if query else ''}", headers
 
 
 def _path_of(scope: Scope) -> str:

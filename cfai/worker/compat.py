@@ -63,6 +63,18 @@ class Compat:
         return self.pyodide != "0.26.0a2"
 
     @property
+    def has_blobs_of_websockets(self) -> bool:
+        """The binary messages of a WebSocket are Blobs unless its `binaryType` says otherwise."""
+        since = datetime.date(2026, 3, 17)
+        return self._is_on(since, "websocket_standard_binary_type", "no_websocket_standard_binary_type")
+
+    @property
+    def replies_to_close(self) -> bool:
+        """A WebSocket that is told to close does so by itself; before, the script calls `close()`."""
+        since = datetime.date(2026, 4, 7)
+        return self._is_on(since, "web_socket_auto_reply_to_close", "web_socket_manual_reply_to_close")
+
+    @property
     def has_run_sync(self) -> bool:
         """Synchronous code may wait for a promise (JavaScript promise integration)."""
         return self.pyodide != "0.26.0a2"

@@ -20,6 +20,9 @@ T = TypeVar("T")
 current: ContextVar[Context] = ContextVar("cfai.worker.ctx.current")
 """The context of the request that is being answered; unset while a script is imported."""
 
+END_SECONDS = 5.0
+"""A script that does not let go of its tasks holds nobody up longer than this."""
+
 
 @contextmanager
 def of(ctx: Context) -> Iterator[None]:
@@ -43,6 +46,9 @@ class Context:
         self._for_threads: set[Future[Any]] = set()
         self.report = report
         self._streams: list[Any] = []
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._at_end: dict[Callable[[], Any], None] = {}
+        self._number = 0
         self.props: dict[str, Any] = {}
         self.passes_through = False
 
@@ -84,6 +90,33 @@ class Context:
             for stream in self._streams:
                 if not (unread_only and stream.was_read):
                     await stream.aclose()
+
+    def keep(self, task: asyncio.Task[Any]) -> None:
+        """`task` is a part of the request: what is left of it at the end is cancelled."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def at_end(self, call: Callable[[], Any]) -> None:
+        """Call `call` when the request is over, unless it is forgotten before."""
+        self._at_end[call] = None
+
+    def forget(self, call: Callable[[], Any]) -> None:
+        self._at_end.pop(call, None)
+
+    def next_number(self) -> int:
+        self._number += 1
+        return self._number
+
+    async def end(self, *, grace: float = 0) -> None:
+        """Nothing is left to send or to wait for: timers end, and, in `grace` seconds, what else goes on."""
+        while self._at_end:
+            self._at_end.popitem()[0]()
+        if self._tasks and grace:
+            await asyncio.wait(self._tasks, timeout=grace)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=END_SECONDS)
 
     async def _finish(self, work: Awaitable[Any]) -> None:
         try:

@@ -188,15 +188,13 @@ class Response(_Message):
         web_socket: Any = None,
         **options: Any,
     ) -> None:
-        if web_socket is not None:
-            raise NotImplementedError("WebSockets are not simulated")
         if isinstance(body, messages.Response):
             if status is not None or status_text or headers is not None or options:
                 raise ValueError("Expected no options when constructing Response from a js.Response")
             self.js_object: messages.Response = body
             return
         options = _as_init({**options, "headers": _checked_headers(headers)})
-        options |= {"status": 200 if status is None else status, "statusText": status_text}
+        options |= {"status": 200 if status is None else status, "statusText": status_text, "webSocket": web_socket}
         self.js_object = messages.Response.new(_checked_body(body), options)
 
     @property

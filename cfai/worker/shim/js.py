@@ -1,58 +1,36 @@
-"""`import js`, as a Python Worker sees it: the global names of JavaScript."""
+"""`import js`, as a Python Worker sees it: the global names of JavaScript. Each is loaded when it is first used."""
 
+import importlib
 from typing import Any
 
-from cfai.worker.web.fetching import fetch
-from cfai.worker.web.headers import Headers
-from cfai.worker.web.messages import Request, Response
-from cfai.worker.web.platform import (
-    AbortController,
-    AbortSignal,
-    Date,
-    Map,
-    Math,
-    TextDecoder,
-    TextEncoder,
-    clearInterval,
-    clearTimeout,
-    console,
-    crypto,
-    setInterval,
-    setTimeout,
-    structuredClone,
-)
-from cfai.worker.web.streams import ReadableStream
-from cfai.worker.web.urls import URL, URLSearchParams
-from cfai.worker.web.values import JSON, Array, Object, Uint8Array, missing
+from cfai.worker.web.values import missing
 
-__all__ = [
-    "JSON",
-    "URL",
-    "AbortController",
-    "AbortSignal",
-    "Array",
-    "Date",
-    "Headers",
-    "Map",
-    "Math",
-    "Object",
-    "ReadableStream",
-    "Request",
-    "Response",
-    "TextDecoder",
-    "TextEncoder",
-    "URLSearchParams",
-    "Uint8Array",
-    "clearInterval",
-    "clearTimeout",
-    "console",
-    "crypto",
-    "fetch",
-    "setInterval",
-    "setTimeout",
-    "structuredClone",
-]
+# Where the names are at home in cfai.worker.web.
+_NAMES = {
+    "aborting": ("AbortController", "AbortSignal"),
+    "console": ("console",),
+    "crypto": ("crypto",),
+    "events": ("CloseEvent", "CustomEvent", "ErrorEvent", "Event", "EventTarget", "MessageEvent"),
+    "exceptions": ("DOMException",),
+    "fetching": ("fetch",),
+    "headers": ("Headers",),
+    "messages": ("Request", "Response"),
+    "platform": ("Date", "Map", "Math", "structuredClone"),
+    "promises": ("Promise",),
+    "streams": ("ReadableStream",),
+    "text": ("TextDecoder", "TextEncoder"),
+    "timers": ("clearInterval", "clearTimeout", "queueMicrotask", "scheduler", "setInterval", "setTimeout"),
+    "urls": ("URL", "URLSearchParams"),
+    "values": ("JSON", "Array", "Object", "Uint8Array"),
+    "websockets": ("WebSocket", "WebSocketPair"),
+}
+_HOMES = {name: home for home, names in _NAMES.items() for name in names}
+
+__all__ = list(_HOMES)  # the table is the list
 
 
 def __getattr__(name: str) -> Any:
-    raise missing("js", name)
+    if (home := _HOMES.get(name)) is None:
+        raise missing("js", name)
+    value = globals()[name] = getattr(importlib.import_module(f"cfai.worker.web.{home}"), name)
+    return value

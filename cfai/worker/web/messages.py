@@ -158,7 +158,8 @@ class Response(Body, metaclass=JsClass):
     def __init__(self, body: Any = None, init: Any = None) -> None:
         options = options_of(init)
         status = options.get("status")
-        self.status = _status(200 if status is None else status)
+        self.webSocket = options.get("webSocket")
+        self.status = _status(200 if status is None else status, with_socket=self.webSocket is not None)
         self.statusText = _reason(options)
         self.headers = Headers.new(options.get("headers"))
         self.url = ""
@@ -183,6 +184,8 @@ class Response(Body, metaclass=JsClass):
         return 200 <= self.status < 300
 
     def clone(self) -> Response:
+        if self.webSocket is not None:
+            raise JsTypeError("Cannot clone a response to a WebSocket handshake.")
         init = {"status": self.status, "statusText": self.statusText, "headers": self.headers}
         return Response.new(self._tee_body(), init)
 
@@ -201,12 +204,14 @@ def _json_response(data: Any, init: Any = None, **options: Any) -> Response:
 Response.json = OnClassOrInstance(_json_response, Body.json)  # type: ignore[method-assign, assignment]
 
 
-def _status(status: Any) -> int:
+def _status(status: Any, *, with_socket: bool) -> int:
     try:
         number = int(status)
     except (TypeError, ValueError):
         raise JsTypeError(f"The status of a response is a number, not {status!r}.") from None
-    if number != 101 and not 200 <= number <= 599:
+    if with_socket and number != 101:
+        raise JsRangeError("Responses with a WebSocket must have status code 101.")
+    if not with_socket and not 200 <= number <= 599:
         raise JsRangeError(
             f"Responses may only be constructed with status codes in the range 200 to 599, not {number}."
         )
