@@ -89,7 +89,7 @@ BINDINGS = {
     "assets": Kind("Assets", is_simulated=True),
     "version_metadata": Kind("Worker Version Metadata", is_simulated=True),
     "kv_namespaces": Kind("KV Namespace", is_simulated=True),
-    "d1_databases": Kind("D1 Database"),
+    "d1_databases": Kind("D1 Database", is_simulated=True),
     "vectorize": Kind("Vectorize Index"),
     "durable_objects": Kind("Durable Object", "name", "bindings"),
     "queues": Kind("Queue", within="producers"),

@@ -2,6 +2,7 @@
 
 assets     static files
 kv         KV namespaces
+d1         D1 databases
 """
 
 from __future__ import annotations
@@ -52,6 +53,12 @@ def open_bindings(config: Config, state: Path) -> Bindings:
         for one in config.kv_namespaces:
             namespace = KvNamespace(state, one.id)
             bindings.add(one.binding, namespace, opened=namespace)
+    if config.d1_databases:
+        from cfai.worker.bindings.d1 import D1Database
+
+        for declared in config.d1_databases:
+            database = D1Database(state, declared.id, declared.name)
+            bindings.add(declared.binding, database, opened=database)
     if config.version_metadata is not None:
         bindings.add(config.version_metadata, as_js(_version()))
     return bindings
