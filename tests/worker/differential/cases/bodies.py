@@ -1,0 +1,72 @@
+"""Reading the body of a response."""
+
+from tests.worker.differential.case import probe
+
+__all__ = ["CASES"]
+
+CASES = (
+    probe(
+        "what_a_body_is_read_as",
+        "await Response('caf\u00e9').text()",
+        "await Response('caf\u00e9').string()",
+        "await Response('caf\u00e9').bytes()",
+        "await Response(b'\\xffx').text()",
+        "await Response('abc').buffer()",
+        "(await Response('abc').buffer()).to_bytes()",
+        "await Response('abc').memoryview()",
+        "await Response(None).text()",
+        "await Response(None).bytes()",
+        "await Response('a=1&b=2').text()",
+        "type(await Response('abc').blob()).__name__",
+        "await (await Response('abc').blob()).text()",
+        "(await Response('abc').blob()).content_type",
+        "(await Response('abc', headers={'content-type': 'image/png'}).blob()).content_type",
+        "(await Response(b'abc').blob()).content_type",
+        "[chunk.to_bytes() async for chunk in Response('abc').body]",
+        "await Response(js.Response.new('abc')).text()",
+        "await js.Response.new('abc').text()",
+        "(await js.Response.new('{\"a\": [1]}').json()).a[0]",
+        "(await js.Response.new('abc').arrayBuffer()).to_bytes()",
+        "(await js.Response.new('abc').bytes()).to_bytes()",
+    ),
+    probe(
+        "a_second_read",
+        "await r.text()",
+        "r.body_used",
+        "await r.text()  # again",
+        "await r.bytes()",
+        "await r.json()",
+        "await r.buffer()",
+        "await r.blob()",
+        "await r.form_data()",
+        "await r.memoryview()",
+        "r.clone()",
+        "r.status",
+        setup="r = Response('x')",
+    ),
+    probe(
+        "a_second_read_of_javascript",
+        "await r.text()",
+        "r.bodyUsed",
+        "await r.text()  # again",
+        "r.clone()",
+        "r.body.locked",
+        setup="r = js.Response.new('x')",
+    ),
+    probe(
+        "clones",
+        "await r.clone().text()",
+        "await r.text()",
+        "r.clone()",
+        "Response('x', status=201).clone().status",
+        "Response('x', headers={'a': '1'}).clone().headers['a']",
+        setup="r = Response('x')",
+    ),
+    probe(
+        "a_response_whose_stream_is_held",
+        "await r.text()",
+        "r.body.locked",
+        "r.body_used",
+        setup="r = Response('x'); reader = r.body.getReader()",
+    ),
+)

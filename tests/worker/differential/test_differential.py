@@ -1,0 +1,101 @@
+"""The same scripts on Pyodide with Cloudflare's SDK and on cfai."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from cfai import FakeBinding
+from cfai.binding import Call
+from cfai.errors import NoSuchModel
+from tests.clients.node import needs_node
+from tests.worker.asgi_client import Client
+from tests.worker.conftest import Workers
+from tests.worker.differential.case import ANSWERS, VARS, Case, compared
+from tests.worker.differential.cases import CASES
+from tests.worker.differential.generations import GENERATIONS, Generation, on_cloudflare
+from tests.worker.differential.known import MENDING, known
+
+OnCloudflare = Callable[[Generation, Case], dict[str, str]]
+
+
+@pytest.fixture(scope="session")
+def cloudflare(tmp_path_factory: pytest.TempPathFactory) -> OnCloudflare:
+    """What a case answers on Cloudflare. Each generation is started once, for all of its cases."""
+    ran: dict[Generation, dict[str, Any]] = {}
+
+    def answer(generation: Generation, case: Case) -> dict[str, str]:
+        if generation not in ran:
+            cases = [one for one in CASES if one.when(generation)]
+            ran[generation] = on_cloudflare(generation, cases, tmp_path_factory.mktemp("cloudflare"))
+        return compared(case, ran[generation][case.name])
+
+    return answer
+
+
+@pytest.fixture
+def fake() -> FakeBinding:
+    def echo(call: Call) -> dict[str, Any]:
+        return {"inputs": call.inputs}
+
+    answers: dict[str, Any] = {}
+    for model, answer in ANSWERS.items():
+        answers[model] = answer.get("json") or echo
+    return FakeBinding({**answers, "@cf/stream": ["New", " York"], "@cf/none": NoSuchModel("@cf/none")})
+
+
+PAIRS = [
+    pytest.param(generation, case, id=f"{generation}-{case.name}")
+    for generation in GENERATIONS
+    for case in CASES
+    if case.when(generation)
+]
+
+
+@needs_node
+# Scripts here leave work undone, as scripts do.
+@pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize(("generation", "case"), PAIRS)
+async def test_a_script_answers_as_on_cloudflare(
+    worker: Workers, cloudflare: OnCloudflare, fake: FakeBinding, generation: Generation, case: Case
+) -> None:
+    theirs = cloudflare(generation, case)
+    app = worker.app(
+        case.script,
+        ai=fake,
+        ai_binding="AI",
+        vars=VARS,
+        compatibility_date=generation.date,
+        compatibility_flags=("python_workers", *generation.flags),
+    )
+    ours = compared(case, await _answer(Client(app), case))
+    differing = {
+        what: (theirs.get(what), ours.get(what))
+        for what in theirs.keys() | ours.keys()
+        if theirs.get(what) != ours.get(what)
+    }
+    expected = known(generation, case.name)
+    if differing and (reason := next((why for why, names in MENDING.items() if case.name in names), None)):
+        pytest.xfail(reason)
+    report = [f"{what}\n  Cloudflare: {there}\n  here:       {here}" for what, (there, here) in differing.items()]
+    news = [one for one in report if one.partition("\n")[0] not in expected]
+    assert not news, "\n".join(["", *news])
+    mended = [what for what in expected if what not in differing]
+    assert not mended, f"no longer different, so no longer to be listed in known.py: {mended}"
+
+
+async def _answer(client: Client, case: Case) -> dict[str, Any]:
+    body = [] if case.body is None else [case.body]
+    async with client.request(case.method, case.path, headers=case.headers, body=body) as exchange:
+        whole = b"".join(await exchange.rest())
+    if exchange.status == 500 and whole.startswith(b"PythonError: "):
+        return {"error": whole.decode().removeprefix("PythonError: ")}
+    return {
+        "status": exchange.status,
+        "headers": exchange.lines,
+        "body": base64.b64encode(whole).decode(),
+    }
