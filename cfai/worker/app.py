@@ -93,7 +93,7 @@ def worker_app(
     log = log or _nowhere
     compat = Compat(config.compatibility_date, frozenset(config.compatibility_flags))
     runtime = Runtime(compat, strict=strict, note=log)
-    assets = None if config.assets is None else Assets(config.assets.directory)
+    assets = None if config.assets is None else Assets(config.assets, log)
     bindings = open_bindings(config, state or config.state)
     if config.ai_binding is not None:
         bindings.add(config.ai_binding, WorkerAi(ai))
@@ -229,9 +229,9 @@ class WorkerApp:
             return _failure(_python_error(trace))
 
     async def _respond(self, request: Request, path: str, ctx: Context) -> Response:
-        if self._assets is not None and request.method in ("GET", "HEAD"):
-            found = await self._assets.find(path)
-            if found is not None:
+        if self._assets is not None:
+            has_script = self._handler is not None or self._problem is not None
+            if (found := await self._assets.answer(request, has_script=has_script)) is not None:
                 return found
         if self._problem is not None:
             return _failure(self._problem)
@@ -297,7 +297,8 @@ class _Exchange:
             response = _failure(_python_error(f"{error}\n"))
             whole = response.whole
         headers = [(name, value) for name, value in response.headers.raw if name != "transfer-encoding"]
-        if whole is not None and response.status not in (101, 204, 304):
+        says_length = self._method != "HEAD" or bool(whole)
+        if whole is not None and says_length and response.status not in (101, 204, 304):
             headers = [*((name, value) for name, value in headers if name != "content-length")]
             headers.append(("content-length", str(len(whole))))
         kind = (response.headers.get("content-type") or "").partition(";")[0].strip().lower()

@@ -87,6 +87,12 @@ class Compat:
             since, "python_request_headers_preserve_commas", "disable_python_request_headers_preserve_commas"
         )
 
+    @property
+    def navigation_prefers_assets(self) -> bool:
+        """A browser that goes to a page is shown the assets' own page for what is not there; before, the script is."""
+        since = datetime.date(2025, 4, 1)
+        return self._is_on(since, "assets_navigation_prefers_asset_serving", "assets_navigation_has_no_effect")
+
 
 @dataclass(slots=True)
 class Runtime:

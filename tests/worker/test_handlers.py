@@ -341,7 +341,7 @@ async def test_assets_come_before_the_script(worker: Workers) -> None:
     (public / "about.html").write_text("about")
     (public / "docs" / "index.html").write_text("docs")
     (public / "a b.css").write_text("body{}")
-    (public / ".secret").write_text("secret")
+    (public / ".dev.vars").write_text("secret")
     (worker.folder / "outside.txt").write_text("outside")
     (public / "link.txt").symlink_to(worker.folder / "outside.txt")
     client = worker(
@@ -368,7 +368,7 @@ async def test_assets_come_before_the_script(worker: Workers) -> None:
     assert await kind("/docs/") == ("docs", html)
     assert await kind("/a%20b.css?v=1") == ("body{}", "text/css; charset=utf-8")
     for path in (
-        "/.secret",
+        "/.dev.vars",
         "/../outside.txt",
         "/%2e%2e/outside.txt",
         "/..%2foutside.txt",
@@ -379,7 +379,8 @@ async def test_assets_come_before_the_script(worker: Workers) -> None:
         assert (await client.get(path)).text == "script"
     head = await client("HEAD", "/")
     assert (head.chunks, head.headers["content-length"]) == ([], "11")
-    assert (await client("POST", "/", body=[b"x"])).text == "script"
+    assert (await client("POST", "/", body=[b"x"])).status == 405
+    assert (await client("POST", "/nothing", body=[b"x"])).text == "script"
 
 
 async def test_the_request_as_a_class_handler_sees_it(worker: Workers) -> None:

@@ -103,7 +103,8 @@ class URL(metaclass=JsClass):
         self.password = parts.password or ""
         self.hostname = parts.hostname or ""
         self.port = "" if port in (None, _DEFAULT_PORTS.get(parts.scheme)) else str(port)
-        self.pathname = quote(parts.path, safe="/%:@!$&'()*+,;=~") or ("/" if self.hostname else "")
+        path = _without_dots(parts.path) if parts.scheme in _DEFAULT_PORTS else parts.path
+        self.pathname = quote(path, safe="/%:@!$&'()*+,;=~[]|")
         self._query = parts.query
         self.hash = f"#{parts.fragment}" if parts.fragment else ""
 
@@ -144,3 +145,18 @@ class URL(metaclass=JsClass):
 
     def __repr__(self) -> str:
         return f"URL({self.href!r})"
+
+
+def _without_dots(path: str) -> str:
+    """The path of a web URL with `.` and `..` taken, which may be encoded, and with slashes for backslashes."""
+    kept: list[str] = []
+    parts = path.replace("\\", "/").removeprefix("/").split("/")
+    for at, part in enumerate(parts):
+        plain = part.lower().replace("%2e", ".")
+        if plain == "..":
+            del kept[-1:]
+        elif plain != ".":
+            kept.append(part)
+        if plain in (".", "..") and at == len(parts) - 1:
+            kept.append("")
+    return "/" + "/".join(kept)

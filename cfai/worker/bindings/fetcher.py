@@ -1,0 +1,33 @@
+"""A binding that is asked with `fetch`, as a script of either SDK generation asks it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from cfai.worker import sdk
+from cfai.worker.compat import current
+from cfai.worker.web.messages import Request, Response
+from cfai.worker.web.values import options_of
+
+__all__ = ["Fetcher"]
+
+
+class Fetcher:
+    """Asks `answer`.
+
+    ```python
+    response = await env.ASSETS.fetch("https://assets.local/logo.svg")
+    ```
+    """
+
+    def __init__(self, answer: Callable[[Request], Awaitable[Response]]) -> None:
+        self._answer = answer
+
+    async def fetch(self, resource: Any, init: Any = None, **options: Any) -> Any:
+        """The response to a URL or a request: a `workers.Response`, on built-in generations a `js.Response`."""
+        given = getattr(resource, "js_object", resource)
+        options = {**options_of(init), **options}
+        request = given if isinstance(given, Request) and not options else Request.new(given, options)
+        response = await self._answer(request)
+        return sdk.Response(response) if current().compat.has_external_sdk else response
