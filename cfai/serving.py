@@ -22,11 +22,14 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import anyio
 import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 __all__ = [
     "BINDING_HOSTS",
@@ -65,6 +68,9 @@ def listen(host: str, port: int) -> socket.socket:
         shown = f"[{host}]" if ":" in host else host
         raise PortTaken(error.errno, f"cannot listen on {shown}:{port}: {problem}") from error
     listener.set_inheritable(True)
+    # For the connections too. asyncio sets it for sockets that know their protocol, which this one does not: a head and
+    # its body, written one after the other, would be 40 ms apart.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 
@@ -106,6 +112,7 @@ async def serve(
     with_parent: int | None = None,
     tls: tuple[Path, Path] | None = None,
     websockets: Callable[..., asyncio.Protocol] | None = None,
+    on_end: Callable[[], None] | None = None,
 ) -> None:
     """Serve `app` until SIGTERM, SIGHUP or Ctrl-C.
 
@@ -115,6 +122,7 @@ async def serve(
     with_parent  the id of the parent process, to end with it however it ends
     tls          the files of a certificate and its key, to speak https
     websockets   what takes over a connection that asks to become a WebSocket; `app` gets such requests without one
+    on_end       is called as soon as the end was asked for
     """
     certificate, key = tls or (None, None)
     config = uvicorn.Config(
@@ -135,7 +143,7 @@ async def serve(
         end_with_parent(with_parent)
     with _no_trace(listener):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_stop_on_signal, server, end_streams, drain)
+            tasks.start_soon(_stop_on_signal, server, end_streams, drain, on_end)
             await server.serve(sockets=[listener])
             tasks.cancel_scope.cancel()
 
@@ -162,9 +170,16 @@ class _Server(uvicorn.Server):
         yield  # `_stop_on_signal` listens for them: uvicorn would wait for endless streams, or cut them
 
 
-async def _stop_on_signal(server: uvicorn.Server, end_streams: Callable[[], Awaitable[None]], drain: float) -> None:
+async def _stop_on_signal(
+    server: uvicorn.Server,
+    end_streams: Callable[[], Awaitable[None]],
+    drain: float,
+    on_end: Callable[[], None] | None,
+) -> None:
     with anyio.open_signal_receiver(*ending_signals()) as signals:
         await anext(signals)
+        if on_end is not None:
+            on_end()
         await _stop_accepting(server)
         server.should_exit = True
         with anyio.move_on_after(drain):

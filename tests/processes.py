@@ -38,6 +38,9 @@ class Process:
                 return line
         raise AssertionError(f"{text!r} never came: {''.join(seen)}")
 
+    def next_line(self) -> str:
+        return next(self._lines)
+
     @property
     def pid(self) -> int:
         return self._process.pid

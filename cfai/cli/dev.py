@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,11 +18,68 @@ if TYPE_CHECKING:
 
 __all__ = ["dev"]
 
+CLOUDFLARE = "https://api.cloudflare.com/client/v4"
+DEBUG_PORT = 5678
+"""Where editors look for a Python debugger."""
+
+LEVELS = ("debug", "info", "log", "warn", "error", "none")
+
+PORTS = 20
+"""How many are tried before giving up."""
+
+
+def _level(text: str) -> str:
+    if text not in LEVELS:
+        raise typer.BadParameter(f"{text!r} is none of {', '.join(LEVELS)}")
+    return text
+
 
 def dev(
     path: Annotated[Path, typer.Argument(help="A project folder, a wrangler config, or a single script.")] = Path(),
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; the next free one if it is taken.")] = 8787,
     ip: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    environment: Annotated[str | None, typer.Option("--env", "-e", help="The environment of the config.")] = None,
+    config_file: Annotated[
+        Path | None, typer.Option("--config", "-c", metavar="FILE", help="Another config than the project's.")
+    ] = None,
+    variables: Annotated[
+        list[str],
+        typer.Option("--var", metavar="NAME:VALUE", help="A variable, over those of the files. May be repeated."),
+    ] = [],  # noqa: B006  # Typer copies it
+    persist_to: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where bindings keep their data; .wrangler/state by default.")
+    ] = None,
+    test_scheduled: Annotated[
+        bool, typer.Option("--test-scheduled", help="Run the scheduled handler at GET /__scheduled?cron=...")
+    ] = False,
+    log_level: Annotated[
+        str, typer.Option(metavar="|".join(LEVELS), callback=_level, help="What is printed; warn leaves requests out.")
+    ] = "log",
+    inspect: Annotated[
+        bool, typer.Option("--inspect", help="Let a debugger in; needs debugpy in the Worker's interpreter.")
+    ] = False,
+    inspector_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help=f"The debugger's port, {DEBUG_PORT} by default.")
+    ] = None,
+    python: Annotated[
+        str | None, typer.Option(metavar="PATH", help="The interpreter that runs the script; cfai's own by default.")
+    ] = None,
+    compatibility_date: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Run as of this date instead of the config's.")
+    ] = None,
+    compatibility_flags: Annotated[
+        list[str], typer.Option("--compatibility-flag", "--compatibility-flags", help="Another flag. May be repeated.")
+    ] = [],  # noqa: B006  # Typer copies it
+    strict_compat: Annotated[
+        bool, typer.Option("--strict-compat", help="Refuse what Cloudflare refuses at the compatibility date.")
+    ] = False,
+    ai_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Let a running `cfai serve` answer env.AI; token in CFAI_TOKEN.")
+    ] = None,
+    remote: Annotated[
+        bool, typer.Option("--remote", "-r", help="Let Cloudflare answer env.AI; your account is billed.")
+    ] = False,
+    local: Annotated[bool, typer.Option("--local", "-l", help="Run everything here, as cfai does anyway.")] = False,
     allow_host: AllowHosts = [],  # noqa: B006  # Typer copies it
     as_of: AsOf = None,
     fidelity: Fidelity = "clean",
@@ -31,42 +91,94 @@ def dev(
 ) -> None:
     """Run a Python Worker project, with env.AI answered by local models.
 
-    Exit codes: 0 told to end, 2 the project cannot be read, 5 no port is free.
+    Keys on a terminal: b opens a browser, c clears the console, x or q ends it.
+
+    Exit codes: 0 told to end, 2 the project or an option cannot be read, 5 no port is free.
     """
     import anyio
 
-    from cfai.config import ConfigError, load_config
-    from cfai.serving import PortTaken
-    from cfai.worker.supervisor import EngineStopped, supervise
+    from cfai.config import ConfigError
+    from cfai.worker.console import Console
+    from cfai.worker.interpreter import NoInterpreter, check_interpreter
+    from cfai.worker.project import Project
+    from cfai.worker.supervisor import EngineStopped, Settings, supervise
 
+    if local and remote:
+        fail("--local and --remote exclude each other", ExitCode.USAGE)
+    project = Project(
+        path,
+        config_file,
+        environment,
+        tuple(variables),
+        persist_to,
+        compatibility_date,
+        tuple(compatibility_flags),
+        strict_compat,
+    )
+    ai_url, account, token = _cloudflare(ai_url) if remote else (ai_url, None, os.environ.get("CFAI_TOKEN"))
+    is_inspected = inspect or inspector_port is not None
     try:
-        config = load_config(path)
-        listener = _listen(ip, port)
+        config = project.read()
+        if python is not None or is_inspected:
+            check_interpreter(python or sys.executable, debugger=is_inspected)
     except ConfigError as error:
         fail(str(error), ExitCode.USAGE)
-    except PortTaken as error:
-        fail(str(error.strerror), ExitCode.PORT_TAKEN)
-    engine = _engine_options(
-        as_of=as_of, fidelity=fidelity, models=models, demo=demo, device=device, dtype=dtype, threads=threads
+    except NoInterpreter as error:
+        fail(str(error), ExitCode.USAGE, hint=error.hint)
+    settings = Settings(
+        engine_options=_engine_options(
+            as_of=as_of, fidelity=fidelity, models=models, demo=demo, device=device, dtype=dtype, threads=threads
+        ),
+        ai_url=ai_url,
+        is_remote=remote,
+        worker_options=[
+            *([f"--ai-account={account}"] if account else []),
+            *(["--test-scheduled"] if test_scheduled else []),
+        ],
+        environment={"CFAI_AI_TOKEN": token} if ai_url and token else {},
+        python=python or sys.executable,
+        inspect=_listen("127.0.0.1", DEBUG_PORT if inspector_port is None else inspector_port)
+        if is_inspected
+        else None,
+        allow_hosts=[*allow_host, ip],
+        console=Console(log_level),
     )
     try:
-        anyio.run(supervise, path, config, listener, engine, [*allow_host, ip])
+        anyio.run(supervise, project, config, _listen(ip, port), settings)
     except EngineStopped:
         fail("the engine process ended while it started", ExitCode.FAILED)
 
 
-def _listen(host: str, port: int) -> socket:
-    import errno
+def _cloudflare(ai_url: str | None) -> tuple[str, str, str]:
+    """The address, the account and the token."""
+    if ai_url is not None:
+        fail("--remote and --ai-url exclude each other", ExitCode.USAGE)
+    names = ("CLOUDFLARE_ACCOUNT_ID", "CLOUDFLARE_API_TOKEN")
+    account, token = (os.environ.get(name, "") for name in names)
+    if missing := [name for name, value in zip(names, (account, token), strict=True) if not value]:
+        fail(
+            f"--remote asks Cloudflare, and {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set",
+            ExitCode.USAGE,
+            hint="export both; dash.cloudflare.com/profile/api-tokens makes a token (permission Workers AI Read)",
+        )
+    return os.environ.get("CLOUDFLARE_API_BASE_URL", CLOUDFLARE), account, token
 
+
+def _listen(host: str, port: int) -> socket:
+    """Listen on `port`, or on the next free one."""
     from cfai.serving import PortTaken, listen
 
-    for candidate in range(port, min(port + 20, 65536)):
+    last = min(port + PORTS, 65536) - 1
+    for candidate in range(port, last + 1):
         try:
-            return listen(host, candidate)
+            listener = listen(host, candidate)
         except PortTaken as error:
-            if error.errno != errno.EADDRINUSE or port == 0 or candidate in (port + 19, 65535):
-                raise
-            typer.echo(f"port {candidate} is taken")
+            if error.errno != errno.EADDRINUSE or port == 0 or candidate == last:
+                fail(str(error.strerror), ExitCode.PORT_TAKEN)
+            continue
+        if candidate not in (0, port):
+            typer.echo(f"port {port} is taken, so this is {candidate}")
+        return listener
     raise AssertionError("the range is never empty")
 
 

@@ -1,0 +1,104 @@
+"""The files of a project: which of them, when they change, make the Worker another one."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import AsyncIterator, Collection, Iterator
+from pathlib import Path
+
+import anyio
+import watchfiles
+
+from cfai.config import Config
+
+__all__ = ["Files"]
+
+STEP_MS = 15
+"""How long nothing may change before a save is taken for complete."""
+
+IGNORED_FOLDERS = frozenset(
+    {*watchfiles.DefaultFilter.ignore_dirs, ".wrangler", "python_modules", ".venv-workers", "dist", ".ruff_cache"}
+)
+SUFFIXES = frozenset({".py", ".json", ".jsonc", ".toml", ".html", ".css", ".js", ".txt", ".md", ".jinja"})
+SETTINGS = (".dev.vars", ".env")
+RULES_OF_ASSETS = frozenset({"_headers", "_redirects"})
+
+
+class Files:
+    """What a Worker is made of: the script and what lies beside it, and what it was seen to import and read.
+
+    Its own output, a log or a database in the same folder, must not reload it. Nor must assets, which are looked up at
+    every request.
+    """
+
+    def __init__(self, config: Config, *, state: Path) -> None:
+        self._usual = watchfiles.DefaultFilter(ignore_dirs=tuple(IGNORED_FOLDERS))
+        self._state = state
+        self._read: set[str] = set()
+        self._written: set[str] = set()
+        self._outside: set[str] = set()
+        self._is_other = anyio.Event()
+        self.config = config
+
+    def reads(self, path: str) -> None:
+        self._read.add(path)
+
+    def writes(self, path: str) -> None:
+        self._written.add(path)
+
+    def comes_from(self, paths: Collection[str]) -> None:
+        """The script imported `paths`, which lie outside of the project."""
+        if not self._outside.issuperset(paths):
+            self._outside.update(paths)
+            self._look_again()
+
+    def _look_again(self) -> None:
+        self._is_other.set()
+        self._is_other = anyio.Event()
+
+    async def saves(self) -> AsyncIterator[None]:
+        """One item for each save, or for several at once."""
+        while True:
+            folders = list(self._folders())
+            async for changes in watchfiles.awatch(
+                *folders, watch_filter=self._counts, recursive=False, step=STEP_MS, stop_event=self._is_other
+            ):
+                if any(self._is_new_folder(change, path) for change, path in changes):
+                    # What is saved there from now on counts, and what was until now.
+                    self._look_again()
+                yield
+
+    def _folders(self) -> Iterator[Path]:
+        yield from {Path(file).parent for file in self._outside if Path(file).parent.is_dir()}
+        roots = {self.config.folder, self.config.root}
+        if self.config.source is None:  # a script may lie in a folder with anything below it: its neighbours count
+            yield from roots
+            return
+        for root in roots:
+            for folder, below, _ in os.walk(root):
+                below[:] = [name for name in below if self._is_looked_into(Path(folder, name))]
+                yield Path(folder)
+
+    def _is_looked_into(self, folder: Path) -> bool:
+        is_environment = (folder / "pyvenv.cfg").exists()
+        is_data = folder == self._state or (self.config.assets is not None and folder == self.config.assets.directory)
+        return folder.name not in IGNORED_FOLDERS and not is_environment and not is_data
+
+    def _counts(self, change: watchfiles.Change, path: str) -> bool:
+        if not self._usual(change, path) or path in self._written:
+            return False
+        if self._is_new_folder(change, path):
+            return self.config.source is not None and self._is_looked_into(Path(path))
+        file = Path(path)
+        if self.config.assets is not None and file.is_relative_to(self.config.assets.directory):
+            return file.name in RULES_OF_ASSETS
+        return path in self._read or file.suffix in SUFFIXES or file.name.startswith(SETTINGS)
+
+    def _is_new_folder(self, change: watchfiles.Change, path: str) -> bool:
+        if change != watchfiles.Change.added:
+            return False
+        try:
+            return stat.S_ISDIR(Path(path).stat().st_mode)
+        except OSError:
+            return False
