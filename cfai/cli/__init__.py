@@ -16,6 +16,7 @@ from cfai.cli.ps import ps
 from cfai.cli.run import run
 from cfai.cli.serve import serve
 from cfai.cli.top import top
+from cfai.cli.types import types
 from cfai.cli.workerd import workerd
 from cfai.cli.wrangler import wrangler
 
@@ -30,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (run, models, serve, init, dev, ps, top, wrangler, workerd):
+for command in (run, models, serve, init, dev, types, ps, top, wrangler, workerd):
     app.command()(command)
 
 
