@@ -23,7 +23,7 @@ from greenlet import GreenletExit, getcurrent, greenlet
 from cfai.worker import compat
 from cfai.worker import ctx as contexts
 
-__all__ = ["as_in_pyodide", "can_run_sync", "run_sync", "switching"]
+__all__ = ["as_in_pyodide", "can_run_sync", "run_sync", "switching", "wait"]
 
 T = TypeVar("T")
 
@@ -64,10 +64,11 @@ def run_sync(awaitable: Awaitable[T]) -> T:
     """
     if not compat.current().compat.has_run_sync:
         compat.current().lenient("run_sync", lambda: RuntimeError(NO_SWITCHING))
-    return _wait(awaitable)
+    return wait(awaitable)
 
 
-def _wait(awaitable: Awaitable[T]) -> T:
+def wait(awaitable: Awaitable[T]) -> T:
+    """`run_sync` for cfai's own use, whatever the Worker's date."""
     work = _awaited(awaitable)
     if (stack := _stack()) is not None:
         return _drive(work, stack)
@@ -247,7 +248,7 @@ def _let_it_run_until_complete(loop: asyncio.AbstractEventLoop) -> None:
             return before(future)
         if not compat.current().compat.has_run_sync:
             return asyncio.ensure_future(future)  # as in Pyodide 0.26, which only sees to it that it runs
-        return _wait(future)
+        return wait(future)
 
     loop.run_until_complete = run_until_complete  # type: ignore[method-assign]
 
@@ -264,14 +265,14 @@ def as_in_pyodide() -> Iterator[None]:
         if not compat.current().compat.has_run_sync:
             refusal = "asyncio.run() cannot be called from a running event loop"
             compat.current().lenient("asyncio.run() in a handler", lambda: RuntimeError(refusal))
-        return _wait(main)
+        return wait(main)
 
     @wraps(sleep)
     def sleep_below(seconds: float, /) -> None:
         if _stack() is None or not compat.current().compat.has_run_sync:
             sleep(seconds)
         else:
-            _wait(asyncio.sleep(seconds))
+            wait(asyncio.sleep(seconds))
 
     asyncio.run, time.sleep = run_below, sleep_below  # type: ignore[assignment]
     try:

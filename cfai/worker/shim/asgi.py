@@ -1,5 +1,7 @@
-"""`import asgi`, as a Python Worker sees it."""
+"""`import asgi`, as a Python Worker sees it: `workers.asgi` under its first name."""
 
-from cfai.worker.asgi import env, fetch
+import sys
 
-__all__ = ["env", "fetch"]
+from workers import asgi
+
+sys.modules[__name__] = asgi

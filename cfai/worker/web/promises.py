@@ -212,12 +212,20 @@ def error_of(reason: Any) -> BaseException:
     return JsException(str(reason))
 
 
-def promised(method: Callable[P, Coroutine[Any, Any, Any]]) -> Callable[P, Promise]:
-    """For an `async def` that JavaScript has as a function that returns a promise: it begins when it is called."""
+def promised(method: Callable[P, Coroutine[Any, Any, Any]]) -> Callable[P, Any]:
+    """For an `async def` that JavaScript has as a function that returns a promise: it begins when it is called.
+
+    In a thread that has no event loop, it begins when `run_sync` takes it.
+    """
 
     @wraps(method)
-    def begin(*args: P.args, **options: P.kwargs) -> Promise:
-        return Promise.of(method(*args, **options))
+    def begin(*args: P.args, **options: P.kwargs) -> Any:
+        work = method(*args, **options)
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return work
+        return Promise.of(work)
 
     return begin
 
