@@ -237,11 +237,11 @@ async def test_a_binding_that_is_not_simulated_says_so(worker: Workers) -> None:
 @pytest.mark.parametrize(
     ("code", "told"),
     [
-        ("import js; js.TransformStream", "AttributeError: js has no 'TransformStream', or cfai does not have it yet"),
+        ("import js; js.HTMLRewriter", "AttributeError: js has no 'HTMLRewriter', or cfai does not have it yet"),
         ("import workers; workers.Queue", "AttributeError: workers has no 'Queue', or cfai does not"),
         ("request.form_data()", "AttributeError: workers.Request has no 'form_data', or cfai does not"),
         ("request.js_object.formData()", "AttributeError: js.Request has no 'formData', or cfai does not"),
-        ("from js import TransformStream", "\ncfai may not have this part of `js` yet; docs/workers.md lists"),
+        ("from js import HTMLRewriter", "\ncfai may not have this part of `js` yet; docs/workers.md lists"),
         ("import pyodide.http", "\ncfai may not have this part of `pyodide.http` yet; docs/workers.md lists"),
     ],
 )

@@ -9,11 +9,15 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from functools import wraps
 from typing import Any, ParamSpec
 
+from cfai.worker.web.callbacks import begin, report
 from cfai.worker.web.values import JsArray, JsClass, JsException, JsObject, JsProxy
 
 __all__ = ["Promise", "error_of", "promised"]
 
 P = ParamSpec("P")
+
+# JavaScript complains when all that could run has run; awaiting takes Python some turns of its loop more.
+UNSEEN_SECONDS = 0.1
 
 
 class Promise(JsProxy, metaclass=JsClass):
@@ -24,7 +28,7 @@ class Promise(JsProxy, metaclass=JsClass):
     promise = Promise.pending()         # settled by `promise.settle(value)` or `promise.fail(error)`
     ```
 
-    A failure that nobody looks at is given to the event loop's exception handler, unless `mark_handled` was called.
+    A failure that nobody looks at is reported, unless `mark_handled` was called.
     """
 
     def __init__(self, executor: Callable[[Any, Any], Any] | None = None) -> None:
@@ -47,7 +51,7 @@ class Promise(JsProxy, metaclass=JsClass):
     def of(cls, work: Coroutine[Any, Any, Any]) -> Promise:
         """Begin `work`."""
         promise = cls.new()
-        promise._task = asyncio.get_running_loop().create_task(promise._run(work))
+        promise._task = begin(promise._run(work))
         return promise
 
     @classmethod
@@ -73,7 +77,7 @@ class Promise(JsProxy, metaclass=JsClass):
         if self._state != "pending":
             return
         if inspect.isawaitable(value):
-            self._task = self._task or asyncio.get_running_loop().create_task(self._run(value))
+            self._task = self._task or begin(self._run(value))
             return
         self._end("fulfilled", value)
 
@@ -84,12 +88,28 @@ class Promise(JsProxy, metaclass=JsClass):
         waited_for = bool(self._waiters)
         self._end("rejected", error_of(reason))
         if not waited_for and not self._is_handled:
-            asyncio.get_running_loop().call_soon(self._complain)
+            asyncio.get_running_loop().call_later(UNSEEN_SECONDS, self._complain)
 
     def mark_handled(self) -> Promise:
         """Nobody needs to look at a failure."""
         self._is_handled = True
         return self
+
+    def when_ended(self, done: Callable[[Any], None], failed: Callable[[BaseException], None]) -> bool:
+        """Call one of them when this ends. Whether it has already."""
+        self._is_handled = True
+
+        def tell() -> None:
+            if self._state == "fulfilled":
+                done(self._value)
+            else:
+                failed(self._value)
+
+        if self._state == "pending":
+            self._waiters.append(tell)
+            return False
+        tell()
+        return True
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self._result().__await__()
@@ -196,8 +216,7 @@ class Promise(JsProxy, metaclass=JsClass):
     def _complain(self) -> None:
         if not self._is_handled:
             self._is_handled = True
-            context = {"message": "Uncaught (in promise)", "exception": self._value}
-            asyncio.get_running_loop().call_exception_handler(context)
+            report(self._value)
 
     def __repr__(self) -> str:
         return "[object Promise]"

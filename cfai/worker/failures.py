@@ -1,0 +1,32 @@
+"""What a script raises, as an answer."""
+
+from __future__ import annotations
+
+import asyncio
+
+import anyio
+
+from cfai.worker.web.messages import Response
+
+__all__ = ["failure", "is_the_scripts", "python_error"]
+
+
+def failure(problem: str) -> Response:
+    """A response of status 500 that says `problem`."""
+    headers = {"content-type": "text/plain; charset=utf-8", "cache-control": "no-store"}
+    return Response.new(problem, {"status": 500, "headers": headers})
+
+
+def python_error(trace: str) -> str:
+    """`trace` as wrangler dev shows it."""
+    return f"PythonError: {trace}"
+
+
+def is_the_scripts(error: BaseException) -> bool:
+    """Whether the script raised `error`, as opposed to this request being cancelled from outside."""
+    if isinstance(error, KeyboardInterrupt | GeneratorExit):
+        return False
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() == 0
+    return not isinstance(error, anyio.get_cancelled_exc_class())
