@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from cfai.cli.d1 import d1
 from cfai.cli.dev import dev
 from cfai.cli.init import init
 from cfai.cli.models import models
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 for command in (run, models, serve, init, dev, types, ps, top, wrangler, workerd):
     app.command()(command)
+app.add_typer(d1, name="d1")
 
 
 def _version(asked: bool) -> None:

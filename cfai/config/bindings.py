@@ -90,7 +90,7 @@ BINDINGS = {
     "version_metadata": Kind("Worker Version Metadata", is_simulated=True),
     "kv_namespaces": Kind("KV Namespace", is_simulated=True),
     "d1_databases": Kind("D1 Database", is_simulated=True),
-    "vectorize": Kind("Vectorize Index"),
+    "vectorize": Kind("Vectorize Index", is_simulated=True),
     "durable_objects": Kind("Durable Object", "name", "bindings"),
     "queues": Kind("Queue", within="producers"),
     "r2_buckets": Kind("R2 Bucket"),

@@ -3,6 +3,7 @@
 assets     static files
 kv         KV namespaces
 d1         D1 databases
+vectorize  Vectorize indexes
 """
 
 from __future__ import annotations
@@ -59,6 +60,12 @@ def open_bindings(config: Config, state: Path) -> Bindings:
         for declared in config.d1_databases:
             database = D1Database(state, declared.id, declared.name)
             bindings.add(declared.binding, database, opened=database)
+    if config.vectorize:
+        from cfai.worker.bindings.vectorize import VectorizeIndex
+
+        for named in config.vectorize:
+            index = VectorizeIndex(state, named.index_name)
+            bindings.add(named.binding, index, opened=index)
     if config.version_metadata is not None:
         bindings.add(config.version_metadata, as_js(_version()))
     return bindings

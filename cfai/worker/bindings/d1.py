@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cfai.worker.bindings.javascript import as_result, as_text, as_well_formed, null
+from cfai.worker.bindings.javascript import BindingObject, as_result, as_text, as_well_formed, null
 from cfai.worker.bindings.lane import Lane
 from cfai.worker.compat import current
 from cfai.worker.web.promises import promised
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["D1Database", "D1PreparedStatement", "D1Session"]
 
 
-class _Queries(JsProxy):
+class _Queries(BindingObject):
     """Statements that are run on one database, with a bookmark or without."""
 
     __slots__ = ()
@@ -126,7 +126,7 @@ class D1Session(_Queries):
         return "[object D1DatabaseSession]"
 
 
-class D1PreparedStatement(JsProxy):
+class D1PreparedStatement(BindingObject):
     """A statement; `bind` returns a new one."""
 
     __slots__ = ("_database", "params", "statement")

@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from cfai.worker.bindings.d1_sql import LIMITS, Statement, allowed, cut, is_blank, offset_of
+from cfai.worker.bindings.databases import is_busy, open_database
 from cfai.worker.bindings.objects import database_file
 
 __all__ = ["Answer", "D1File", "Query", "QueryError", "file_of"]
-
-BUSY_SECONDS = 10.0
-"""How long a query waits for another process that writes."""
 
 _OURS = " /* cfai */"
 # Beyond it an integer is not itself in JavaScript.
@@ -73,9 +71,10 @@ class D1File:
         self._cut = lru_cache(256)(cut)
         self._ours = False
         try:
-            self._connection = _connect(file)
+            self._connection = open_database(file)
         except (OSError, sqlite3.Error) as error:
             raise QueryError(str(error) if isinstance(error, OSError) else f"{file}: {error}") from error
+        self._connection.execute("PRAGMA foreign_keys = ON")
         self._connection.text_factory = lambda text: text.decode("utf-8", "replace")
         for limit, value in LIMITS.items():
             self._connection.setlimit(limit, value)
@@ -178,7 +177,7 @@ class D1File:
         except sqlite3.Error as error:
             text = "" if statement is None else statement.text
             told = QueryError(self._message(error, text), at)
-            if _is_busy(error):
+            if is_busy(error):
                 raise _Busy(told) from error
             raise told from error
 
@@ -196,39 +195,6 @@ class D1File:
         offset = offset_of(message, text, self._connection)
         where = "" if offset is None else f" at offset {offset}"
         return f"{message}{where}: {primary}" + (f" (extended: {code})" if code != primary else "")
-
-
-def _connect(file: Path) -> sqlite3.Connection:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    # One thread at a time is the caller's to keep; interrupt comes from another one.
-    connection = sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    try:
-        _turn_wal_on(connection)
-        # A commit outlives the process, not a power cut; what is on disk is consistent either way.
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA foreign_keys = ON")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _turn_wal_on(connection: sqlite3.Connection) -> None:
-    deadline = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL").close()
-            return
-        except sqlite3.OperationalError as error:
-            # Of two processes that turn it on at once, one is told so and not made to wait.
-            if not _is_busy(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-
-
-def _is_busy(error: sqlite3.Error) -> bool:
-    code: int = getattr(error, "sqlite_errorcode", 0)
-    return (code & 0xFF) == sqlite3.SQLITE_BUSY
 
 
 class _Busy(Exception):

@@ -8,9 +8,15 @@ from typing import Any
 
 from cfai.results import wrap
 from cfai.worker.compat import current
-from cfai.worker.web.values import JsArray, JsObject, jsnull
+from cfai.worker.web.values import JsArray, JsObject, JsProxy, jsnull
 
-__all__ = ["as_result", "as_text", "as_well_formed", "null", "with_keywords"]
+__all__ = ["BindingObject", "as_result", "as_text", "as_well_formed", "null", "with_keywords"]
+
+
+class BindingObject(JsProxy):
+    """A binding, or what one of its methods returns to be asked further."""
+
+    __slots__ = ()
 
 
 def with_keywords(args: tuple[Any, ...], keywords: Mapping[str, Any], count: int) -> list[Any]:

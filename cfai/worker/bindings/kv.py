@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from cfai.results import plain
 from cfai.worker.bindings import kv_rules as rules
-from cfai.worker.bindings.javascript import as_result, as_text, null, with_keywords
+from cfai.worker.bindings.javascript import BindingObject, as_result, as_text, null, with_keywords
 from cfai.worker.bindings.kv_store import Entry, KvStore
 from cfai.worker.compat import current
 from cfai.worker.web.streams import ReadableStream
@@ -25,7 +25,7 @@ T = TypeVar("T")
 _STREAM_CHUNK = 64 << 10
 
 
-class KvNamespace:
+class KvNamespace(BindingObject):
     """One namespace as a script sees it, its data under `state`.
 
     ```python
