@@ -3,12 +3,14 @@
 project       the whole: where the file is, what is in it, what is refused
 environments  which keys an `env.<name>` inherits
 bindings      what the config declares for `env`
+cron          the expressions of `triggers`
 secrets       which of the dotenv files count; dotenv reads their syntax
 document      a file's values and their lines; jsonc and toml_lines find those
 problems      errors and remarks, with file and line
 """
 
 from cfai.config.bindings import BINDINGS, AssetsConfig, D1Database, KvNamespace, VectorizeIndex
+from cfai.config.cron import Cron, CronError
 from cfai.config.document import read_document
 from cfai.config.dotenv import parse_dotenv
 from cfai.config.problems import ConfigError, Remark
@@ -20,6 +22,8 @@ __all__ = [
     "AssetsConfig",
     "Config",
     "ConfigError",
+    "Cron",
+    "CronError",
     "D1Database",
     "KvNamespace",
     "Remark",

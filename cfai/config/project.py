@@ -11,6 +11,7 @@ from typing import Any
 
 from cfai.config import bindings
 from cfai.config.bindings import BINDINGS, AssetsConfig, D1Database, KvNamespace, VectorizeIndex
+from cfai.config.cron import Cron, CronError
 from cfai.config.document import Document, read_text
 from cfai.config.environments import Settings, choose
 from cfai.config.problems import ConfigError, Remark, shown
@@ -213,7 +214,7 @@ def _from_file(
         kv_namespaces=bindings.kv_namespaces(settings),
         d1_databases=bindings.d1_databases(settings),
         vectorize=bindings.vectorize(settings),
-        crons=_crons(settings),
+        crons=_crons(settings, strict=strict),
         version_metadata=bindings.simple_binding(settings, "version_metadata"),
         environment=settings.name,
         source=file.absolute(),
@@ -291,12 +292,23 @@ def _refuse_names_given_twice(settings: Settings, variables: Mapping[str, Any]) 
         taken[name] = label
 
 
-def _crons(settings: Settings) -> tuple[str, ...]:
+def _crons(settings: Settings, *, strict: bool) -> tuple[str, ...]:
     triggers = settings.at("triggers").table("triggers", 'an object, {"crons": ["0 * * * *"]}')
     if triggers is None:
         return ()
     triggers.remark_unknown(("crons", "events"))
-    return triggers.texts("crons", "a list of cron expressions")
+    crons = triggers.texts("crons", "a list of cron expressions")
+    for at, expression in enumerate(crons):
+        try:
+            Cron.parse(expression)
+        except CronError as error:
+            # wrangler passes it on to Cloudflare, which refuses it, and runs the Worker.
+            line = triggers.document.line_of((*triggers.place, "crons", at))
+            problem = f'"{triggers.path("crons")}" has "{expression}", which is no cron expression: {error}'
+            if strict:
+                raise ConfigError(problem, file=triggers.document.file, line=line) from None
+            triggers.document.remark(f"{problem}; it is not run", line)
+    return crons
 
 
 def _date(settings: Settings) -> datetime.date:

@@ -17,7 +17,6 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 import anyio
@@ -26,11 +25,12 @@ from cfai.ai import Ai
 from cfai.binding import Binding
 from cfai.bindings.http import HttpBinding
 from cfai.config import Config, ConfigError
-from cfai.serving import Guard, PortTaken, end_with_parent, is_loopback, listen, serve
+from cfai.serving import DRAIN_SECONDS, Guard, PortTaken, end_with_parent, is_loopback, listen, serve
 from cfai.worker.app import WorkerApp, broken_app, worker_app
 from cfai.worker.channel import Supervisor
 from cfai.worker.compat import Compat, Runtime, running
 from cfai.worker.console import LEVELS, Console
+from cfai.worker.crons import CronTimer, cron_timer
 from cfai.worker.engine import EngineProcess
 from cfai.worker.footprint import Modules, preload, tell_files
 from cfai.worker.heartbeat import watch_the_loop
@@ -171,12 +171,24 @@ class _Process:
                     ai,
                     state=self._project.state_of(config),
                     strict=self._project.is_strict,
+                    test_scheduled=self._given.test_scheduled,
                     log=self._console.note,
                 )
                 if self._supervisor is not None:
                     self._supervisor.tell_names("modules", modules.installed())
                     self._supervisor.tell_names("outside", modules.outside())
-                await self._serve(app, listener)
+                await self._serve(app, listener, self._timer(app, config))
+
+    def _timer(self, app: WorkerApp, config: Config) -> CronTimer | None:
+        if not config.crons:
+            return None
+
+        async def run(cron: str, scheduled_time: int) -> None:
+            done = await app.run_scheduled(cron, scheduled_time)
+            self._console.note(f"[wrangler:info] CRON {cron} {done.outcome}")
+
+        session = str(self._given.parent or os.getpid())
+        return cron_timer(config.crons, run, self._project.state_of(config), session)
 
     def _binding(self) -> Binding:
         if self._given.ai_url is None:
@@ -200,17 +212,26 @@ class _Process:
         if self._supervisor is not None:
             self._supervisor.tell(line)
 
-    async def _serve(self, app: WorkerApp, listener: socket.socket) -> None:
+    async def _serve(self, app: WorkerApp, listener: socket.socket, timer: CronTimer | None = None) -> None:
         host, port = listener.getsockname()[:2]
         if self._given.fd is None:
             self._console.say(f"[wrangler:info] Ready on http://{f'[{host}]' if ':' in host else host}:{port}")
         self._tell("failed" if app.is_broken else "imported")
         guarded = Guard(app, self._given.allow_host, any_address=not is_loopback(host))
-        on_end = partial(self._tell, "ending")
+
+        def on_end() -> None:
+            self._tell("ending")
+            if timer is not None:
+                timer.stop()
+
         try:
-            await serve(
-                guarded, listener=listener, end_streams=app.end_streams, websockets=socket_protocol, on_end=on_end
-            )
+            async with anyio.create_task_group() as tasks:
+                if timer is not None:
+                    tasks.start_soon(timer.run)
+                await serve(
+                    guarded, listener=listener, end_streams=app.end_streams, websockets=socket_protocol, on_end=on_end
+                )
+                tasks.cancel_scope.deadline = anyio.current_time() + DRAIN_SECONDS
         finally:
             app.close()
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import anyio
@@ -24,6 +25,15 @@ from cfai.worker.exchange import HttpExchange
 from cfai.worker.failures import failure, is_the_scripts, python_error
 from cfai.worker.incoming import path_of, request_of
 from cfai.worker.loader import ScriptError, load, trace_of
+from cfai.worker.scheduled import (
+    NO_HANDLER,
+    Outcome,
+    Scheduled,
+    ScheduledController,
+    answer_by_hand,
+    find_scheduled,
+    run_scheduled,
+)
 from cfai.worker.sockets import SocketExchange
 from cfai.worker.stack_switching import switching
 from cfai.worker.web.messages import Request, Response
@@ -50,6 +60,7 @@ def worker_app(
     *,
     state: Path | None = None,
     strict: bool = False,
+    test_scheduled: bool = False,
     log: Log | None = None,
     report: Log | None = None,
 ) -> WorkerApp:
@@ -60,10 +71,11 @@ def worker_app(
         app = worker_app(config, Ai(FakeBinding()), log=print)
     ```
 
-    state   where KV, D1 and the like keep their data; default: `config.state`
-    strict  refuse what the Worker's compatibility date refuses
-    log     takes one line per request, and notes
-    report  takes tracebacks; default: stderr
+    state           where KV, D1 and the like keep their data; default: `config.state`
+    strict          refuse what the Worker's compatibility date refuses
+    test_scheduled  let `/__scheduled` run the scheduled handler
+    log             takes one line per request, and notes
+    report          takes tracebacks; default: stderr
 
     A script that cannot be imported is reported, and every request is answered with its traceback. The caller
     closes the app, and `ai`.
@@ -79,15 +91,45 @@ def worker_app(
     if config.assets is not None and config.assets.binding is not None:
         bindings.add(config.assets.binding, assets)
     env = Env(bindings.by_name, config.vars, config.not_simulated)
-    problem = handler = None
+    problem = handler = scheduled = None
     try:
         with running(runtime):
-            handler = None if config.main is None else find_handler(load(config, env), config)
+            if config.main is not None:
+                module = load(config, env)
+                scheduled = find_scheduled(module)
+                handler = _fetch_or_only_scheduled(module, config, scheduled)
     except (ScriptError, TypeError) as error:
         trace = error.trace if isinstance(error, ScriptError) else f"TypeError: {error}\n"
         report(trace)
         problem = python_error(trace)
-    return WorkerApp(handler, env, assets, runtime, bindings=bindings, problem=problem, log=log, report=report)
+    if config.crons and scheduled is None and problem is None:
+        log(f"▲ [WARNING] triggers.crons is set, and the script has no scheduled handler: {NO_HANDLER}")
+    return WorkerApp(
+        handler,
+        env,
+        assets,
+        runtime,
+        scheduled=scheduled,
+        test_scheduled=test_scheduled,
+        bindings=bindings,
+        problem=problem,
+        log=log,
+        report=report,
+    )
+
+
+def _fetch_or_only_scheduled(module: ModuleType, config: Config, scheduled: Scheduled | None) -> Handler:
+    try:
+        return find_handler(module, config)
+    except TypeError as error:
+        if scheduled is None:
+            raise
+        problem = str(error)
+
+    async def handle(request: Request, env: Env, ctx: Context) -> Response:
+        raise TypeError(problem)
+
+    return handle
 
 
 def broken_app(problem: str, *, log: Log | None = None, report: Log | None = None) -> WorkerApp:
@@ -117,12 +159,16 @@ class WorkerApp:
         assets: Assets | None,
         runtime: Runtime,
         *,
+        scheduled: Scheduled | None = None,
+        test_scheduled: bool = False,
         bindings: Bindings | None = None,
         problem: str | None = None,
         log: Log,
         report: Log,
     ) -> None:
         self._handler = handler
+        self._scheduled = scheduled
+        self._test_scheduled = test_scheduled
         self._problem = problem
         self._env = env
         self._assets = assets
@@ -146,6 +192,21 @@ class WorkerApp:
     def close(self) -> None:
         """Close the files of the bindings. A Worker that is served no more is closed by who made it."""
         self._bindings.close()
+
+    async def run_scheduled(self, cron: str, scheduled_time: int) -> Outcome:
+        """Run the scheduled handler as at `scheduled_time`, in milliseconds since 1970. It never raises.
+
+        ```python
+        await app.run_scheduled("*/5 * * * *", 1_790_000_100_000)  # Outcome("ok", no_retry=False)
+        ```
+        """
+        return await self._run_scheduled(ScheduledController(cron, scheduled_time))
+
+    async def _run_scheduled(self, controller: ScheduledController) -> Outcome:
+        if self._problem is not None:  # which was reported when the script was imported
+            return Outcome("exception", no_retry=False, problem=self._problem)
+        with running(self._runtime):
+            return await run_scheduled(self._scheduled, controller, self._env, self._report)
 
     async def end_streams(self) -> None:
         """End every answer that is under way: an event stream with an error event and `[DONE]`, others cut."""
@@ -198,6 +259,9 @@ class WorkerApp:
             return failure(python_error(trace))
 
     async def _respond(self, request: Request, path: str, ctx: Context) -> Response:
+        by_hand = await answer_by_hand(request, self._run_scheduled, test_scheduled=self._test_scheduled)
+        if by_hand is not None:
+            return by_hand
         if self._assets is not None:
             has_script = self._handler is not None or self._problem is not None
             if (found := await self._assets.answer(request, has_script=has_script)) is not None:

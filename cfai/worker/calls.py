@@ -6,13 +6,27 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["relaxed"]
+from cfai.worker.compat import current
+
+__all__ = ["relaxed", "strict"]
 
 
 async def relaxed(function: Callable[..., Any], *args: Any) -> Any:
     """Call `function` with as many of `args` as it takes, sync or async."""
     result = function(*args[: _positions(function)])
     return await result if inspect.isawaitable(result) else result
+
+
+async def strict(function: Callable[..., Any], *args: Any) -> Any:
+    """Call `function` with all of `args`, as it is called on Cloudflare; one that takes fewer is called with those."""
+    count = _positions(function)
+    if count is not None and count < len(args):
+        name = getattr(function, "__qualname__", repr(function))
+        takes = count + inspect.ismethod(function)
+        given = len(args) + inspect.ismethod(function)
+        problem = f"{name}() takes {takes} positional argument{'s' * (takes != 1)} but {given} were given"
+        current().lenient(f"{name} with fewer arguments", lambda: TypeError(problem))
+    return await relaxed(function, *args)
 
 
 def _positions(function: Callable[..., Any]) -> int | None:

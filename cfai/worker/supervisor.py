@@ -171,6 +171,9 @@ class _Supervisor:
             self._say(f"Using secrets defined in {file.name}")
         for line in table(self._config, ai="remote" if self._settings.is_remote else "local"):
             self._say(line)
+        if self._config.crons:
+            by_hand = "GET /cdn-cgi/handler/scheduled runs the handler at once"
+            self._say(f"⎔ Cron triggers run in time, in UTC: {', '.join(self._config.crons)} ({by_hand})")
         if self._terminal.has_keys:
             for line in hotkeys():
                 self._say(line)

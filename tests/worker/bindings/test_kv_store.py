@@ -49,13 +49,12 @@ def test_a_killed_writer_leaves_every_acknowledged_value_whole(tmp_path: Path) -
         kills += 1
         process = writer(tmp_path, "k", last + 1)
         assert process.stdout is not None
-        assert process.stdout.readline()
+        lines = [process.stdout.readline()]
         time.sleep(random.uniform(0.01, 0.1))  # any moment will do
         process.send_signal(signal.SIGKILL)
-        for line in process.stdout:
-            if line.endswith("\n"):
-                last = int(line)
-                acknowledged[last % 50] = last
+        for line in [*lines, *process.stdout]:
+            last = int(line)
+            acknowledged[last % 50] = last
         process.wait()
         process.stdout.close()
         store = KvStore(tmp_path, "n")
