@@ -55,8 +55,8 @@ def init(
     except OSError as error:
         fail(f"{error.filename}: {error.strerror}", ExitCode.USAGE)
 
+    Console(highlight=False).print(f"[bold]{name}[/bold] is written: {', '.join(FILES)}. Next:")
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"[bold]{name}[/bold] is written: {', '.join(FILES)}. Next:", markup=True)
     if folder != Path():
         console.print(f"  cd {folder}", style="cyan", markup=False)
     console.print("  cfai dev --demo", style="cyan", end="")
