@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import types
 from collections.abc import Awaitable, Mapping
-from typing import Any, Protocol, Self, TypedDict, cast, runtime_checkable
+from typing import Any, NoReturn, Protocol, Self, TypedDict, cast, runtime_checkable
 
 from cfai import sse
-from cfai.binding import EVENT_STREAM, JSON, Binding, Call, Reply
+from cfai.binding import EVENT_STREAM, JSON, Binding, Call, Listing, Reply, Searchable
 from cfai.errors import AiError, EngineFailure
 from cfai.results import ByteStream, plain, wrap
 
@@ -105,6 +105,9 @@ class Ai:
         Returns an `AiResult` for a JSON answer, a `ByteStream` for anything else, or the whole `Reply` with
         `returnRawResponse`. Raises the `AiError` that the answer describes. Cancelling stops the model.
         """
+        return await self._answer(model, inputs, options)
+
+    async def _answer(self, model: str, inputs: Any, options: Mapping[str, Any] | None) -> Any:
         given = {**plain(options or {})}
         session = self._session | _session_options(given.pop("sessionOptions", None) or {})
         if not isinstance(self._binding, Binding):
@@ -147,10 +150,58 @@ class Ai:
         elif extra := session.get("extra_headers"):
             options["extraHeaders"] = {**extra, **(options.get("extraHeaders") or {})}
         try:
+            if isinstance(inner, Ai):
+                return await inner._answer(model, inputs, options)
             return await (inner.run(model, inputs, options) if options else inner.run(model, inputs))
         finally:
             for ours, theirs in _LAST.items():
                 setattr(self, ours, getattr(inner, theirs, getattr(self, ours)))
+
+    async def models(self, query: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """The models of the catalog that fit `query`: `search`, `task`, `author`, `page`, `per_page`, ...
+
+        ```python
+        [model["name"] for model in await ai.models({"task": "Text Generation"})]
+        ```
+        """
+        if isinstance(self._binding, Ai):
+            return await self._binding._models(query)
+        return await self._models(query)
+
+    async def _models(self, query: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+        binding: Any = self._binding
+        if isinstance(binding, Ai):
+            return await binding._models(query)
+        wanted = {key: _as_query(value) for key, value in plain(query or {}).items() if value is not None}
+        if isinstance(binding, Searchable):
+            return await binding.search_models(wanted)
+        if isinstance(binding, Listing):
+            return [{"name": name} for name in await binding.models_here()]
+        if callable(models := getattr(binding, "models", None)):
+            return cast("list[dict[str, Any]]", plain(await models(query or {})))  # a double is trusted
+        raise NotImplementedError(f"{type(binding).__name__} does not list models")
+
+    def gateway(self, id: str) -> NoReturn:  # noqa: A002  # the JavaScript binding's name
+        """Not simulated: an AI Gateway routes to providers on the network."""
+        raise NotImplementedError(
+            f"gateway({id!r}): AI Gateway is not simulated; the option `gateway` of run() is taken, without effect"
+        )
+
+    def autorag(self, id: str) -> NoReturn:  # noqa: A002  # as above
+        """Not simulated: AutoRAG keeps its index at Cloudflare."""
+        raise NotImplementedError(f"autorag({id!r}): AutoRAG is not simulated; it keeps its index at Cloudflare")
+
+    def ai_search(self, id: str = "") -> NoReturn:  # noqa: A002  # as above
+        """Not simulated: AI Search keeps its index at Cloudflare."""
+        raise NotImplementedError(f"aiSearch({id!r}): AI Search is not simulated; it keeps its index at Cloudflare")
+
+    aiSearch = ai_search  # noqa: N815  # JavaScript's spelling
+
+    def to_markdown(self, files: Any = None, options: Any = None) -> NoReturn:
+        """Not simulated: the conversion of documents runs at Cloudflare."""
+        raise NotImplementedError("toMarkdown: the conversion of documents is not simulated; it runs at Cloudflare")
+
+    toMarkdown = to_markdown  # noqa: N815  # as above
 
     def _remember(self, reply: Reply) -> None:
         self.last_request_id = reply.headers.get("cf-ai-req-id", "")
@@ -198,6 +249,10 @@ class _WholeAnswer:
 
     async def aclose(self) -> None:
         await self._events.aclose()
+
+
+def _as_query(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _error_in(event: bytes) -> AiError | None:

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from cfai.errors import AiError
 from cfai.results import ByteStream
 
-__all__ = ["ENDPOINTS", "EVENT_STREAM", "JSON", "Binding", "Call", "Form", "Listing", "Reply", "Stats"]
+__all__ = ["ENDPOINTS", "EVENT_STREAM", "JSON", "Binding", "Call", "Form", "Listing", "Reply", "Searchable", "Stats"]
 
 # env.AI compares the content type of a JSON reply with ===, so there is no charset behind it.
 # https://github.com/cloudflare/workerd/blob/main/src/cloudflare/internal/ai-api.ts
@@ -88,3 +88,10 @@ class Listing(Protocol):
     """A binding that can say which models it answers for, for `/v1/models` and the playground."""
 
     async def models_here(self) -> list[str]: ...
+
+
+@runtime_checkable
+class Searchable(Protocol):
+    """A binding that can search the catalog, for `env.AI.models()`."""
+
+    async def search_models(self, query: Mapping[str, str]) -> list[dict[str, Any]]: ...

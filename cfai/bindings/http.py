@@ -99,8 +99,12 @@ class HttpBinding:
             return f"http://workers-binding.ai/v1/{ENDPOINTS[call.form]}{_query(call)}", _with_model(call)
         return "http://workers-binding.ai/run?version=3", {"inputs": call.inputs, "options": dict(call.options)}
 
+    @property
+    def _routes(self) -> str:
+        return f"{self._base_url}/client/v4/accounts/{self._account}/ai"
+
     def _rest_request(self, call: Call) -> tuple[str, Any]:
-        routes = f"{self._base_url}/client/v4/accounts/{self._account}/ai"
+        routes = self._routes
         if call.form != "native":
             return f"{routes}/v1/{ENDPOINTS[call.form]}{_query(call)}", _with_model(call)
         return f"{routes}/run/{quote(call.model)}{_query(call)}", call.inputs
@@ -117,6 +121,20 @@ class HttpBinding:
         if not response.is_success:
             raise AiError.from_body(sse.loads(response.text), response.status_code)
         return [str(model["id"]) for model in response.json()["data"]]
+
+    async def search_models(self, query: Mapping[str, str]) -> list[dict[str, Any]]:
+        """The rows of the server's `models/search`."""
+        import httpx2
+
+        where = "http://workers-binding.ai/ai-api" if self._socket else self._routes
+        try:
+            response = await self._open().get(f"{where}/models/search", params=dict(query), headers=self._headers)
+        except httpx2.TransportError as error:
+            raise self._broken(error) from error
+        if not response.is_success:
+            raise AiError.from_body(sse.loads(response.text), response.status_code)
+        rows: list[dict[str, Any]] = response.json()["result"]
+        return rows
 
     async def _reply(self, response: httpx2.Response, *, has_envelope: bool) -> Reply:
         headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}

@@ -15,12 +15,13 @@ import anyio
 from cfai.ai import HasRun
 from cfai.binding import Binding
 from cfai.config import Config
+from cfai.worker.ai import WorkerAi
 from cfai.worker.bindings import Bindings, open_bindings
 from cfai.worker.bindings.assets import Assets
 from cfai.worker.compat import Compat, Runtime, running
 from cfai.worker.ctx import Context
 from cfai.worker.dispatch import Handler, find_handler
-from cfai.worker.env import Env, WorkerAi
+from cfai.worker.env import Env
 from cfai.worker.exchange import HttpExchange
 from cfai.worker.failures import failure, is_the_scripts, python_error
 from cfai.worker.incoming import path_of, request_of

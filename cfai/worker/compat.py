@@ -63,6 +63,26 @@ class Compat:
         return self.pyodide != "0.26.0a2"
 
     @property
+    def sees_keys_of_dicts(self) -> bool:
+        """JavaScript can read the keys of a dict that it is given as it is; before, it sees none."""
+        return self.pyodide != "0.26.0a2"
+
+    @property
+    def makes_objects_of_dicts(self) -> bool:
+        """`to_js(dict)` is a plain object; before, a Map whose keys are attributes too."""
+        return self.pyodide.startswith("314.")
+
+    @property
+    def has_py_json(self) -> bool:
+        """`as_py_json()` is what `as_object_map()` was."""
+        return self.pyodide.startswith("314.")
+
+    @property
+    def not_a_container(self) -> str:
+        """What Python's message about `x in y` says that y is not; Python 3.14 words it anew."""
+        return "a container or iterable" if self.pyodide.startswith("314.") else "iterable"
+
+    @property
     def has_blobs_of_websockets(self) -> bool:
         """The binary messages of a WebSocket are Blobs unless its `binaryType` says otherwise."""
         since = datetime.date(2026, 3, 17)
@@ -107,24 +127,52 @@ class Runtime:
     note: Callable[[str], None] = lambda line: None
     _noted: set[str] = field(default_factory=set)
 
-    def lenient(self, idiom: str, refusal: Callable[[], BaseException]) -> None:
+    def lenient(self, idiom: str, refusal: Callable[[], BaseException], *, kind: str = "") -> None:
         """The script used `idiom`, which its date refuses by raising `refusal()`.
 
         ```python
         runtime.lenient('result["response"]', lambda: TypeError("'pyodide.ffi.JsProxy' object is not subscriptable"))
         ```
+
+        kind  what idioms of which one note is enough have in common; default: the idiom itself
         """
         if self.strict:
             raise refusal()
-        if idiom not in self._noted:
-            self._noted.add(idiom)
+        if self._is_new(kind or idiom):
             error = refusal()
             said = f"{type(error).__name__}: {error}"
-            self.note(f"note: {idiom} works here and raises {said} on Cloudflare with {self._date_and_flags()}")
+            self._say(idiom, f"raises {said}")
+
+    def differs(self, idiom: str, there: str, *, kind: str = "") -> bool:
+        """Whether to do as the date does for `idiom`, which raises nothing there: `there` says what it does.
+
+        ```python
+        if runtime.differs("js.JSON.stringify(<dict>)", "gives '{}'"):
+            return "{}"
+        ```
+
+        True under `strict`. Otherwise one note is given, and the script gets what it meant.
+        """
+        if not self.strict and self._is_new(kind or idiom):
+            self._say(idiom, there)
+        return self.strict
+
+    def _is_new(self, kind: str) -> bool:
+        if kind in self._noted:
+            return False
+        self._noted.add(kind)
+        return True
+
+    def _say(self, idiom: str, there: str) -> None:
+        self.note(f"note: {idiom} works here and {_one_line(there)} on Cloudflare with {self._date_and_flags()}")
 
     def _date_and_flags(self) -> str:
         flags = sorted(flag for flag in self.compat.flags if "python" in flag and flag != "python_workers")
         return " and ".join([f"compatibility_date {self.compat.date}", *flags])
+
+
+def _one_line(text: str) -> str:
+    return text.partition("\n")[0]
 
 
 _newest = Runtime()

@@ -12,10 +12,10 @@ from cfai.worker import sdk
 from cfai.worker.calls import relaxed
 from cfai.worker.compat import current
 from cfai.worker.ctx import Context
-from cfai.worker.env import Env
+from cfai.worker.env import Env, as_entrypoints_see_it
 from cfai.worker.web import messages
 
-__all__ = ["Handler", "find_handler"]
+__all__ = ["GivenNone", "Handler", "find_handler", "surplus"]
 
 Handler = Callable[[messages.Request, Env, Context], Awaitable[messages.Response]]
 
@@ -27,11 +27,16 @@ def find_handler(module: ModuleType, config: Config) -> Handler:
     if inspect.isclass(default):
         if not issubclass(default, sdk.WorkerEntrypoint):
             raise TypeError("class Default does not derive from workers.WorkerEntrypoint")
-        names = ("fetch", "on_fetch") if by_class else ("on_fetch", "fetch")
-        method = next((name for name in names if hasattr(default, name)), None)
-        if method is not None:
-            return _of_class(default, method)
+        asked, other = ("fetch", "on_fetch") if by_class else ("on_fetch", "fetch")
+        if hasattr(default, asked):
+            return _of_class(default, asked)
+        if hasattr(default, other):
+            current().lenient(f"a class Default with {other}", lambda: TypeError(f"Method {asked} does not exist"))
+            return _of_class(default, other)
     if callable(function := getattr(module, "on_fetch", None)):
+        if by_class:
+            problem = "Handler does not export a fetch() function."
+            current().lenient("a handler on_fetch in the module", lambda: TypeError(problem))
         return _of_function(function)
     if inspect.isclass(default):
         raise TypeError("Method fetch does not exist")
@@ -41,10 +46,40 @@ def find_handler(module: ModuleType, config: Config) -> Handler:
     raise TypeError(f'Python entrypoint "{config.main.name}" does not export a handler named "on_fetch"')
 
 
+class GivenNone:
+    """What a method of an entrypoint is given for `env` and `ctx`: Cloudflare gives None, cfai the thing itself.
+
+    It is false, so that `env = env or self.env` does what it does there.
+    """
+
+    def __init__(self, thing: Any, name: str) -> None:
+        self.__thing = thing
+        self.__name = name
+
+    def __getattr__(self, name: str) -> Any:
+        problem = f"'NoneType' object has no attribute '{name}'"
+        idiom = f"the argument {self.__name} of a method of an entrypoint (instead of self.{self.__name})"
+        current().lenient(idiom, lambda: AttributeError(problem, name=name), kind=f"argument {self.__name}")
+        return getattr(self.__thing, name)
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __repr__(self) -> str:
+        return repr(self.__thing)
+
+
+def surplus(thing: Any, name: str) -> Any:
+    """`thing` as an argument that Cloudflare gives None for."""
+    return None if current().strict else GivenNone(thing, name)
+
+
 def _of_class(default: type[sdk.WorkerEntrypoint], method: str) -> Handler:
     async def handle(request: messages.Request, env: Env, ctx: Context) -> messages.Response:
-        entrypoint = default(ctx, env)
-        result = await relaxed(getattr(entrypoint, method), sdk.Request(request), env, ctx)
+        seen = as_entrypoints_see_it(env)
+        entrypoint = default(ctx, seen)
+        call = getattr(entrypoint, method)
+        result = await relaxed(call, sdk.Request(request), surplus(seen, "env"), surplus(ctx, "ctx"))
         return _as_response(result, f"Default.{method}")
 
     return handle

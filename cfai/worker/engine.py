@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import anyio
 
@@ -47,6 +49,9 @@ class EngineProcess:
     def _is_broken(self, reply: Reply) -> bool:
         error = reply.error
         return error is not None and self.broke(error)
+
+    async def search_models(self, query: Mapping[str, str]) -> list[dict[str, Any]]:
+        return await self._http.search_models(query)
 
     async def aclose(self) -> None:
         await self._http.aclose()

@@ -1,20 +1,15 @@
-"""`env`: the bindings and vars of a Worker, and the AI binding as a script sees it."""
+"""`env`: the bindings and vars of a Worker."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cfai.ai import Ai
-from cfai.binding import Reply
-from cfai.errors import AiError
-from cfai.results import ByteStream
-from cfai.worker.ctx import current
-from cfai.worker.web.messages import Response
-from cfai.worker.web.streams import ReadableStream
-from cfai.worker.web.values import JSON, JsException, as_js
+from cfai.worker.compat import current
+from cfai.worker.web.proxies import is_ours, refused
+from cfai.worker.web.values import as_js
 
-__all__ = ["Env", "NotSimulated", "WorkerAi", "as_js_error"]
+__all__ = ["Env", "NotSimulated", "WrappedEnv", "as_entrypoints_see_it"]
 
 
 class NotSimulated(NotImplementedError):
@@ -22,7 +17,10 @@ class NotSimulated(NotImplementedError):
 
 
 class Env:
-    """Bindings and vars by name: `env.AI`, `getattr(env, "X", None)`. Its repr shows names, never values."""
+    """Bindings and vars by name, as JavaScript has them: `env.AI`, `getattr(env, "X", None)`.
+
+    Strings and numbers are Python's, JSON vars are JavaScript objects. Its repr shows names, never values.
+    """
 
     def __init__(
         self,
@@ -30,106 +28,66 @@ class Env:
         variables: Mapping[str, Any] | None = None,
         not_simulated: Iterable[tuple[str, str]] = (),
     ) -> None:
-        self._not_simulated = dict(not_simulated)
+        self.__dict__["_not_simulated"] = dict(not_simulated)
         self.__dict__.update({name: as_js(value) for name, value in (variables or {}).items()})
         self.__dict__.update(bindings)
 
     @property
     def _env(self) -> Env:
-        # Cloudflare's SDK keeps the unwrapped env under this name, and scripts reach for it.
+        if not is_ours():
+            idiom = "env._env, which the external SDK has (from 2026-04-21 on),"
+            current().lenient(idiom, lambda: AttributeError("_env"))
         return self
 
     def __getattr__(self, name: str) -> Any:
         if kind := self.__dict__["_not_simulated"].get(name):
             raise NotSimulated(f"env.{name}: {kind} bindings are not simulated yet (docs/workers.md)")
+        raise self._missing(name)
+
+    def _missing(self, name: str) -> AttributeError:
+        error = AttributeError(name, name=name)
         has = ", ".join(self._names) or "nothing"
-        raise AttributeError(f"env has no {name!r} (it has: {has}); bindings and vars come from the wrangler config")
+        error.add_note(f"env has no {name!r} (it has: {has}); bindings and vars come from the wrangler config")
+        return error
+
+    def __getitem__(self, name: str) -> Any:
+        current().lenient(f"env[{name!r}]", refused("object is not subscriptable"), kind="env[...]")
+        return getattr(self, name)
 
     @property
     def _names(self) -> list[str]:
         return [name for name in self.__dict__ if name != "_not_simulated"]
 
+    def __str__(self) -> str:
+        return "[object Object]"
+
     def __repr__(self) -> str:
         return f"Env({', '.join(self._names)})"
 
 
-class WorkerAi(Ai):
-    """`env.AI`: `Ai` with JavaScript's manners.
+class WrappedEnv:
+    """`env` as the external SDK wraps it: bindings take and give Python's own values. What is set on it stays on it."""
 
-    Inputs may be keywords (`env.AI.run(model, prompt="hi", stream=True)`), a stream is a `ReadableStream`, an error is
-    a `JsException` as well as the `AiError` it is, and a stream that nobody reads ends with the request.
-    """
+    def __init__(self, env: Env) -> None:
+        self._env = env
 
-    # Names are inputs here, so the parameters of Ai.run cannot be given by name.
-    async def run(  # type: ignore[override]
-        self, model: str, inputs: Any = None, options: Any = None, /, **named: Any
-    ) -> Any:
-        # Keywords are one trailing object: the inputs where there are none, otherwise the options.
-        if named and inputs is None:
-            inputs = named
-        elif named:
-            options = {**(options or {}), **named}
-        try:
-            answer = await super().run(model, inputs, options)
-        except AiError as error:
-            as_js_error(error)
-            raise
-        if isinstance(answer, Reply):
-            return _raw_response(answer)
-        if not isinstance(answer, ByteStream):
-            return answer
-        stream = ReadableStream.of(_Answer(answer))
-        if (ctx := current.get(None)) is not None:
-            ctx.owns(stream)
-        return stream
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._env, name)
+        wrapped = value.wrapped() if hasattr(type(value), "wrapped") else value
+        self.__dict__[name] = wrapped
+        return wrapped
 
-    async def aclose(self) -> None:
-        """Nothing: the binding belongs to the process, and a script's `async with Ai(env.AI)` must not end it."""
+    def __getitem__(self, name: str) -> Any:
+        problem = "'_EnvWrapper' object is not subscriptable"
+        current().lenient(f"env[{name!r}]", lambda: TypeError(problem), kind="env[...]")
+        return getattr(self, name)
+
+    def __repr__(self) -> str:
+        return repr(self._env)
 
 
-class _Answer:
-    """The events of an answer, with errors that a script can catch as JavaScript's."""
-
-    def __init__(self, events: ByteStream) -> None:
-        self._events = events
-
-    def __aiter__(self) -> _Answer:
-        return self
-
-    async def __anext__(self) -> bytes:
-        try:
-            return await anext(self._events)
-        except AiError as error:
-            as_js_error(error)
-            raise
-
-    async def aclose(self) -> None:
-        await self._events.aclose()
-
-
-def _raw_response(reply: Reply) -> Response:
-    is_stream = isinstance(reply.body, ByteStream)
-    body = ReadableStream.of(_Answer(reply.body)) if is_stream else JSON.stringify(reply.body)
-    return Response.new(body, {"status": reply.status, "headers": reply.headers})
-
-
-class _JsAiError(AiError, JsException):
-    @property
-    def message(self) -> str:  # type: ignore[override]
-        return AiError.__str__(self)
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.message}"
-
-
-_both: dict[type[AiError], type[AiError]] = {}
-
-
-def as_js_error(error: AiError) -> None:
-    """Make `error` a `JsException` too, in place: its class, traceback and notes stay what they were."""
-    kind = type(error)
-    if isinstance(error, JsException):
-        return
-    if kind not in _both:
-        _both[kind] = type(kind.__name__, (_JsAiError, kind), {"__module__": kind.__module__})
-    error.__class__ = _both[kind]
+def as_entrypoints_see_it(env: Env | WrappedEnv) -> Env | WrappedEnv:
+    """`env` for an entrypoint of the generation that runs."""
+    if isinstance(env, WrappedEnv) or not current().compat.has_external_sdk:
+        return env
+    return WrappedEnv(env)

@@ -14,7 +14,8 @@ from types import CodeType, ModuleType
 
 from cfai.config import Config
 from cfai.errors import AiError
-from cfai.worker.env import Env
+from cfai.worker.env import Env, as_entrypoints_see_it
+from cfai.worker.json_of_proxies import json_of_proxies
 from cfai.worker.stack_switching import as_in_pyodide
 
 __all__ = ["ScriptError", "import_path", "load", "trace_of"]
@@ -46,7 +47,7 @@ def import_path(root: Path) -> Iterator[None]:
     sys.path_hooks.insert(0, hook)
     _forget_finders(root)
     try:
-        with as_in_pyodide():
+        with as_in_pyodide(), json_of_proxies():
             yield
     finally:
         for path in added:
@@ -95,7 +96,7 @@ def load(config: Config, env: Env) -> ModuleType:
     main = config.main
     if main is None or not main.is_file():
         raise ScriptError(f"{main} does not exist", f"The script {main} does not exist.\n")
-    importlib.import_module("workers").__dict__["env"] = env
+    importlib.import_module("workers").__dict__["env"] = as_entrypoints_see_it(env)
     name = main.stem
     spec = importlib.util.spec_from_file_location(name, main, loader=_FromSource(name, str(main)))
     assert spec is not None and spec.loader is not None  # a loader was given

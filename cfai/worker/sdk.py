@@ -9,7 +9,7 @@ from functools import wraps
 from http import HTTPMethod, HTTPStatus
 from typing import Any
 
-from cfai.results import AiList, AiResult, plain
+from cfai.results import plain
 from cfai.worker import ctx as contexts
 from cfai.worker.calls import relaxed
 from cfai.worker.web import fetching, messages
@@ -17,7 +17,7 @@ from cfai.worker.web.headers import Headers
 from cfai.worker.web.messages import OnClassOrInstance
 from cfai.worker.web.streams import ReadableStream
 from cfai.worker.web.urls import URLSearchParams
-from cfai.worker.web.values import JSON, JsException, JsTypeError, missing
+from cfai.worker.web.values import JSON, JsException, JsProxy, JsTypeError, missing
 
 __all__ = [
     "DurableObject",
@@ -247,7 +247,7 @@ class Response(_Message):
     ) -> Response:
         """A JSON response, with the spaces that Python's json puts between items."""
         made = Response(
-            json.dumps(plain(data)) if not isinstance(data, AiResult | AiList) else JSON.stringify(data),
+            json.dumps(plain(data)) if not isinstance(data, JsProxy) else JSON.stringify(data),
             status=status,
             status_text=status_text,
             headers=headers,

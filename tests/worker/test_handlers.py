@@ -237,10 +237,10 @@ async def test_a_binding_that_is_not_simulated_says_so(worker: Workers) -> None:
 @pytest.mark.parametrize(
     ("code", "told"),
     [
-        ("import js; js.HTMLRewriter", "AttributeError: js has no 'HTMLRewriter', or cfai does not have it yet"),
-        ("import workers; workers.Queue", "AttributeError: workers has no 'Queue', or cfai does not"),
-        ("request.form_data()", "AttributeError: workers.Request has no 'form_data', or cfai does not"),
-        ("request.js_object.formData()", "AttributeError: js.Request has no 'formData', or cfai does not"),
+        ("import js; js.HTMLRewriter", "js has no 'HTMLRewriter', or cfai does not have it yet"),
+        ("import workers; workers.Queue", "workers has no 'Queue', or cfai does not"),
+        ("request.form_data()", "workers.Request has no 'form_data', or cfai does not"),
+        ("request.js_object.formData()", "js.Request has no 'formData', or cfai does not"),
         ("from js import HTMLRewriter", "\ncfai may not have this part of `js` yet; docs/workers.md lists"),
         ("import pyodide.http", "\ncfai may not have this part of `pyodide.http` yet; docs/workers.md lists"),
     ],
@@ -475,9 +475,8 @@ async def test_responses(worker: Workers, response: str, status: int, headers: d
         ('Response("x", headers={"a b": "c"})', "TypeError: Invalid header name"),
         ('Response("x", status=99999)', "RangeError: Responses may only be constructed with status codes in the range"),
         ("Response.new()", "AttributeError: type object 'Response' has no attribute 'new'"),
-        ("js.Headers({})", "TypeError: Class constructor Headers cannot be invoked without 'new'"),
         ('Response(js.Response.new("x"), status=3)', "ValueError: Expected no options when constructing Response"),
-        ("js.nope", "AttributeError: js has no 'nope', or cfai does not have it yet"),
+        ("js.nope", "js has no 'nope', or cfai does not have it yet"),
         ('js.JSON.parse("{")', "SyntaxError: "),
     ],
 )

@@ -67,7 +67,7 @@ async def test_the_ways_to_give_inputs(worker: Workers, call: str) -> None:
         ("json.loads(json.dumps(r))", ANSWER),
         ("json.loads(js.JSON.stringify(r))", ANSWER),
         ("list(js.Object.keys(r))", ["response", "usage", "list"]),
-        ("isinstance(r, JsProxy) and isinstance(r, dict)", True),
+        ("[isinstance(r, JsProxy), isinstance(r, dict)]", [False, True]),
         ('[r.list[0].score, r.list[0]["score"]]', [0.5, 0.5]),
     ],
 )

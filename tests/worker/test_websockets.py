@@ -37,7 +37,7 @@ async def test_what_the_client_sends_comes_back(worker: Workers) -> None:
         assert await socket.recv() == "hello"
         await socket.send(b"\x00\xff")
         assert await socket.recv() == b"\x00\xff"
-    assert worker.logged[0].startswith("[wrangler:info] GET / 101 Switching Protocols")
+    assert any(line.startswith("[wrangler:info] GET / 101 Switching Protocols") for line in worker.logged)
 
 
 async def test_the_script_closes_with_a_code_and_a_reason(worker: Workers) -> None:

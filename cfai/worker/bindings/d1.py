@@ -14,7 +14,7 @@ from cfai.worker.bindings.javascript import BindingObject, as_result, as_text, a
 from cfai.worker.bindings.lane import Lane
 from cfai.worker.compat import current
 from cfai.worker.web.promises import promised
-from cfai.worker.web.values import JsException, JsObject, JsProxy, JsTypeError, jsnull
+from cfai.worker.web.values import JsArray, JsException, JsObject, JsProxy, JsTypeError, jsnull, members_of
 
 if TYPE_CHECKING:
     from cfai.worker.bindings.d1_file import Answer, D1File, Query
@@ -36,7 +36,7 @@ class _Queries(BindingObject):
     @promised
     async def batch(self, statements: Any) -> Any:
         """Run several statements, in order, all of them or none."""
-        if not isinstance(statements, list | tuple):
+        if not isinstance(statements, list | tuple | JsArray):
             raise JsTypeError("statements.map is not a function")
         for one in statements:
             if not isinstance(one, D1PreparedStatement):
@@ -170,7 +170,7 @@ class D1PreparedStatement(BindingObject):
     async def raw(self, options: Any = None, **named: Any) -> Any:
         """The rows as lists; with `{"columnNames": True}` the names of the columns first."""
         answer = await self._answer()
-        asked = {**options, **named} if isinstance(options, Mapping) else named
+        asked = {**(members_of(options) or {}), **named}
         return as_result([answer.columns, *answer.rows] if asked.get("columnNames") else answer.rows)
 
     all = run
@@ -232,7 +232,7 @@ def _bound(value: Any) -> str | float | bytes | None:
         if not external and not isinstance(value, JsProxy):
             current().lenient("bind of Python's bytes", lambda: _not_bound("object", str(value)))
         return bytes(value)
-    if isinstance(value, list):
+    if isinstance(value, list | JsArray):
         if not all(isinstance(one, int | float) and 0 <= one < 256 for one in value):
             raise _not_bound("object", ",".join(map(as_text, value)))
         if not external and not isinstance(value, JsProxy):
@@ -250,6 +250,6 @@ def _shown(value: Any, *, external: bool) -> str:
     if isinstance(value, datetime.datetime) and external:
         moment = value.astimezone(datetime.UTC)
         return f"{moment:%a %b %d %Y %H:%M:%S} GMT+0000 (Coordinated Universal Time)"
-    if isinstance(value, Mapping) and (external or isinstance(value, JsProxy)):
+    if (isinstance(value, Mapping) and external) or isinstance(value, JsObject):
         return "[object Object]"
     return str(value)

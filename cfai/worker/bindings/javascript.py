@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from cfai.results import wrap
 from cfai.worker.compat import current
-from cfai.worker.web.values import JsArray, JsObject, JsProxy, jsnull
+from cfai.worker.web.dicts import as_dict
+from cfai.worker.web.values import JsObject, JsProxy, as_js, jsnull
 
 __all__ = ["BindingObject", "as_result", "as_text", "as_well_formed", "null", "with_keywords"]
 
@@ -72,16 +72,4 @@ def null() -> Any:
 
 def as_result(value: Any) -> Any:
     """A JSON value as a binding returns it to the script."""
-    if current().compat.has_external_sdk:
-        return wrap(value)
-    return _as_proxy(value, null())
-
-
-def _as_proxy(value: Any, none: Any) -> Any:
-    if value is None:
-        return none
-    if isinstance(value, Mapping):
-        return JsObject((key, _as_proxy(item, none)) for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return JsArray(_as_proxy(item, none) for item in value)
-    return value
+    return as_dict(value) if current().compat.has_external_sdk else as_js(value)

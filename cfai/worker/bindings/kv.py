@@ -16,7 +16,17 @@ from cfai.worker.bindings.javascript import BindingObject, as_result, as_text, n
 from cfai.worker.bindings.kv_store import Entry, KvStore
 from cfai.worker.compat import current
 from cfai.worker.web.streams import ReadableStream
-from cfai.worker.web.values import JSON, JsException, JsMap, JsProxy, JsTypeError, Uint8Array, jsnull
+from cfai.worker.web.values import (
+    JSON,
+    JsArray,
+    JsException,
+    JsMap,
+    JsProxy,
+    JsTypeError,
+    Uint8Array,
+    jsnull,
+    members_of,
+)
 
 __all__ = ["KvNamespace"]
 
@@ -118,7 +128,7 @@ class KvNamespace(BindingObject):
         if not args and not keywords:
             raise _wrong_type(method, 1, "string or Array")
         keys, options = with_keywords(args, keywords, 2)
-        keys = [as_text(key) for key in keys] if isinstance(keys, list | tuple) else as_text(keys)
+        keys = [as_text(key) for key in keys] if isinstance(keys, list | tuple | JsArray) else as_text(keys)
         if isinstance(options, str):
             return keys, {"type": options}
         return keys, _options(method, 2, options, "string or GetOptions")
@@ -172,9 +182,9 @@ def _wrong_type(method: str, position: int, expected: str) -> JsTypeError:
 def _options(method: str, position: int, options: Any, expected: str) -> dict[str, Any]:
     if rules.is_nothing(options):
         return {}
-    if not isinstance(options, Mapping):
+    if (given := members_of(options)) is None:
         raise _wrong_type(method, position, expected)
-    given = dict(options)
+    given = dict(given)
     if current().compat.has_external_sdk:
         return given
     # Pyodide makes undefined of None, which is as good as nothing; the external SDK makes null of it.

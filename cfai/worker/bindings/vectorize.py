@@ -21,7 +21,7 @@ from cfai.worker.bindings.vectorize_rules import (
 )
 from cfai.worker.compat import current
 from cfai.worker.web.promises import promised
-from cfai.worker.web.values import JsException, JsProxy, options_of
+from cfai.worker.web.values import JsArray, JsException, JsProxy, options_of
 
 if TYPE_CHECKING:
     from cfai.worker.bindings.vectorize_file import Match, VectorizeFile
@@ -107,7 +107,7 @@ class VectorizeIndex(BindingObject):
 
     async def _put(self, operation: str, given: Any) -> Any:
         kind = operation.removeprefix("VECTOR_").lower()
-        if not isinstance(given, list | tuple):
+        if not isinstance(given, list | tuple | JsArray):
             raise JsException("vectors.map is not a function", "TypeError")
         if given and not isinstance(given, JsProxy) and not current().compat.has_external_sdk:
             # JavaScript sees no property of a Python dict.

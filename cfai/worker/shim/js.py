@@ -15,7 +15,25 @@ _NAMES = {
     "fetching": ("fetch",),
     "headers": ("Headers",),
     "messages": ("Request", "Response"),
-    "platform": ("Date", "Map", "Math", "structuredClone"),
+    "dates": ("Date",),
+    "map_classes": ("Map", "Set"),
+    "object_class": ("Object", "structuredClone"),
+    "primitives": (
+        "BigInt",
+        "Boolean",
+        "Math",
+        "Number",
+        "String",
+        "Symbol",
+        "decodeURI",
+        "decodeURIComponent",
+        "encodeURI",
+        "encodeURIComponent",
+        "isFinite",
+        "isNaN",
+        "parseFloat",
+        "parseInt",
+    ),
     "promises": ("Promise",),
     "streams.queueing": ("ByteLengthQueuingStrategy", "CountQueuingStrategy"),
     "streams.readable": ("ReadableStream",),
@@ -24,9 +42,25 @@ _NAMES = {
     "text": ("TextDecoder", "TextEncoder"),
     "timers": ("clearInterval", "clearTimeout", "queueMicrotask", "scheduler", "setInterval", "setTimeout"),
     "urls": ("URL", "URLSearchParams"),
-    "values": ("JSON", "Array", "Object", "Uint8Array"),
+    "arrays": ("Array",),
+    "buffers": ("ArrayBuffer", "DataView"),
+    "jsontext": ("JSON",),
     "websockets": ("WebSocket", "WebSocketPair"),
 }
+_TYPED_ARRAYS = (
+    "BigInt64Array",
+    "BigUint64Array",
+    "Float32Array",
+    "Float64Array",
+    "Int16Array",
+    "Int32Array",
+    "Int8Array",
+    "Uint16Array",
+    "Uint32Array",
+    "Uint8Array",
+    "Uint8ClampedArray",
+)
+_NAMES["buffers"] += _TYPED_ARRAYS
 _HOMES = {name: home for home, names in _NAMES.items() for name in names}
 
 __all__ = list(_HOMES)  # the table is the list

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any, TextIO
 
-from cfai.worker.web.values import JSON
+from cfai.worker.web.values import JSON, JsArray, JsObject
 
 __all__ = ["console"]
 
@@ -31,7 +31,7 @@ class _Console:
 
 def _shown(value: Any) -> str:
     try:
-        return (JSON.stringify(value) if isinstance(value, dict | list) else None) or str(value)
+        return (JSON.stringify(value) if isinstance(value, dict | list | JsObject | JsArray) else None) or str(value)
     except (TypeError, ValueError):
         return str(value)
 

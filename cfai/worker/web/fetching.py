@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cfai.results import plain
 from cfai.worker.web.messages import NO_BODY, Request, Response
 from cfai.worker.web.streams import ReadableStream
-from cfai.worker.web.values import JsException, options_of
+from cfai.worker.web.values import JsArray, JsException, JsObject, options_of
 
 if TYPE_CHECKING:
     import httpx2
@@ -23,7 +23,8 @@ async def fetch(resource: Any, init: Any = None, **options: Any) -> Response:
 
     given = {**options_of(init), **options}
     body = given.get("body")
-    if isinstance(body, Mapping | list):  # an object that was meant as JSON; JavaScript would send [object Object]
+    # An object that was meant as JSON; JavaScript would send [object Object].
+    if isinstance(body, Mapping | list | JsObject | JsArray):
         given["body"] = json.dumps(plain(body))
     request = Request.new(resource, given)
     stream = request.stream()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit
 
-from cfai.worker.web.values import JsArray, JsClass, JsTypeError, pairs_of
+from cfai.worker.web.values import JsArray, JsClass, JsObject, JsTypeError, pairs_of
 
 __all__ = ["URL", "URLSearchParams"]
 
@@ -90,7 +90,7 @@ class URL(metaclass=JsClass):
     """An absolute URL in its parts."""
 
     def __init__(self, url: Any, base: Any = None) -> None:
-        text = str(url) if base is None or isinstance(base, Mapping) else urljoin(str(base), str(url))
+        text = str(url) if base is None or isinstance(base, Mapping | JsObject) else urljoin(str(base), str(url))
         try:
             parts = urlsplit(text.strip())
             port = parts.port

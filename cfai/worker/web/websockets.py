@@ -17,7 +17,7 @@ from cfai.worker.web.callbacks import begin, report
 from cfai.worker.web.connecting import checked_url, connect, subprotocols_of
 from cfai.worker.web.events import CloseEvent, ErrorEvent, Event, EventTarget, MessageEvent
 from cfai.worker.web.exceptions import dom_exception
-from cfai.worker.web.values import JsClass, JsObject, JsTypeError, Uint8Array, options_of
+from cfai.worker.web.values import JsObject, JsTypeError, Uint8Array, options_of
 
 __all__ = ["NO_CLOSE_FRAME", "Close", "Failure", "Line", "WebSocket", "WebSocketPair"]
 
@@ -259,8 +259,14 @@ def _bytes_of(message: Any) -> bytes | str:
     return str(message)
 
 
-class WebSocketPair(JsObject, metaclass=JsClass):
+class WebSocketPair(JsObject):
     """`client, server = WebSocketPair.new().object_values()`; its ends are also `pair[0]` and `pair[1]`."""
+
+    js_name = "WebSocketPair"
+
+    @classmethod
+    def new(cls) -> WebSocketPair:
+        return cls()
 
     def __init__(self) -> None:
         there, back = Line(), Line()

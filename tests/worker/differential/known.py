@@ -48,6 +48,7 @@ MENDING: dict[str, tuple[str, ...]] = {
         "a_stream_of_javascript",
     ),
     "to mend": (
+        "a_buffer",
         "a_request_in_parts",
         "json_of_a_request",
         "json_with_options",
