@@ -59,3 +59,16 @@ def worker(tmp_path: Path) -> Iterator[Workers]:
 def anyio_backend() -> str:
     """Scripts use asyncio, as under Pyodide."""
     return "asyncio"
+
+
+@pytest.fixture
+def django_afresh() -> Iterator[None]:
+    """Django without settings; they are the process's, and so are its routes."""
+    from django.conf import empty, settings
+    from django.urls import clear_url_caches
+
+    settings._wrapped = empty
+    clear_url_caches()
+    yield
+    settings._wrapped = empty
+    clear_url_caches()

@@ -262,7 +262,6 @@ async def test_flask_asks_a_model_and_streams_it(worker: Workers) -> None:
 
 
 DJANGO = f"""
-import django
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 from django.http import JsonResponse, StreamingHttpResponse
@@ -284,10 +283,7 @@ def events(request):
     return StreamingHttpResponse(generate(), content_type="text/event-stream")
 
 urlpatterns = [path("ask/<str:name>", ask), path("events", events)]
-if not settings.configured:
-    settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], SECRET_KEY="for the test", USE_TZ=True)
-    django.setup()
-
+settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], SECRET_KEY="for the test", USE_TZ=True)
 application = get_wsgi_application()
 
 class Default(WorkerEntrypoint):
@@ -296,6 +292,7 @@ class Default(WorkerEntrypoint):
 """
 
 
+@pytest.mark.usefixtures("django_afresh")
 async def test_django_asks_a_model_and_streams_it(worker: Workers) -> None:
     worker.fake.answers[MODEL] = ["New", " York"]
     client = worker(DJANGO)
