@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import io
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -76,6 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error.strerror}\n")
         return 2
     anyio.run(_Process(given, project, supervisor, os.environ.get(TOKEN)).run, config, listener)
+    if given.parent is not None and os.getppid() != given.parent and os.getsid(0) == os.getpid():
+        os.killpg(0, signal.SIGKILL)  # nobody else is there to end what the script has started
     return 0
 
 

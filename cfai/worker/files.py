@@ -22,7 +22,7 @@ IGNORED_FOLDERS = frozenset(
 )
 SUFFIXES = frozenset({".py", ".json", ".jsonc", ".toml", ".html", ".css", ".js", ".txt", ".md", ".jinja"})
 SETTINGS = (".dev.vars", ".env")
-RULES_OF_ASSETS = frozenset({"_headers", "_redirects"})
+RULES_OF_ASSETS = frozenset({"_headers", "_redirects", ".assetsignore"})
 
 
 class Files:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 __all__ = ["NoInterpreter", "check_interpreter"]
 
 OLDEST = (3, 11)
-NEEDED = ("anyio", "httpx2", "uvicorn", "websockets")
+NEEDED = ("anyio", "greenlet", "httpx2", "uvicorn", "websockets")
 """What cfai's own modules import in a worker process."""
 
 PROBE = """

@@ -79,7 +79,8 @@ class Run:
         return time.monotonic() - self._started_at
 
     def tell(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)  # which looks first whether there still is a process
+        if self.is_running:
+            os.kill(self.pid, number)
 
     def retire(self) -> None:
         """Tell it to end, and let it finish its answers."""

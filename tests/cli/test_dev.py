@@ -2,83 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
-import pytest
 
 from cfai.serving import listen
+from tests.cli.dev import HELLO, address_of, children_of, configure, dev, engine_of, is_alive, wait_for
 from tests.processes import Process
 
 MODEL = "@cf/meta/llama-2-7b-chat-int8"
-HELLO = "from workers import Response\n\ndef on_fetch(request, env):\n    return Response('hello')\n"
 STREAM = (
     "from workers import Response\n\nasync def on_fetch(request, env):\n"
     f"    stream = await env.AI.run({MODEL!r}, {{'prompt': 'New', 'max_tokens': 4000, 'stream': True}})\n"
     "    return Response(stream, headers={'content-type': 'text/event-stream'})\n"
 )
 HOSTS = {"192.168.1.5": 200, "my-box:8787": 200, "evil.example": 403}
-
-
-@pytest.fixture
-def temporary(tmp_path: Path) -> Path:
-    """Where the processes of a test put their private folder."""
-    folder = tmp_path / "tmp"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    folder = tmp_path / "project"
-    folder.mkdir()
-    (folder / "entry.py").write_text(HELLO)
-    configure(folder)
-    return folder
-
-
-def configure(folder: Path, **settings: object) -> None:
-    config = {"main": "entry.py", "compatibility_date": "2025-01-01", "ai": {"binding": "AI"}, **settings}
-    (folder / "wrangler.json").write_text(json.dumps(config))
-
-
-def dev(project: Path, temporary: Path, *options: str) -> Process:
-    # A short way to the socket: its path has a limit of about 100 characters.
-    return Process("dev", str(project), "--port", "0", *options, environment={"TMPDIR": str(temporary)})
-
-
-def address_of(process: Process) -> str:
-    return process.read_until("[wrangler:info] Ready on").split()[-1]
-
-
-def children_of(process: Process) -> list[int]:
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    if not children.exists():
-        pytest.skip("needs Linux's list of children")
-    return [int(pid) for pid in children.read_text().split()]
-
-
-def the_engine_of(process: Process) -> int:
-    return next(pid for pid in children_of(process) if b"--with-parent" in Path(f"/proc/{pid}/cmdline").read_bytes())
-
-
-def is_alive(pid: int) -> bool:
-    status = Path(f"/proc/{pid}/stat")
-    # A process that nobody waits for stays in the table.
-    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
-
-
-def wait_for(holds: Callable[[], bool]) -> None:
-    for _ in range(2000):
-        if holds():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it never came about")
 
 
 def test_dev_runs_a_project_and_reloads_it(llama: Path, tmp_path: Path) -> None:
@@ -108,7 +48,7 @@ def test_dev_runs_a_project_and_reloads_it(llama: Path, tmp_path: Path) -> None:
         # The engine dies: the next request waits until there is another.
         script.write_text(source)
         process.read_until("updated and ready")
-        os.kill(the_engine_of(process), signal.SIGKILL)
+        os.kill(engine_of(process), signal.SIGKILL)
         assert httpx2.get(address, timeout=60).text == first.text
         process.read_until("The engine process ended with status -9; starting it again")
         assert process.end(signal.SIGINT) == 0
