@@ -23,7 +23,7 @@ from cfai.worker.ctx import Context
 from cfai.worker.dispatch import Handler, find_handler
 from cfai.worker.env import Env
 from cfai.worker.exchange import HttpExchange
-from cfai.worker.failures import failure, is_the_scripts, python_error
+from cfai.worker.failures import failure, is_the_scripts, python_error, said
 from cfai.worker.incoming import path_of, request_of
 from cfai.worker.loader import ScriptError, load, trace_of
 from cfai.worker.scheduled import (
@@ -37,6 +37,7 @@ from cfai.worker.scheduled import (
 )
 from cfai.worker.sockets import SocketExchange
 from cfai.worker.stack_switching import switching
+from cfai.worker.web.errors import JsException
 from cfai.worker.web.messages import Request, Response
 from cfai.worker.web.streams import CLOSE_LIMIT
 
@@ -99,8 +100,8 @@ def worker_app(
                 module = load(config, env)
                 scheduled = find_scheduled(module)
                 handler = _fetch_or_only_scheduled(module, config, scheduled)
-    except (ScriptError, TypeError) as error:
-        trace = error.trace if isinstance(error, ScriptError) else f"TypeError: {error}\n"
+    except (ScriptError, TypeError, JsException) as error:
+        trace = error.trace if isinstance(error, ScriptError) else said(error)
         report(trace)
         problem = python_error(trace)
     if config.crons and scheduled is None and problem is None:
@@ -122,13 +123,13 @@ def worker_app(
 def _fetch_or_only_scheduled(module: ModuleType, config: Config, scheduled: Scheduled | None) -> Handler:
     try:
         return find_handler(module, config)
-    except TypeError as error:
+    except (TypeError, JsException) as error:
         if scheduled is None:
             raise
-        problem = str(error)
+        problem = error
 
     async def handle(request: Request, env: Env, ctx: Context) -> Response:
-        raise TypeError(problem)
+        raise type(problem)(*problem.args)
 
     return handle
 

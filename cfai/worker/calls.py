@@ -13,7 +13,11 @@ __all__ = ["relaxed", "strict"]
 
 async def relaxed(function: Callable[..., Any], *args: Any) -> Any:
     """Call `function` with as many of `args` as it takes, sync or async."""
-    result = function(*args[: _positions(function)])
+    count = _positions(function)
+    args = args[:count]
+    if count is not None and count > len(args):
+        inspect.signature(function).bind(*args)  # says what is missing, if anything is, in Pyodide's words
+    result = function(*args)
     return await result if inspect.isawaitable(result) else result
 
 

@@ -95,13 +95,18 @@ class Compat:
         return self._is_on(since, "web_socket_auto_reply_to_close", "web_socket_manual_reply_to_close")
 
     @property
+    def has_fetch_errors(self) -> bool:
+        """`pyodide.http` has errors of its own, of which OSError is the base; before, OSError itself."""
+        return self.pyodide != "0.26.0a2"
+
+    @property
     def has_run_sync(self) -> bool:
         """Synchronous code may wait for a promise (JavaScript promise integration)."""
         return self.pyodide != "0.26.0a2"
 
     @property
     def keeps_commas(self) -> bool:
-        """A header of a request is one value, with its commas; before, `headers` of the SDK splits it at them."""
+        """Several cookies of a request are several headers `Set-Cookie`; before, they are told like all others."""
         since = datetime.date(2026, 2, 17)
         return self._is_on(
             since, "python_request_headers_preserve_commas", "disable_python_request_headers_preserve_commas"

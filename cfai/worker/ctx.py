@@ -13,6 +13,9 @@ from typing import Any, TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
+from cfai.worker import compat
+from cfai.worker.web.proxies import is_spelled_out, missing
+
 __all__ = ["Context", "current", "of"]
 
 T = TypeVar("T")
@@ -57,7 +60,11 @@ class Context:
             raise TypeError(f"waitUntil takes an awaitable, not {type(work).__name__}")
         self._background.start_soon(self._finish, work)
 
-    wait_until = waitUntil
+    def __getattr__(self, name: str) -> Any:
+        if name == "wait_until" and is_spelled_out():
+            compat.current().lenient("ctx.wait_until (instead of waitUntil)", lambda: AttributeError(name))
+            return self.waitUntil
+        raise missing("ctx", name)
 
     def passThroughOnException(self) -> None:  # noqa: N802
         """Remembered, without effect: there is no origin server behind a local Worker."""

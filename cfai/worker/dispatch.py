@@ -13,7 +13,9 @@ from cfai.worker.calls import relaxed
 from cfai.worker.compat import current
 from cfai.worker.ctx import Context
 from cfai.worker.env import Env, as_entrypoints_see_it
+from cfai.worker.pyfetch import FetchResponse
 from cfai.worker.web import messages
+from cfai.worker.web.errors import JsException
 
 __all__ = ["GivenNone", "Handler", "find_handler", "surplus"]
 
@@ -23,14 +25,12 @@ Handler = Callable[[messages.Request, Env, Context], Awaitable[messages.Response
 def find_handler(module: ModuleType, config: Config) -> Handler:
     """The handler of `module`: the one that the compatibility date asks for, otherwise the one that is there."""
     by_class = current().compat.has_class_handlers
-    default = getattr(module, "Default", None)
-    if inspect.isclass(default):
-        if not issubclass(default, sdk.WorkerEntrypoint):
-            raise TypeError("class Default does not derive from workers.WorkerEntrypoint")
-        asked, other = ("fetch", "on_fetch") if by_class else ("on_fetch", "fetch")
-        if hasattr(default, asked):
+    default = _default_class(module)
+    asked, other = ("fetch", "on_fetch") if by_class else ("on_fetch", "fetch")
+    if default is not None:
+        if callable(getattr(default, asked, None)):
             return _of_class(default, asked)
-        if hasattr(default, other):
+        if callable(getattr(default, other, None)):
             current().lenient(f"a class Default with {other}", lambda: TypeError(f"Method {asked} does not exist"))
             return _of_class(default, other)
     if callable(function := getattr(module, "on_fetch", None)):
@@ -38,12 +38,30 @@ def find_handler(module: ModuleType, config: Config) -> Handler:
             problem = "Handler does not export a fetch() function."
             current().lenient("a handler on_fetch in the module", lambda: TypeError(problem))
         return _of_function(function)
-    if inspect.isclass(default):
-        raise TypeError("Method fetch does not exist")
-    if by_class:
-        raise TypeError("Handler does not export a fetch() function.")
-    assert config.main is not None  # a module was loaded from it
-    raise TypeError(f'Python entrypoint "{config.main.name}" does not export a handler named "on_fetch"')
+    raise _no_handler(module, config, asked, has_class=default is not None)
+
+
+def _default_class(module: ModuleType) -> type[sdk.WorkerEntrypoint] | None:
+    """`Default`, if the module exports it and it is an entrypoint: that is how workerd looks for it."""
+    default = getattr(module, "Default", None)
+    exported: Any = getattr(module, "__all__", ("Default",))
+    if "Default" in exported and inspect.isclass(default) and issubclass(default, sdk.WorkerEntrypoint):
+        return default
+    return None
+
+
+def _no_handler(module: ModuleType, config: Config, asked: str, *, has_class: bool) -> Exception:
+    if has_class:
+        return TypeError(f"Method {asked} does not exist")
+    if asked == "fetch":
+        error: Exception = TypeError("Handler does not export a fetch() function.")
+    else:
+        assert config.main is not None  # a module was loaded from it
+        problem = f'Python entrypoint "{config.main.name}" does not export a handler named "on_fetch"'
+        error = JsException(problem)
+    if hasattr(module, "Default"):
+        error.add_note("the script has a Default, but it is not exported, or does not derive from WorkerEntrypoint")
+    return error
 
 
 class GivenNone:
@@ -66,7 +84,7 @@ class GivenNone:
         return False
 
     def __repr__(self) -> str:
-        return repr(self.__thing)
+        return "None"
 
 
 def surplus(thing: Any, name: str) -> Any:
@@ -80,7 +98,7 @@ def _of_class(default: type[sdk.WorkerEntrypoint], method: str) -> Handler:
         entrypoint = default(ctx, seen)
         call = getattr(entrypoint, method)
         result = await relaxed(call, sdk.Request(request), surplus(seen, "env"), surplus(ctx, "ctx"))
-        return _as_response(result, f"Default.{method}")
+        return _as_response(_sent(result), f"Default.{method}")
 
     return handle
 
@@ -92,10 +110,22 @@ def _of_function(function: Callable[..., Any]) -> Handler:
     return handle
 
 
+def _sent(result: Any) -> Any:
+    """What a method returns, as it goes back to the runtime."""
+    # A Response is what nearly all return, and needs no more than this.
+    return result.js_object if isinstance(result, sdk.Response) else sdk.python_to_rpc(result)
+
+
 def _as_response(result: Any, of: str) -> messages.Response:
-    if isinstance(result, sdk.Response):
-        return result.js_object
     if isinstance(result, messages.Response):
         return result
-    problem = "Incorrect type for Promise: the Promise did not resolve to 'Response'."
-    raise TypeError(f"{problem} {of} returned {type(result).__name__}")
+    error = TypeError("Incorrect type for Promise: the Promise did not resolve to 'Response'.")
+    error.add_note(f"{of} returned {type(result).__name__}")
+    if isinstance(result, FetchResponse):
+        # Before 2025-08-14 a handler of the module may return one; what response.clone() gives is one as well.
+        if of != "on_fetch":
+            current().lenient(
+                "returning response.clone() (instead of Response(response.js_object.clone()))", lambda: error
+            )
+        return result.js_response
+    raise error

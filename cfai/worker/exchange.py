@@ -109,7 +109,7 @@ class HttpExchange:
         if length is not None and says_length and response.status not in (101, 204, 304):
             headers = [pair for pair in headers if pair[0] != "content-length"]
             headers.append(("content-length", str(length)))
-        kind = (response.headers.get("content-type") or "").partition(";")[0].strip().lower()
+        kind = (response.headers.find("content-type") or "").partition(";")[0].strip().lower()
         self._is_event_stream = kind == EVENT_STREAM
         self._log_line(response)
         try:
@@ -118,7 +118,7 @@ class HttpExchange:
                 {
                     "type": "http.response.start",
                     "status": response.status,
-                    "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers],
+                    "headers": [(name.encode("latin-1"), value.encode()) for name, value in headers],
                 }
             )
             if self._body is None or self._method == "HEAD":

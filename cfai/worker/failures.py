@@ -6,9 +6,10 @@ import asyncio
 
 import anyio
 
+from cfai.worker.web.errors import JsException
 from cfai.worker.web.messages import Response
 
-__all__ = ["failure", "is_the_scripts", "python_error"]
+__all__ = ["failure", "is_the_scripts", "python_error", "said"]
 
 
 def failure(problem: str) -> Response:
@@ -20,6 +21,12 @@ def failure(problem: str) -> Response:
 def python_error(trace: str) -> str:
     """`trace` as wrangler dev shows it."""
     return f"PythonError: {trace}"
+
+
+def said(error: Exception) -> str:
+    """An error of the runtime's own, which has no traceback to show."""
+    text = str(error) if isinstance(error, JsException) else f"{type(error).__name__}: {error}"
+    return "\n".join([text, *getattr(error, "__notes__", ()), ""])
 
 
 def is_the_scripts(error: BaseException) -> bool:

@@ -85,7 +85,7 @@ class SocketExchange:
 
     async def _refuse(self, response: Response) -> None:
         """The script answers without a WebSocket: what it says is the response to the handshake."""
-        body = bytes(await response.bytes())
+        body = await response.read()
         headers = [pair for pair in response.headers.raw if pair[0] not in ("content-length", "transfer-encoding")]
         headers.append(("content-length", str(len(body))))
         start = {"type": "websocket.http.response.start", "status": response.status, "headers": _encoded(headers)}
@@ -105,7 +105,7 @@ class SocketExchange:
             return
         to_client, to_script = lines
         headers = [pair for pair in response.headers.raw if pair[0] not in _OF_THE_HANDSHAKE]
-        protocol = response.headers.get("sec-websocket-protocol")
+        protocol = response.headers.find("sec-websocket-protocol")
         accept = {"type": "websocket.accept", "headers": _encoded(headers), "subprotocol": protocol}
         try:
             await self._send(accept)
@@ -154,4 +154,4 @@ def _status_line(response: Response) -> str:
 
 
 def _encoded(headers: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
-    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    return [(name.encode("latin-1"), value.encode()) for name, value in headers]

@@ -32,12 +32,15 @@ class Workers:
         config = Config("test", main, self.folder, datetime.date(2026, 6, 1))
         return replace(config, **changes)
 
-    def app(self, script: str, *, ai: Any = None, test_scheduled: bool = False, **changes: Any) -> WorkerApp:
+    def app(
+        self, script: str, *, ai: Any = None, strict: bool = False, test_scheduled: bool = False, **changes: Any
+    ) -> WorkerApp:
         config = self.config(script, **changes)
         self.stack.enter_context(import_path(config.root))
         app = worker_app(
             config,
             ai or self.fake,
+            strict=strict,
             test_scheduled=test_scheduled,
             log=self.logged.append,
             report=self.reported.append,

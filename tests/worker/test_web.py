@@ -69,21 +69,21 @@ def test_a_url_and_its_query_change_together() -> None:
     url.searchParams.append("b", "x y")
     url.searchParams.delete("a")
     assert str(url) == "https://example.com/path?b=x+y"
-    assert dict(URLSearchParams.new({"a": 1}).entries()) == {"a": "1"}
+    assert str(URLSearchParams.new({"a": 1})) == "a=1"
 
 
 def test_headers() -> None:
     headers = Headers.new([("B", "2"), ("a", "1"), ("a", "3")])
     assert headers.get("A") == "1, 3"
-    assert headers.get("nope") is None
-    assert dict(headers) == {"a": "1, 3", "b": "2"}
+    assert headers.find("nope") is None
+    assert [tuple(pair) for pair in headers] == [("a", "1, 3"), ("b", "2")]
     headers["A"] = "4"
     headers.delete("b")
-    assert (headers.entries(), "a" in headers, headers.has("b")) == ([("a", "4")], True, False)
-    assert Headers.new(Headers.new(x="1")).entries() == [("x", "1")]
+    assert (headers.joined, "a" in headers, headers.has("b")) == ([("a", "4")], True, False)
+    assert Headers.new(Headers.new(x="1")).joined == [("x", "1")]
 
 
-@pytest.mark.parametrize("value", ["a\nb", "a\rb", "a\0b", "\u2603"])
+@pytest.mark.parametrize("value", ["a\nb", "a\rb", "a\0b"])
 def test_a_header_cannot_carry_everything(value: str) -> None:
     with pytest.raises(JsTypeError):
         Headers.new({"a": value})

@@ -61,6 +61,8 @@ async def test_the_environ(worker: Workers) -> None:
         "CONTENT_LENGTH": "3",
         "HTTP_HOST": "localhost:8787",
         "HTTP_X_TWO": "a, b",
+        "HTTP_ACCEPT_ENCODING": "br, gzip",
+        "HTTP_CF_CONNECTING_IP": "127.0.0.1",
         "wsgi.url_scheme": "http",
         "env": "value",
         "version": [1, 0],

@@ -37,7 +37,7 @@ def entrypoint(app: App, *, options: Options | None = None) -> type[sdk.WorkerEn
 
     class Default(sdk.WorkerEntrypoint):
         async def fetch(self, request: sdk.Request) -> Any:
-            if str(request.headers.get("upgrade") or "").lower() == "websocket":
+            if (request.js_object.headers.find("upgrade") or "").lower() == "websocket":
                 return await websocket(app, request, self.env)
             return await fetch(app, request, self.env, self.ctx, options=options)
 

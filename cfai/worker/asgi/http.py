@@ -176,7 +176,9 @@ class _Answer:
     def _make_response(self, whole: bytes | None) -> messages.Response:
         assert self._start is not None
         status = self._start["status"]
-        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self._start.get("headers", ())]
+        headers = [
+            (name.decode("latin-1"), value.decode("utf-8", "replace")) for name, value in self._start.get("headers", ())
+        ]
         init = {**self._init, "status": status, "headers": headers}
         if status in NULL_BODY_STATUSES:
             if not compat.current().compat.has_external_sdk:

@@ -78,7 +78,7 @@ class Assets(Fetcher):
         if self._config.run_worker_first is True or any(one.fullmatch(path) for one in self._to_script):
             return None
         # The page for what is not there must not hide the script, unless a browser goes to another page.
-        navigates = request.headers.get("sec-fetch-mode") == "navigate"
+        navigates = request.headers.find("sec-fetch-mode") == "navigate"
         if self._to_script or (navigates and current().compat.navigation_prefers_assets):
             return await self._response(request, self._config.not_found_handling)
         return await self._response(request, "none")
@@ -145,16 +145,16 @@ class Assets(Fetcher):
 def _of_file(found: _Served, request: Request) -> tuple[Response, int | None]:
     """The response, and how long its body is where there may be one."""
     file, tag = found.file, f'"{found.file.tag}"'
-    asked = request.headers.get("range")
+    asked = request.headers.find("range")
     headers = {"etag": tag, "cf-cache-status": "HIT"}
     if file.content_type is not None:
         headers["content-type"] = file.content_type
     if asked is None and not request.headers.has("authorization"):
         headers["cache-control"] = _REVALIDATE
-    if request.headers.get("if-none-match") in (tag, f"W/{tag}"):
+    if request.headers.find("if-none-match") in (tag, f"W/{tag}"):
         return Response.new(None, {"status": 304, "headers": headers}), None
     status, start, end = found.status, 0, file.size
-    if asked is not None and status == 200 and request.headers.get("if-range") in (None, tag):
+    if asked is not None and status == 200 and request.headers.find("if-range") in (None, tag):
         wanted = _range(asked, file.size)
         if wanted == (0, 0):
             headers["content-range"] = f"bytes */{file.size}"

@@ -8,11 +8,13 @@ from cfai.worker.web.values import missing
 # Where the names are at home in cfai.worker.web.
 _NAMES = {
     "aborting": ("AbortController", "AbortSignal"),
+    "blobs": ("Blob", "File"),
     "console": ("console",),
     "crypto": ("crypto",),
     "events": ("CloseEvent", "CustomEvent", "ErrorEvent", "Event", "EventTarget", "MessageEvent"),
     "exceptions": ("DOMException",),
     "fetching": ("fetch",),
+    "forms": ("FormData",),
     "headers": ("Headers",),
     "messages": ("Request", "Response"),
     "dates": ("Date",),

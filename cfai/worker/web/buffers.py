@@ -412,3 +412,10 @@ _BY_FORMAT = {kind.format: kind for name, kind in _OF_VIEWS.items() if name != "
 _all: tuple[type, ...] = (*TYPED_ARRAYS.values(), ArrayBuffer, DataView)
 for _kind in _all:
     shown_as_proxy(_kind)
+
+
+def __getattr__(name: str) -> Any:
+    # The arrays that are made above are this module's, like those that are written out.
+    if (found := TYPED_ARRAYS.get(name)) is None:
+        raise AttributeError(name)
+    return found

@@ -275,6 +275,8 @@ def entries_of(value: Any, what: str) -> Iterator[tuple[Any, Any]]:
             current().lenient(what, lambda: JsTypeError(f"Iterator value {first} is not an entry object"))
         yield from value.items()
         return
+    if isinstance(value, JsProxy) and not isinstance(value, JsArray):
+        value = getattr(value, "entries", lambda: value)()
     if isinstance(value, JsObject):
         raise JsTypeError("object is not iterable (cannot read property Symbol(Symbol.iterator))")
     try:

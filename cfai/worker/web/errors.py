@@ -18,10 +18,15 @@ __all__ = [
 class JsException(JsProxy, Exception):
     """An error that JavaScript threw: `name`, `message`, and both in `str(error)`."""
 
+    __module__ = "pyodide.ffi"
     js_name = "Error"
     name: str = "Error"
     message: str = ""
     stack: str = ""
+
+    def __init_subclass__(cls) -> None:
+        # Pyodide has one class for all of them, and that is what tracebacks and `type(error).__name__` say.
+        cls.__module__, cls.__qualname__, cls.__name__ = JsException.__module__, "JsException", "JsException"
 
     def __init__(self, message: str = "", name: str | None = None) -> None:
         super().__init__(message)

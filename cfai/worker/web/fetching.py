@@ -33,7 +33,7 @@ async def fetch(resource: Any, init: Any = None, **options: Any) -> Response:
         sent = client.build_request(
             request.method,
             request.url,
-            headers=request.headers.raw,
+            headers=[(name.encode("latin-1"), value.encode()) for name, value in request.headers.raw],
             content=None if stream is None else _chunks(stream),
         )
         answer = await client.send(sent, stream=True)

@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 from http import HTTPStatus
 from typing import Any
 
-from cfai.worker.web.headers import Headers
-from cfai.worker.web.streams import ReadableStream
-from cfai.worker.web.urls import URL, URLSearchParams
-from cfai.worker.web.values import (
-    JSON,
-    JsClass,
-    JsProxy,
-    JsRangeError,
-    JsTypeError,
-    Uint8Array,
-    jsnull,
-    missing,
-    options_of,
+from cfai.worker.compat import current
+from cfai.worker.web.bodies import NO_BODY, Body
+from cfai.worker.web.conversion import as_js, options_of
+from cfai.worker.web.errors import JsRangeError, JsTypeError
+from cfai.worker.web.headers import Headers, refuse_dict
+from cfai.worker.web.jsontext import JSON
+from cfai.worker.web.nulls import jsnull
+from cfai.worker.web.primitives import number_of, text_of
+from cfai.worker.web.proxies import JsClass, JsProxy, is_ours
+from cfai.worker.web.urls import URL
+
+__all__ = ["NO_BODY", "OnClassOrInstance", "Request", "Response", "status_text"]
+
+# kj/compat/http.h of Cap'n Proto, by which workerd tells them.
+_METHODS = frozenset(
+    {
+        *(
+            "GET",
+            "HEAD",
+            "POST",
+            "PUT",
+            "DELETE",
+            "PATCH",
+            "PURGE",
+            "OPTIONS",
+            "TRACE",
+            "CONNECT",
+            "COPY",
+            "LOCK",
+            "MKCOL",
+        ),
+        *("MOVE", "PROPFIND", "PROPPATCH", "SEARCH", "UNLOCK", "ACL", "REPORT", "MKACTIVITY", "CHECKOUT", "MERGE"),
+        *("M-SEARCH", "NOTIFY", "SUBSCRIBE", "UNSUBSCRIBE", "QUERY", "BAN"),
+    }
 )
-
-__all__ = ["NO_BODY", "Body", "OnClassOrInstance", "Request", "Response", "status_text"]
-
-NO_BODY = (101, 204, 205, 304)
-_TEXT = "text/plain;charset=UTF-8"
 
 
 class OnClassOrInstance:
@@ -39,197 +55,210 @@ class OnClassOrInstance:
         return self._on_class if instance is None else partial(self._on_instance, instance)
 
 
-class Body(JsProxy):
-    """What Request and Response share: a body that is read once, whole or as a stream."""
-
-    headers: Headers
-
-    def __getattr__(self, name: str) -> Any:
-        raise missing(f"js.{type(self).__name__}", name)
-
-    def _take_body(self, body: Any) -> None:
-        self._stream: ReadableStream | None = None
-        self._bytes: bytes | None = None
-        self._used = False
-        kind: str | None = None
-        if body is None or body is jsnull:
-            return
-        if isinstance(body, bytes | bytearray | memoryview):
-            self._bytes = bytes(body)
-        elif isinstance(body, URLSearchParams):
-            self._bytes, kind = str(body).encode(), "application/x-www-form-urlencoded;charset=UTF-8"
-        elif isinstance(body, AsyncIterable):
-            self._stream = ReadableStream.of(body)
-        else:
-            # JavaScript makes a string of anything else, and says so in the content type.
-            self._bytes, kind = str(body).encode(), _TEXT
-        if kind and not self.headers.has("content-type"):
-            self.headers.set("content-type", kind)
-
-    @property
-    def whole(self) -> bytes | None:
-        """The body, where it is known without reading a stream; None where it is a stream."""
-        return b"" if self._bytes is None and self._stream is None else self._bytes
-
-    @property
-    def body(self) -> ReadableStream | None:
-        if self._bytes is not None:
-            self._stream, self._bytes = ReadableStream.of(_once(self._bytes)), None
-        return self._stream
-
-    @property
-    def bodyUsed(self) -> bool:  # noqa: N802
-        return self._used
-
-    def stream(self) -> ReadableStream | None:
-        """The body, to be read by the caller; a second reader is refused."""
-        if self._used:
-            raise JsTypeError(
-                "Body has already been used. It can only be used once. Use tee() first if you need to read it twice."
-            )
-        self._used = self._bytes is not None or self._stream is not None
-        return self.body
-
-    async def bytes(self) -> Uint8Array:
-        if (stream := self.stream()) is None:
-            return Uint8Array()
-        chunks = bytearray()
-        async with stream:
-            async for chunk in stream:
-                chunks += chunk.encode() if isinstance(chunk, str) else chunk
-        return Uint8Array(chunks)
-
-    async def arrayBuffer(self) -> Uint8Array:  # noqa: N802
-        return await self.bytes()
-
-    async def text(self) -> str:
-        return (await self.bytes()).decode("utf-8-sig", "replace")
-
-    async def json(self) -> Any:
-        return JSON.parse(await self.text())
-
-    def _tee_body(self) -> Any:
-        if self._used:
-            raise JsTypeError("Cannot clone a body that was read.")
-        if self._stream is None:
-            return self._bytes
-        self._stream, copy = self._stream.tee()
-        return copy
-
-
-async def _once(data: bytes) -> AsyncIterator[bytes]:
-    if data:
-        yield data
-
-
 class Request(Body, metaclass=JsClass):
     """`Request.new(url_or_request, method=..., headers=..., body=...)`"""
 
-    def __init__(self, resource: Any, init: Any = None) -> None:
-        self.url: str
-        self.method: str
-        options = options_of(init)
+    def __init__(self, resource: Any = None, init: Any = None) -> None:
+        given = _of_request(init) if isinstance(init, Request) else options_of(init)
+        if not is_ours(2):
+            refuse_dict(given.get("headers"), "js.Request.new(..., headers=<dict>)")
         if isinstance(resource, Request):
-            options = {"method": resource.method, "headers": resource.headers, **options}
-            if "body" not in options:
-                options["body"] = resource.stream()
-        self.url = str(resource.url) if isinstance(resource, Request) else URL.new(resource).href
-        self.method = str(options.get("method") or "GET").upper()
-        self.headers = Headers.new(options.get("headers"))
-        self.redirect = str(options.get("redirect") or "follow")
-        self.signal = options.get("signal")
-        self.cf = options.get("cf")
-        body = options.get("body")
+            given = {**_of_request(resource), **given}
+            if "body" not in given:
+                if resource.bodyUsed:
+                    raise JsTypeError("Cannot reconstruct a Request with a used body.")
+                given["body"] = resource.stream()
+            self.url: str = resource.url
+        else:
+            self.url = _url(resource)
+        self._begin(_method(given.get("method")), Headers.new(given.get("headers")), given)
+        body = given.get("body")
         if body is not None and self.method in ("GET", "HEAD"):
             raise JsTypeError("Request with a GET or HEAD method cannot have a body.")
         self._take_body(body)
 
-    def clone(self) -> Request:
-        init = {"method": self.method, "headers": self.headers, "redirect": self.redirect, "cf": self.cf}
-        return Request.new(self.url, {**init, "body": self._tee_body()})
+    def _begin(self, method: str, headers: Headers, given: dict[str, Any]) -> None:
+        self.method = method
+        self.headers = headers
+        self.redirect = _redirect(given.get("redirect"))
+        self._signal = given.get("signal")
+        self._cf = given.get("cf")
+        self.cache = given.get("cache")
+        self.integrity, self.keepalive = "", False
 
-    def __repr__(self) -> str:
-        return f"Request({self.method} {self.url})"
+    @classmethod
+    def received(
+        cls, url: str, method: str, headers: Iterable[tuple[str, str]], body: Any = None, cf: Any = None
+    ) -> Request:
+        """A request that came in: taken as it is, whatever its method and URL are."""
+        request: Request = cls.__new__(cls)
+        request.url = url
+        request._begin(method, Headers.new(headers), {"redirect": "manual", "cf": cf})
+        request._take_body(body)
+        return request
+
+    @property
+    def cf(self) -> Any:
+        if isinstance(self._cf, dict):
+            self._cf = as_js(self._cf)
+        return self._cf
+
+    @property
+    def signal(self) -> Any:
+        from cfai.worker.web.aborting import AbortSignal
+
+        if self._signal is None:
+            self._signal = AbortSignal.new()
+        return self._signal
+
+    def clone(self) -> Request:
+        copy: Request = type(self).__new__(type(self))
+        copy.url = self.url
+        copy._begin(self.method, Headers.new(self.headers), _of_request(self))
+        copy._take_body(self._copy_of_body())
+        return copy
+
+
+def _of_request(request: Request) -> dict[str, Any]:
+    names = ("method", "headers", "redirect", "cache")
+    return {**{name: getattr(request, name) for name in names}, "signal": request._signal, "cf": request._cf}
+
+
+def _url(resource: Any) -> str:
+    try:
+        return str(URL.new(resource).href)
+    except JsTypeError:
+        raise JsTypeError(f"Invalid URL: {text_of(resource)}") from None
+
+
+def _method(name: Any) -> str:
+    if name is None:
+        return "GET"
+    method = text_of(name).upper()
+    if method not in _METHODS:
+        raise JsTypeError(f"Invalid HTTP method string: {text_of(name)}")
+    return method
+
+
+def _redirect(mode: Any) -> str:
+    if mode is None:
+        return "follow"
+    if mode not in ("follow", "manual"):
+        raise JsTypeError(
+            'Invalid redirect value, must be one of "follow" or "manual" ("error" won\'t be implemented since it does '
+            'not make sense at the edge; use "manual" and check the response status code).'
+        )
+    return str(mode)
 
 
 class Response(Body, metaclass=JsClass):
     """`Response.new(body, status=..., headers=...)`"""
 
     def __init__(self, body: Any = None, init: Any = None) -> None:
-        options = options_of(init)
-        status = options.get("status")
-        self.webSocket = options.get("webSocket")
-        self.status = _status(200 if status is None else status, with_socket=self.webSocket is not None)
-        self.statusText = _reason(options)
-        self.headers = Headers.new(options.get("headers"))
+        given = _of_response(init) if isinstance(init, Response) else options_of(init)
+        if not is_ours(2):
+            refuse_dict(given.get("headers"), "js.Response.new(..., headers=<dict>)")
+            body = _as_javascript_sees_it(body)
+        self.webSocket = given.get("webSocket")
+        self.status = _status(given.get("status"), with_socket=self.webSocket is not None)
+        self._reason = _reason(given.get("statusText"))
+        self.headers = Headers.new(given.get("headers"))
+        self.cf = given.get("cf")
         self.url = ""
         self.redirected = False
         self.type = "default"
-        if self.status in NO_BODY and body is not None and body is not jsnull:
-            raise JsTypeError("Response with null body status (101, 204, 205, or 304) cannot have a body.")
         self._take_body(body)
+        if self.status in NO_BODY and self.has_body:
+            if self.whole != b"":  # an empty one is let pass, as none
+                raise JsTypeError("Response with null body status (101, 204, 205, or 304) cannot have a body.")
+            self._bytes = None
 
     @classmethod
-    def redirect(cls, url: Any, status: int = 302) -> Response:
+    def redirect(cls, url: Any, status: Any = 302) -> Response:
+        status = 302 if status is None else number_of(status)
         if status not in (301, 302, 303, 307, 308):
-            raise JsRangeError(f"{status} is not a redirect status code.")
-        return Response.new(None, {"status": status, "headers": {"location": URL.new(url).href}})
+            raise JsRangeError(
+                f"{text_of(status)} is not a redirect status code. It must be one of: 301, 302, 303, 307, or 308."
+            )
+        try:
+            location = URL.new(url).href
+        except JsTypeError:
+            raise JsTypeError(f"Unable to parse URL: {text_of(url)}") from None
+        return cls.new(None, {"status": status, "headers": {"location": location}})
 
     @classmethod
     def error(cls) -> Response:
-        return Response.new(None, {"status": 500})
+        response: Response = cls.new()
+        response.status, response.type = 0, "error"
+        return response
 
     @property
     def ok(self) -> bool:
         return 200 <= self.status < 300
 
+    @property
+    def statusText(self) -> str:  # noqa: N802  # JavaScript's spelling
+        return self._reason if self._reason is not None else _phrase(self.status)
+
     def clone(self) -> Response:
         if self.webSocket is not None:
             raise JsTypeError("Cannot clone a response to a WebSocket handshake.")
-        init = {"status": self.status, "statusText": self.statusText, "headers": self.headers}
-        return Response.new(self._tee_body(), init)
+        self._require_unused()
+        copy: Response = Response.new(None, {**_of_response(self), "status": self.status or None})
+        copy.status, copy.url, copy.redirected, copy.type = self.status, self.url, self.redirected, self.type
+        copy._take_body(self._copy_of_body())
+        return copy
 
-    def __repr__(self) -> str:
-        return f"Response({self.status})"
+
+def _as_javascript_sees_it(body: Any) -> Any:
+    if isinstance(body, bytes | bytearray) and not isinstance(body, JsProxy):
+        there = "sends the text b'...', unless they are given as to_js(...),"
+        if current().differs("js.Response.new(<bytes>)", there):
+            return repr(body)
+    return body
+
+
+def _of_response(response: Response) -> dict[str, Any]:
+    init = {"status": response.status, "statusText": response._reason, "headers": response.headers, "cf": response.cf}
+    return {**init, "webSocket": response.webSocket}
 
 
 def _json_response(data: Any, init: Any = None, **options: Any) -> Response:
-    options = {**options_of(init), **options}
-    headers = Headers.new(options.get("headers"))
+    given = {**(_of_response(init) if isinstance(init, Response) else options_of(init)), **options}
+    headers = Headers.new(given.get("headers"))
     if not headers.has("content-type"):
         headers.set("content-type", "application/json")
-    return Response.new(JSON.stringify(data), {**options, "headers": headers})
+    return Response.new(JSON.stringify(data), {**given, "headers": headers})
 
 
 Response.json = OnClassOrInstance(_json_response, Body.json)  # type: ignore[method-assign, assignment]
 
 
 def _status(status: Any, *, with_socket: bool) -> int:
-    try:
-        number = int(status)
-    except (TypeError, ValueError):
-        raise JsTypeError(f"The status of a response is a number, not {status!r}.") from None
+    number = 200 if status is None or status is jsnull else number_of(status)
     if with_socket and number != 101:
         raise JsRangeError("Responses with a WebSocket must have status code 101.")
-    if not with_socket and not 200 <= number <= 599:
-        raise JsRangeError(
-            f"Responses may only be constructed with status codes in the range 200 to 599, not {number}."
-        )
-    return number
+    if not with_socket and not 200 <= number <= 599:  # NaN is not in it either
+        raise JsRangeError("Responses may only be constructed with status codes in the range 200 to 599, inclusive.")
+    return int(number)
 
 
-def _reason(options: Mapping[str, Any]) -> str:
-    text = str(options.get("statusText") or options.get("status_text") or "")
-    if any(character in text for character in "\r\n\0"):
-        raise JsTypeError(f"Invalid status text: {text!r}")
-    return text
+def _reason(text: Any) -> str | None:
+    if text is None:
+        return None
+    text = text_of(text)
+    if any(character < " " for character in text):
+        raise JsTypeError("Invalid statusText")
+    return str(text)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
 
 
 def status_text(response: Response) -> str:
     """The reason phrase: the script's, or the standard's."""
-    if response.statusText:
-        return response.statusText
-    try:
-        return HTTPStatus(response.status).phrase
-    except ValueError:
-        return ""
+    return response.statusText

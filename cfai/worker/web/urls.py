@@ -1,162 +1,225 @@
-"""`URL` and `URLSearchParams`."""
+"""`URL` and `URLSearchParams`. Ada parses the URLs, as it does in workerd."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit
+from urllib.parse import quote_plus, unquote_to_bytes
 
-from cfai.worker.web.values import JsArray, JsClass, JsObject, JsTypeError, pairs_of
+from cfai.worker.web.arrays import JsArray, callback
+from cfai.worker.web.conversion import entries_of, members_of
+from cfai.worker.web.errors import JsTypeError
+from cfai.worker.web.nulls import jsnull, seen
+from cfai.worker.web.primitives import text_of
+from cfai.worker.web.proxies import JsClass, JsProxy, missing
 
-__all__ = ["URL", "URLSearchParams"]
-
-_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+__all__ = ["URL", "URLSearchParams", "parse_form", "write_form"]
 
 
-class URLSearchParams(metaclass=JsClass):
+def parse_form(text: str) -> list[tuple[str, str]]:
+    """The pairs of `application/x-www-form-urlencoded` (URL standard, 5.1)."""
+    pairs = (piece.partition("=") for piece in text.split("&") if piece)
+    return [(_decoded(name), _decoded(value)) for name, _, value in pairs]
+
+
+def _decoded(text: str) -> str:
+    return unquote_to_bytes(text.replace("+", " ")).decode("utf-8", "replace")
+
+
+def write_form(pairs: list[tuple[str, str]]) -> str:
+    """`pairs` as `application/x-www-form-urlencoded` (URL standard, 5.2)."""
+    return "&".join(f"{_encoded(name)}={_encoded(value)}" for name, value in pairs)
+
+
+def _encoded(text: str) -> str:
+    # quote_plus leaves the tilde alone whatever it is told.
+    return quote_plus(text, safe="*", errors="replace").replace("~", "%7E")
+
+
+class URLSearchParams(JsProxy, metaclass=JsClass):
     """The names and values of a query, in order."""
 
-    def __init__(self, init: Any = "") -> None:
+    def __init__(self, init: Any = None) -> None:
         self._url: URL | None = None
-        if isinstance(init, str):
-            self._pairs = parse_qsl(init.removeprefix("?"), keep_blank_values=True)
-        elif isinstance(init, URLSearchParams):
-            self._pairs = list(init._pairs)
-        else:
-            self._pairs = [(str(name), str(value)) for name, value in pairs_of(init or (), "URLSearchParams")]
+        self._pairs = _pairs_from(init)
 
-    def get(self, name: str) -> str | None:
-        return next((value for key, value in self._pairs if key == name), None)
+    def __getattr__(self, name: str) -> Any:
+        raise missing("js.URLSearchParams", name)
 
-    def getAll(self, name: str) -> JsArray:  # noqa: N802
-        return JsArray(value for key, value in self._pairs if key == name)
+    def get(self, name: Any) -> Any:
+        return next((value for key, value in self._pairs if key == text_of(name)), seen(jsnull))
 
-    def has(self, name: str) -> bool:
-        return any(key == name for key, _ in self._pairs)
+    def getAll(self, name: Any) -> JsArray:  # noqa: N802  # JavaScript's spelling
+        return JsArray(value for key, value in self._pairs if key == text_of(name))
 
-    def append(self, name: str, value: object) -> None:
-        self._change([*self._pairs, (name, str(value))])
+    def has(self, name: Any, value: Any = None) -> bool:
+        return any(_is(pair, name, value) for pair in self._pairs)
 
-    def set(self, name: str, value: object) -> None:
-        kept = [pair for pair in self._pairs if pair[0] != name]
-        self._change([*kept, (name, str(value))])
+    def append(self, name: Any, value: Any) -> None:
+        self._change([*self._pairs, (text_of(name), text_of(value))])
 
-    def delete(self, name: str) -> None:
-        self._change([pair for pair in self._pairs if pair[0] != name])
+    def set(self, name: Any, value: Any) -> None:
+        """The first of that name changes in its place; the others go."""
+        first = next((at for at, pair in enumerate(self._pairs) if _is(pair, name)), len(self._pairs))
+        after = [pair for pair in self._pairs[first + 1 :] if not _is(pair, name)]
+        self._change([*self._pairs[:first], (text_of(name), text_of(value)), *after])
+
+    def delete(self, name: Any, value: Any = None) -> None:
+        self._change([pair for pair in self._pairs if not _is(pair, name, value)])
+
+    def sort(self) -> None:
+        # By JavaScript's code units, of which a character beyond U+FFFF has two.
+        self._change(sorted(self._pairs, key=lambda pair: pair[0].encode("utf-16-be", "surrogatepass")))
 
     def _change(self, pairs: list[tuple[str, str]]) -> None:
         self._pairs = pairs
         if self._url is not None:
-            self._url.search = str(self)
+            self._url._parsed.search = write_form(pairs)
 
-    def keys(self) -> list[str]:
-        return [name for name, _ in self._pairs]
+    def keys(self) -> Iterator[str]:
+        return iter([name for name, _ in self._pairs])
 
-    def values(self) -> list[str]:
-        return [value for _, value in self._pairs]
+    def values(self) -> Iterator[str]:
+        return iter([value for _, value in self._pairs])
 
-    def entries(self) -> list[tuple[str, str]]:
-        return list(self._pairs)
+    def entries(self) -> Iterator[JsArray]:
+        return iter([JsArray(pair) for pair in self._pairs])
 
-    items = entries
+    # What has get, has and size is a Map to Pyodide, and a Map is iterated by its keys.
+    __iter__ = keys
 
-    def forEach(self, call: Callable[..., Any]) -> None:  # noqa: N802
-        for name, value in self._pairs:
-            call(value, name)
+    def forEach(self, call: Callable[..., Any], this: Any = None) -> None:  # noqa: N802
+        call = callback(call, 3)
+        for name, value in list(self._pairs):
+            call(value, name, self)
 
     @property
     def size(self) -> int:
         return len(self._pairs)
 
-    def toString(self) -> str:  # noqa: N802
-        return str(self)
+    def __getitem__(self, name: Any) -> Any:
+        return self.get(name)
 
-    def __getitem__(self, name: str) -> str:
-        if (value := self.get(name)) is None:
-            raise KeyError(name)
-        return value
+    def __setitem__(self, name: Any, value: Any) -> None:
+        self.set(name, value)
+
+    def __delitem__(self, name: Any) -> None:
+        self.delete(name)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self.has(name)
+        return self.has(name)
 
-    def __iter__(self) -> Iterator[JsArray]:
-        return iter([JsArray(pair) for pair in self._pairs])
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __bool__(self) -> bool:
+        return True
 
     def __str__(self) -> str:
-        return urlencode(self._pairs)
+        return write_form(self._pairs)
+
+    __repr__ = __str__
 
 
-class URL(metaclass=JsClass):
-    """An absolute URL in its parts."""
+def _is(pair: tuple[str, str], name: Any, value: Any = None) -> bool:
+    return pair[0] == text_of(name) and (value is None or pair[1] == text_of(value))
 
-    def __init__(self, url: Any, base: Any = None) -> None:
-        text = str(url) if base is None or isinstance(base, Mapping | JsObject) else urljoin(str(base), str(url))
+
+def _pairs_from(init: Any) -> list[tuple[str, str]]:
+    if init is None or isinstance(init, str):
+        return parse_form((init or "").removeprefix("?"))
+    if isinstance(init, URLSearchParams):
+        return list(init._pairs)
+    members = None if isinstance(init, Mapping | JsArray) else members_of(init)
+    if members:
+        return [(name, text_of(value)) for name, value in members.items()]
+    try:
+        pairs = list(entries_of(init, "js.URLSearchParams.new(<dict>)"))
+    except JsTypeError:
+        raise JsTypeError("Invalid URL search params sequence.") from None
+    return [(text_of(name), text_of(value)) for name, value in pairs]
+
+
+def _part(name: str) -> property:
+    def read(self: URL) -> str:
+        return str(getattr(self._parsed, name))
+
+    def write(self: URL, value: Any) -> None:
         try:
-            parts = urlsplit(text.strip())
-            port = parts.port
-        except ValueError:
-            raise JsTypeError(f"Invalid URL string: {text}") from None
-        if not parts.scheme or (parts.scheme in _DEFAULT_PORTS and not parts.hostname):
-            raise JsTypeError(f"Invalid URL string: {text}")
-        self.protocol = f"{parts.scheme}:"
-        self.username = parts.username or ""
-        self.password = parts.password or ""
-        self.hostname = parts.hostname or ""
-        self.port = "" if port in (None, _DEFAULT_PORTS.get(parts.scheme)) else str(port)
-        path = _without_dots(parts.path) if parts.scheme in _DEFAULT_PORTS else parts.path
-        self.pathname = quote(path, safe="/%:@!$&'()*+,;=~[]|")
-        self._query = parts.query
-        self.hash = f"#{parts.fragment}" if parts.fragment else ""
+            setattr(self._parsed, name, text_of(value))
+        except ValueError:  # a part that cannot be is left as it was, but a whole URL must be one
+            if name == "href":
+                raise JsTypeError("Invalid URL string.") from None
+        self._changed()
 
-    @property
-    def search(self) -> str:
-        return f"?{self._query}" if self._query else ""
+    return property(read, write)
 
-    @search.setter
-    def search(self, query: str) -> None:
-        self._query = query.removeprefix("?")
+
+class URL(JsProxy, metaclass=JsClass):
+    """An absolute URL in its parts, which can be set."""
+
+    def __init__(self, url: Any = None, base: Any = None) -> None:
+        self._parsed = _parsed(url, base)
+        self._params: URLSearchParams | None = None
+
+    href, protocol = _part("href"), _part("protocol")
+    username, password = _part("username"), _part("password")
+    host, hostname, port = _part("host"), _part("hostname"), _part("port")
+    pathname, search, hash = _part("pathname"), _part("search"), _part("hash")
+
+    def __getattr__(self, name: str) -> Any:
+        raise missing("js.URL", name)
+
+    @classmethod
+    def canParse(cls, url: Any, base: Any = None) -> bool:  # noqa: N802
+        try:
+            _parsed(url, base)
+        except JsTypeError:
+            return False
+        return True
+
+    @classmethod
+    def parse(cls, url: Any, base: Any = None) -> Any:
+        return cls.new(url, base) if cls.canParse(url, base) else seen(jsnull)
 
     @property
     def searchParams(self) -> URLSearchParams:  # noqa: N802
-        params = URLSearchParams.new(self._query)
-        params._url = self
-        return params
-
-    @property
-    def host(self) -> str:
-        host = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
-        return f"{host}:{self.port}" if self.port else host
+        if self._params is None:
+            self._params = URLSearchParams.new(self.search)
+            self._params._url = self
+        return self._params
 
     @property
     def origin(self) -> str:
-        return f"{self.protocol}//{self.host}"
+        return str(self._parsed.origin)
 
-    @property
-    def href(self) -> str:
-        login = f"{self.username}{f':{self.password}' if self.password else ''}@" if self.username else ""
-        slashes = "//" if self.hostname else ""
-        return f"{self.protocol}{slashes}{login}{self.host}{self.pathname}{self.search}{self.hash}"
+    @origin.setter
+    def origin(self, value: str) -> None:
+        raise JsTypeError("Cannot set property origin of #<URL> which has only a getter")
+
+    def _changed(self) -> None:
+        if self._params is not None:
+            self._params._pairs = parse_form(self.search.removeprefix("?"))
 
     def toString(self) -> str:  # noqa: N802
-        return self.href
+        return str(self._parsed.href)
+
+    toJSON = toString  # noqa: N815
 
     def __str__(self) -> str:
-        return self.href
+        return self.toString()
 
-    def __repr__(self) -> str:
-        return f"URL({self.href!r})"
+    __repr__ = __str__
 
 
-def _without_dots(path: str) -> str:
-    """The path of a web URL with `.` and `..` taken, which may be encoded, and with slashes for backslashes."""
-    kept: list[str] = []
-    parts = path.replace("\\", "/").removeprefix("/").split("/")
-    for at, part in enumerate(parts):
-        plain = part.lower().replace("%2e", ".")
-        if plain == "..":
-            del kept[-1:]
-        elif plain != ".":
-            kept.append(part)
-        if plain in (".", "..") and at == len(parts) - 1:
-            kept.append("")
-    return "/" + "/".join(kept)
+def _parsed(url: Any, base: Any) -> Any:
+    import ada_url
+
+    if isinstance(base, Mapping) or members_of(base):  # keywords, which are one trailing object
+        base = None
+    try:
+        return ada_url.URL(text_of(url), None if base is None else text_of(base))
+    except ValueError:
+        error = JsTypeError("Invalid URL string.")
+        error.add_note(f"{text_of(url)!r} is no URL" + ("" if base is None else f" on {text_of(base)!r}"))
+        raise error from None

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from cfai import sse
+from cfai.worker.incoming import CF
 
-__all__ = ["ANSWERS", "CF", "URL", "VARS", "Case", "probe"]
+__all__ = ["ANSWERS", "URL", "VARS", "Case", "probe"]
 
 URL = "http://localhost:8787"
 
@@ -23,9 +25,6 @@ VARS = {
     "FLAGS": {"beta": True, "list": [1, {"a": 1}], "items": 2},
 }
 """The vars of every script."""
-
-CF = {"colo": "SFO", "country": "US", "httpProtocol": "HTTP/1.1", "asn": 395747}
-"""What a request has as `cf` on Cloudflare, as far as scripts here look at it."""
 
 ANSWERS: dict[str, dict[str, Any]] = {
     "@cf/json": {
@@ -88,13 +87,18 @@ class Case:
     tells: bool = False
     """Whether the body is a JSON object of what to compare."""
 
+    @property
+    def lines(self) -> tuple[tuple[str, str], ...]:
+        """The headers that the client sends."""
+        return self.headers if self.body is None else (*self.headers, ("content-length", str(len(self.body))))
+
     def told(self, has_class_handlers: bool) -> dict[str, Any]:
         """The case as the program on Node takes it."""
         added = (("host", "localhost:8787"), ("cf-connecting-ip", "127.0.0.1"), ("accept-encoding", "br, gzip"))
         request = {
             "url": f"{URL}{self.path}",
             "method": self.method,
-            "headers": [*added, *self.headers],
+            "headers": [*added, *self.lines],
             "body": None if self.body is None else base64.b64encode(self.body).decode(),
             "cf": CF,
         }
@@ -137,16 +141,31 @@ def compared(case: Case, answer: Mapping[str, Any]) -> dict[str, str]:
     body = base64.b64decode(answer["body"])
     if case.tells and answer["status"] == 200:
         found: dict[str, str] = json.loads(body)
-        return found
-    return {
-        "status": str(answer["status"]),
-        "headers": str(sorted((name, value) for name, value in answer["headers"] if name not in _ON_THE_WIRE)),
-        "body": body.decode("utf-8", "backslashreplace"),
-    }
+        return {what: _in_old_words(told) for what, told in found.items()}
+    headers = _joined((name, value) for name, value in answer["headers"] if name not in _ON_THE_WIRE)
+    text = body.decode("utf-8", "backslashreplace")
+    if boundary := re.search(r"boundary=(\S+)", str(headers.get("content-type"))):
+        headers["content-type"] = headers["content-type"].replace(boundary[1], "BOUNDARY")
+        text = text.replace(boundary[1], "BOUNDARY")
+    return {"status": str(answer["status"]), "headers": str(sorted(headers.items())), "body": text}
 
 
 # A server's, not a script's.
 _ON_THE_WIRE = ("content-length", "transfer-encoding")
+
+
+def _joined(lines: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """A header per name: whether its values are one line or several is not the script's choice."""
+    headers: dict[str, str] = {}
+    for name, value in lines:
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
+def _in_old_words(told: str) -> str:
+    """What newer Pythons say beyond what the oldest says."""
+    told = re.sub(r"\. Did you mean:? '\w+'\?$", "", told)
+    return told.replace("is not a container or iterable", "is not iterable")
 
 
 def _last_line(trace: str) -> str:
@@ -154,4 +173,6 @@ def _last_line(trace: str) -> str:
     lines = trace.splitlines()
     frames = [at for at, line in enumerate(lines) if line.startswith((" ", "Traceback "))]
     name, colon, message = lines[frames[-1] + 1 if frames else 0].partition(": ")
+    # Where a module lies is no matter of Cloudflare's.
+    message = re.sub(r" \((/.*|unknown location)\)$", "", _in_old_words(message))
     return name.rpartition(".")[2] + colon + message

@@ -1,5 +1,6 @@
 // Scripts on Pyodide, called as workerd calls them. Reads what to run as JSON, prints one JSON value per script.
 import { readFileSync } from "node:fs";
+import { STATUS_CODES } from "node:http";
 import { pathToFileURL } from "node:url";
 
 // A promise that a script leaves alone may fail; workerd logs that and goes on.
@@ -25,10 +26,25 @@ class Ai {
   }
 }
 
+// Node's classes are not workerd's. Where a script that does nothing unusual would see it, they are made like them:
+// the reason of a status has a default (http.c++), and a form takes a file without a name as one without (form-data.c++).
+const reason = Object.getOwnPropertyDescriptor(Response.prototype, "statusText").get;
+Object.defineProperty(Response.prototype, "statusText", {
+  get() {
+    return reason.call(this) || STATUS_CODES[this.status] || "";
+  },
+});
+for (const name of ["append", "set"]) {
+  const original = FormData.prototype[name];
+  FormData.prototype[name] = function (key, value, filename) {
+    if (!(value instanceof Blob)) return original.call(this, key, value);
+    return original.call(this, key, value, filename ?? value.name ?? key);
+  };
+}
+
 class ExecutionContext {
   pending = [];
   props = {};
-  exports = {};
 
   get [Symbol.toStringTag]() {
     return "ExecutionContext";
@@ -63,7 +79,7 @@ pyodide.registerJsModule("_pyodide_entrypoint_helper", {
   patchWaitUntil() {},
   *patch_env_helper(changes) {
     const before = { ...env };
-    Object.assign(env, Object.fromEntries(changes));
+    Object.assign(env, changes instanceof Map ? Object.fromEntries(changes) : changes);
     try {
       yield;
     } finally {
@@ -96,13 +112,19 @@ async def call(instance, name, *args):
     result = relaxed_call(getattr(instance, name), *[python_from_rpc(arg) for arg in args])
     return python_to_rpc(await result if isawaitable(result) else result)
 
-[load, call]
+def is_entrypoint(module, name):
+    from inspect import isclass
+    from workers import WorkerEntrypoint
+    found = getattr(module, name, None)
+    return name in getattr(module, "__all__", [name]) and isclass(found) and issubclass(found, WorkerEntrypoint)
+
+[load, call, is_entrypoint]
 `);
-const [load, call] = [python.get(0), python.get(1)];
+const [load, call, is_entrypoint] = [0, 1, 2].map((at) => python.get(at));
 
 async function answer(entry, request) {
   const name = has_class_handlers ? "fetch" : "on_fetch";
-  if (typeof entry.Default === "function") {
+  if (is_entrypoint(entry, "Default")) {
     const instance = entry.Default(ctx, env);
     if (typeof instance[name] !== "function") throw new TypeError(`Method ${name} does not exist`);
     return await call(instance, name, request, undefined, undefined);
@@ -120,7 +142,8 @@ async function run({ name, script, request }) {
   pyodide.FS.mkdirTree(place);
   pyodide.FS.writeFile(`${place}/entry.py`, script);
   const body = request.body === null ? undefined : Buffer.from(request.body, "base64");
-  const asked = new Request(request.url, { method: request.method, headers: request.headers, body });
+  const { method, headers } = request;
+  const asked = new Request(request.url, { method, headers, body, redirect: "manual" });
   Object.defineProperty(asked, "cf", { value: request.cf });
   try {
     const response = await answer(load(place), asked);

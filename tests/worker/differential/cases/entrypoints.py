@@ -173,7 +173,6 @@ CASES = (
         "hasattr(ctx, 'wait_until')",
         "ctx.passThroughOnException()",
         "hasattr(ctx, 'props')",
-        "hasattr(ctx, 'exports')",
         "workers.waitUntil(done())",
         "workers.waitUntil is not None",
         setup="async def done():\n    pass",

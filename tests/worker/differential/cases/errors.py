@@ -37,7 +37,7 @@ CASES = (
     _raises("bad_json", "return Response.json(await request.json())"),
     _raises("an_os_error", "raise OSError('disk')"),
     _raises("a_stop", "raise StopAsyncIteration"),
-    _raises("an_error_of_a_model", "return await self.env.AI.run('@cf/none', {'prompt': 'x'})"),
+    _raises("an_error_of_a_model", "return await self.env.AI.run('@cf/none', js.JSON.parse('{\"prompt\": \"x\"}'))"),
     _raises("a_missing_binding", "return await self.env.NOPE.run()"),
     Case("an_import_of_nothing", "import nope_nope\n"),
     Case("an_import_from_src", "from src.helpers import x\n"),

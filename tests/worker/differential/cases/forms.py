@@ -203,7 +203,7 @@ CASES = (
         "await b.text()",
         "(await b.arrayBuffer()).to_bytes()",
         "await b.slice(1, 2).text()",
-        "[chunk.to_bytes() async for chunk in b.stream()]",
+        "b''.join([chunk.to_bytes() async for chunk in b.stream()])",
         "js.Blob.new().size",
         "js.Blob.new(['a', to_js(b'b')]).size",
         "js.File.new(['abc'], 'a.txt').name",

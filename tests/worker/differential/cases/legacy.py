@@ -120,7 +120,7 @@ CASES = (
         "ctx.passThroughOnException()",
     ),
     Case(
-        "a_raw_response",
+        "a_raw_response_of_a_function",
         "import js\ndef on_fetch(request, env):\n    return js.Response.new('raw', status=203)\n",
         when=_is_legacy,
     ),

@@ -100,7 +100,6 @@ CASES = (
         "hasattr(env.AI, 'nope')",
         setup=RUN,
     ),
-    probe("a_request_id_before_any_run", "env.AI.lastRequestId"),
     probe(
         "a_stream_of_a_model",
         "stream",

@@ -65,7 +65,7 @@ CASES = (
     ),
     probe("json_that_is_none", "await request.json()", method="POST", body=b"{nope}"),
     probe("json_that_ends_early", "await request.json()", method="POST", body=b'{"a": '),
-    probe("json_with_options", "await request.json(parse_float=str)", method="POST", body=b'{"a": 1.50}'),
+    probe("json_read_with_options", "await request.json(parse_float=str)", method="POST", body=b'{"a": 1.50}'),
     probe("text_of_a_request", "await request.text()", method="PUT", body="caf\u00e9 \U0001f600".encode()),
     probe("text_with_a_mark", "await request.text()", method="PUT", body=b"\xef\xbb\xbfx"),
     probe("text_that_is_no_utf8", "await request.text()", method="PUT", body=b"a\xffb"),

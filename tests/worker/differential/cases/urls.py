@@ -59,7 +59,8 @@ PARTS = ("href", "protocol", "username", "password", "host", "hostname", "port",
 CASES = (
     probe(
         "urls_in_parts",
-        *(f"[getattr(js.URL.new({url!r}), part) for part in {PARTS}]" for url in URLS),
+        *(f"parts({url!r})" for url in URLS),
+        setup=f"def parts(url):\n    url = js.URL.new(url)\n    return [getattr(url, part) for part in {PARTS}]",
     ),
     probe(
         "urls_on_a_base",

@@ -1,0 +1,64 @@
+"""What belongs to the module `workers` itself: `env`, `waitUntil`, and the modules of the runtime."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from cfai.worker import ctx as contexts
+from cfai.worker.web.errors import JsException
+from cfai.worker.web.proxies import JsProxy
+
+__all__ = ["import_from_javascript", "patch_env", "waitUntil", "wait_until"]
+
+
+def waitUntil(work: Awaitable[Any]) -> None:  # noqa: N802  # JavaScript's spelling
+    """The `waitUntil` of the request that is being answered."""
+    if (ctx := contexts.current.get(None)) is None:
+        raise RuntimeError("waitUntil needs a request; there is none while the script is imported")
+    ctx.waitUntil(work)
+
+
+wait_until = waitUntil
+
+
+def import_from_javascript(module_name: str) -> Any:
+    """The modules of the runtime that Python may import."""
+    if module_name == "cloudflare:workers":
+        return sys.modules["workers"]
+    if module_name == "cloudflare:sockets":
+        return _Sockets()
+    problem = f'No such module "{module_name}".'
+    raise ImportError(f"Failed to import '{module_name}': {JsException(problem)}")
+
+
+class _Sockets(JsProxy):
+    """`cloudflare:sockets`, whose sockets are Python's own here."""
+
+    def connect(self, *args: Any, **options: Any) -> Any:
+        raise NotImplementedError("connect of cloudflare:sockets is not simulated: use Python's asyncio or socket")
+
+
+@contextmanager
+def patch_env(changes: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None, **named: Any) -> Iterator[None]:
+    """For a while, `workers.env` has other values.
+
+    ```python
+    with patch_env(GREETING="hello"):
+        assert workers.env.GREETING == "hello"
+    ```
+    """
+    from cfai.worker.web.conversion import to_js
+
+    env = sys.modules["workers"].env
+    given = {name: to_js(value) for name, value in {**dict(changes or {}), **named}.items()}
+    before = {name: env.__dict__[name] for name in given if name in env.__dict__}
+    env.__dict__.update(given)
+    try:
+        yield
+    finally:
+        for name in given:
+            env.__dict__.pop(name, None)
+        env.__dict__.update(before)
