@@ -233,6 +233,18 @@ def test_a_line_that_is_no_assignment_is_passed_over_and_told(project: Path) -> 
     ]
 
 
+def test_files_are_named_as_the_caller_names_them(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    Path("wrangler.json").write_text(HEAD + '"nmae": "x"}')
+    Path(".env").write_text("nonsense\n")
+    config = load_config(environ={})
+    assert [str(one) for one in config.warnings] == [
+        'wrangler.json:2: unknown key "nmae", did you mean "name"?',
+        ".env:1: expected NAME=value; the line counts for nothing",
+    ]
+    assert (config.source, config.secrets) == (project / "wrangler.json", (project / ".env",))
+
+
 def warnings(config: Config) -> list[str]:
     assert config.source is not None
     return [str(one).removeprefix(str(config.source)) for one in config.warnings]

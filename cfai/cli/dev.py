@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cfai.cli.options import AllowHosts, AsOf, Demo, Device, Dtype, ExitCode, Fidelity, Models, Threads, fail
+from cfai.cli.options import (
+    AllowHosts,
+    AsOf,
+    ConfigFile,
+    Demo,
+    Device,
+    Dtype,
+    Environment,
+    ExitCode,
+    Fidelity,
+    Models,
+    Threads,
+    fail,
+)
 
 if TYPE_CHECKING:
     from socket import socket
@@ -38,10 +51,8 @@ def dev(
     path: Annotated[Path, typer.Argument(help="A project folder, a wrangler config, or a single script.")] = Path(),
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; the next free one if it is taken.")] = 8787,
     ip: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    environment: Annotated[str | None, typer.Option("--env", "-e", help="The environment of the config.")] = None,
-    config_file: Annotated[
-        Path | None, typer.Option("--config", "-c", metavar="FILE", help="Another config than the project's.")
-    ] = None,
+    environment: Environment = None,
+    config_file: ConfigFile = None,
     variables: Annotated[
         list[str],
         typer.Option("--var", metavar="NAME:VALUE", help="A variable, over those of the files. May be repeated."),

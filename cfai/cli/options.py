@@ -12,7 +12,6 @@ import typer
 
 from cfai.bindings.local import check_device, check_dtype, parse_fidelity
 from cfai.catalog import parse_as_of
-from cfai.config import parse_variable
 from cfai.errors import AccessDenied, AiError, InvalidRequest, NoSuchModel, Unavailable, WeightsMissing
 from cfai.weights import Source, parse_source
 
@@ -29,11 +28,9 @@ __all__ = [
     "Fidelity",
     "Models",
     "Threads",
-    "Variables",
     "fail",
     "fail_with",
     "parse_models",
-    "parse_variables",
 ]
 
 
@@ -150,30 +147,6 @@ Environment = Annotated[
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", "-c", metavar="FILE", help="Another wrangler config than the folder's.")
 ]
-
-
-def _variables(texts: list[str] | None) -> list[str]:
-    for text in texts or ():
-        try:
-            parse_variable(text)
-        except ValueError as error:
-            raise typer.BadParameter(str(error)) from error
-    return texts or []
-
-
-Variables = Annotated[
-    list[str],
-    typer.Option(
-        "--var",
-        metavar="NAME:VALUE",
-        callback=_variables,
-        help="A value of env, over those of the config and .dev.vars. May be repeated.",
-    ),
-]
-
-
-def parse_variables(texts: list[str]) -> dict[str, str]:
-    return dict(map(parse_variable, texts))
 
 
 def parse_models(texts: list[str]) -> dict[str, Source]:

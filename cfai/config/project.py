@@ -105,7 +105,7 @@ def load_config(
     file = find_config(path, config_file)
     try:
         if file is None:
-            config = _from_script(path.absolute(), environment or None, environ)
+            config = _from_script(path, environment or None, environ)
         else:
             script = path.absolute() if path.suffix == ".py" else None
             config = _from_file(file, environment or None, environ, script, strict=strict)
@@ -169,8 +169,9 @@ def _look_up(folder: Path) -> Path:
     )
 
 
-def _from_script(main: Path, environment: str | None, environ: Mapping[str, str]) -> Config:
-    secrets = read_secrets(main.parent, environment, environ)
+def _from_script(script: Path, environment: str | None, environ: Mapping[str, str]) -> Config:
+    secrets = read_secrets(script.parent, environment, environ)
+    main = script.absolute()
     return Config(
         name=main.stem,
         main=main,
@@ -178,7 +179,7 @@ def _from_script(main: Path, environment: str | None, environ: Mapping[str, str]
         compatibility_date=_today(),
         vars=secrets.values,
         environment=environment,
-        secrets=secrets.files,
+        secrets=tuple(one.absolute() for one in secrets.files),
         secret_names=frozenset(secrets.values),
         warnings=secrets.remarks,
     )
@@ -199,7 +200,7 @@ def _from_file(
     if main is not None and "python_workers" not in flags:
         _miss_the_flag(settings, strict=strict)
     variables = _variables(settings)
-    secrets = _secrets(settings, folder, environment, environ, variables)
+    secrets = _secrets(settings, file.parent, environment, environ, variables)
     ai = bindings.ai_binding(settings)
     _refuse_names_given_twice(settings, variables)
     return Config(
@@ -218,7 +219,7 @@ def _from_file(
         version_metadata=bindings.simple_binding(settings, "version_metadata"),
         environment=settings.name,
         source=file.absolute(),
-        secrets=secrets.files,
+        secrets=tuple(one.absolute() for one in secrets.files),
         secret_names=frozenset(secrets.values),
         not_simulated=tuple(
             (name, label) for name, key, label, _ in bindings.declared(settings) if not _is_simulated(key, label)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import platform
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,9 +111,9 @@ def scopes(tree: ast.Module) -> Iterator[tuple[Function | ast.Module, list[ast.A
 
 
 def _own_nodes(scope: Function | ast.Module) -> Iterator[ast.AST]:
-    waiting: list[ast.AST] = list(scope.body)
+    waiting: deque[ast.AST] = deque(scope.body)
     while waiting:
-        node = waiting.pop(0)
+        node = waiting.popleft()
         yield node
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             # What stands in its head runs where it is defined.
