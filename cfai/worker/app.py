@@ -37,6 +37,7 @@ from cfai.worker.scheduled import (
 )
 from cfai.worker.sockets import SocketExchange
 from cfai.worker.stack_switching import switching
+from cfai.worker.web import network
 from cfai.worker.web.errors import JsException
 from cfai.worker.web.messages import Request, Response
 from cfai.worker.web.streams import CLOSE_LIMIT
@@ -94,8 +95,9 @@ def worker_app(
         bindings.add(config.assets.binding, assets)
     env = Env(bindings.by_name, config.vars, config.not_simulated)
     problem = handler = scheduled = None
+    connections = network.Network()
     try:
-        with running(runtime):
+        with running(runtime), network.using(connections):
             if config.main is not None:
                 module = load(config, env)
                 scheduled = find_scheduled(module)
@@ -111,6 +113,7 @@ def worker_app(
         env,
         assets,
         runtime,
+        connections,
         scheduled=scheduled,
         test_scheduled=test_scheduled,
         bindings=bindings,
@@ -160,6 +163,7 @@ class WorkerApp:
         env: Env,
         assets: Assets | None,
         runtime: Runtime,
+        connections: network.Network | None = None,
         *,
         scheduled: Scheduled | None = None,
         test_scheduled: bool = False,
@@ -178,6 +182,7 @@ class WorkerApp:
         self._bindings = bindings or Bindings()
         self._log = log
         self._report = report
+        self._network = connections or network.Network()
         self._live: set[HttpExchange | SocketExchange] = set()
         self._background: set[anyio.CancelScope] = set()
 
@@ -195,6 +200,11 @@ class WorkerApp:
         """Close the files of the bindings. A Worker that is served no more is closed by who made it."""
         self._bindings.close()
 
+    async def aclose(self) -> None:
+        """Close the connections of `fetch`, too, which the end of the ASGI lifespan does where there is one."""
+        await self._network.aclose()
+        self.close()
+
     async def run_scheduled(self, cron: str, scheduled_time: int) -> Outcome:
         """Run the scheduled handler as at `scheduled_time`, in milliseconds since 1970. It never raises.
 
@@ -207,7 +217,7 @@ class WorkerApp:
     async def _run_scheduled(self, controller: ScheduledController) -> Outcome:
         if self._problem is not None:  # which was reported when the script was imported
             return Outcome("exception", no_retry=False, problem=self._problem)
-        with running(self._runtime):
+        with running(self._runtime), network.using(self._network):
             return await run_scheduled(self._scheduled, controller, self._env, self._report)
 
     async def end_streams(self) -> None:
@@ -219,10 +229,19 @@ class WorkerApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
+            await self._lifespan(receive, send)
         elif scope["type"] in ("http", "websocket"):
-            with running(self._runtime):
+            with running(self._runtime), network.using(self._network):
                 await self._answer(scope, receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.shutdown":
+                await self._network.aclose()
+            await send({"type": f"{message['type']}.complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with anyio.create_task_group() as background:
@@ -273,11 +292,3 @@ class WorkerApp:
         if self._handler is None:
             return Response.new("Not Found", {"status": 404, "headers": {"content-type": "text/plain"}})
         return await self._handler(request, self._env, ctx)
-
-
-async def _lifespan(receive: Receive, send: Send) -> None:
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return

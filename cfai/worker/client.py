@@ -37,4 +37,4 @@ async def worker_client(config: Config, ai: Binding, *, strict: bool = False) ->
             async with httpx2.AsyncClient(transport=transport, base_url="http://localhost:8787") as client:
                 yield client
         finally:
-            app.close()
+            await app.aclose()

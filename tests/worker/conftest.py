@@ -48,6 +48,9 @@ class Workers:
         self.stack.callback(app.close)
         return app
 
+    def client(self, app: WorkerApp) -> Client:
+        return Client(app)
+
     def __call__(self, script: str, **changes: Any) -> Client:
         return Client(self.app(script, **changes))
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cfai.worker.web.aborting import AbortController
@@ -284,6 +284,7 @@ async def test_a_tee_fails_on_both_sides() -> None:
             await all_of(branch)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers()), st.lists(st.booleans(), max_size=40), st.integers(0, 3))
 def test_a_tee_whatever_the_order_of_reading(items: list[int], turns: list[bool], ahead: int) -> None:
     async def run() -> None:
@@ -318,6 +319,7 @@ async def test_at_least_so_many_bytes() -> None:
         await reader.read(to_js(b""))
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=9)), st.lists(st.integers(1, 7), min_size=1))
 def test_buffers_of_any_size_get_the_same_bytes(chunks: list[bytes], sizes: list[int]) -> None:
     async def run() -> None:
@@ -601,6 +603,7 @@ async def test_what_a_pipe_leaves_alone() -> None:
     assert sink.told == ["a", "b", "closed"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=5)), st.integers(0, 3), st.integers(0, 3))
 def test_chunks_pass_through_whatever_is_kept_in_between(chunks: list[bytes], writable: int, readable: int) -> None:
     async def run() -> None:

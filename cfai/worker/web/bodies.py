@@ -102,9 +102,8 @@ class Body(JsProxy):
         if self._stream is None:
             return self._bytes or b""
         chunks = bytearray()
-        async with self._stream as stream:
-            async for chunk in stream:
-                chunks += chunk.encode() if isinstance(chunk, str) else bytes(chunk)
+        async for chunk in self._stream.in_bytes():
+            chunks += chunk
         return bytes(chunks)
 
     def _require_unused(self) -> None:

@@ -16,10 +16,11 @@ from cfai.worker.web.values import JsException, JsTypeError
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
+    from websockets.http11 import Response
 
     from cfai.worker.web.websockets import Line, WebSocket
 
-__all__ = ["checked_url", "connect", "dial", "pump", "subprotocols_of"]
+__all__ = ["Refused", "checked_url", "connect", "dial", "pump", "subprotocols_of"]
 
 # What workerd takes: src/workerd/api/web-socket.c++
 MAX_MESSAGE = 32 << 20
@@ -85,18 +86,23 @@ async def dial(url: str, *, protocols: Sequence[str] = (), headers: Sequence[tup
             proxy=None,
         )
     except InvalidStatus as error:
-        raise Refused(error.response.status_code) from error
+        raise Refused(error.response) from error
     except (OSError, InvalidHandshake) as error:
-        raise JsException(f"Network connection lost: {error}") from error
+        lost = JsException("Network connection lost.")
+        lost.add_note(f"{type(error).__name__}: {error}")
+        raise lost from error
 
 
 class Refused(JsTypeError):
     """The server answered, but not with a WebSocket."""
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, response: Response) -> None:
+        self.status = response.status_code
+        self.headers = list(response.headers.raw_items())
+        self.body = bytes(response.body or b"")
         super().__init__(
             "Failed to establish the WebSocket connection: expected server to reply with HTTP status code 101 "
-            f"(switching protocols), but received {status} instead."
+            f"(switching protocols), but received {self.status} instead."
         )
 
 

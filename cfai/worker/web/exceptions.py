@@ -9,6 +9,7 @@ __all__ = ["DOMException", "dom_exception"]
 # https://webidl.spec.whatwg.org/#dfn-error-names-table
 _CODES = {
     "IndexSizeError": 1,
+    "InvalidCharacterError": 5,
     "NotFoundError": 8,
     "NotSupportedError": 9,
     "InvalidStateError": 11,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Self
 
 import anyio
@@ -54,6 +54,7 @@ class ReadableStream(JsProxy, metaclass=JsClass):
         self.expected_length: int | None = None
         self._reader: Reader | _Iteration | None = None
         self._reads: deque[Read] = deque()
+        self._at_end: list[Callable[[], None]] = []
 
     @classmethod
     def of(cls, chunks: Any) -> ReadableStream:
@@ -171,6 +172,15 @@ class ReadableStream(JsProxy, metaclass=JsClass):
             return bytes(chunk.to_bytes())
         raise _no_bytes()
 
+    async def in_bytes(self) -> AsyncIterator[bytes]:
+        """The chunks of a body, which is closed at the end."""
+        async with self:
+            while True:
+                try:
+                    yield await self.next_bytes()
+                except StopAsyncIteration:
+                    return
+
     async def wait(self) -> Any:
         waiting = Waiting()
         self.read_into(waiting)
@@ -224,6 +234,7 @@ class ReadableStream(JsProxy, metaclass=JsClass):
         self.finish_reads()
         if isinstance(self._reader, Reader):
             self._reader.closed.settle()
+        self._tell_the_end()
 
     def fail_now(self, reason: Any) -> None:
         if self.state != "readable":
@@ -233,6 +244,16 @@ class ReadableStream(JsProxy, metaclass=JsClass):
             self._reads.popleft().fail(self.error)
         if isinstance(self._reader, Reader):
             self._reader.closed.fail(self.error)
+        self._tell_the_end()
+
+    def on_end(self, call: Callable[[], None]) -> None:
+        """Call `call` when there is nothing more to read, whatever the reason."""
+        self._at_end.append(call)
+
+    def _tell_the_end(self) -> None:
+        calls, self._at_end = self._at_end, []
+        for call in calls:
+            call()
 
     def lock(self, reader: Any) -> None:
         self._reader = reader

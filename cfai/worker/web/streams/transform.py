@@ -39,16 +39,14 @@ class TransformStream(JsProxy, metaclass=JsClass):
         started = Promise.pending()
         start = member(transformer, "start")
         self._controller = TransformController(self, transformer)
-        self.readable = self._readable(started, readable_strategy)
+        self.readable = self._source(_Source(self._controller), readable_strategy)
+        self._controller.attach(self.readable)
         self.writable: WritableStream = WritableStream.new(_Sink(self._controller, started), writable_strategy)
         result = None if start is None else start(self._controller)
         call(lambda: result, done=started.settle, failed=started.mark_handled().fail)
 
-    def _readable(self, started: Promise, strategy: Any) -> ReadableStream:
-        source = _Source(self._controller, started)
-        readable = ReadableStream.with_controller(lambda stream: Controller(stream, source, strategy_of(strategy, 0)))
-        self._controller.attach(readable)
-        return readable
+    def _source(self, source: Any, strategy: Any) -> ReadableStream:
+        return ReadableStream.with_controller(lambda stream: Controller(stream, source, strategy_of(strategy, 0)))
 
     def __repr__(self) -> str:
         return f"[object {type(self).__name__}]"
@@ -217,7 +215,7 @@ class _Sink(JsProxy):
 class _Source(JsProxy):
     """The readable end's."""
 
-    def __init__(self, controller: TransformController, started: Promise) -> None:
+    def __init__(self, controller: TransformController) -> None:
         self._controller = controller
 
     def pull(self, _: Any) -> Promise:
