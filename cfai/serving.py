@@ -28,6 +28,8 @@ from urllib.parse import urlsplit
 import anyio
 import uvicorn
 
+from cfai.http_writes import Protocol
+
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -135,7 +137,7 @@ async def serve(
         ws=websockets or "none",  # type: ignore[arg-type]  # uvicorn only calls it
         ssl_certfile=certificate,
         ssl_keyfile=key,
-        http="h11",  # httptools, which uvicorn prefers where it is installed, takes headers of any size
+        http=Protocol,  # httptools, which uvicorn prefers where it is installed, takes headers of any size
         h11_max_incomplete_event_size=2 * MAX_HEADER_BYTES,
     )
     server = _Server(config)

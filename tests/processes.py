@@ -38,6 +38,13 @@ class Process:
                 return line
         raise AssertionError(f"{text!r} never came: {''.join(seen)}")
 
+    def lines_until(self, text: str) -> str:
+        """All lines up to the first with `text` in it."""
+        seen = ""
+        while text not in seen:
+            seen += next(self._lines)
+        return seen
+
     def next_line(self) -> str:
         return next(self._lines)
 

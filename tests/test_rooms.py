@@ -18,7 +18,7 @@ PACKAGE = Path(cfai.__file__).parent
 FLOORS = [
     {"cli", "__main__", "pytest_plugin"},
     {"doctor", "server", "worker"},
-    {"serving", "__init__"},
+    {"serving", "http_writes", "__init__"},
     {"bindings"},
     {"engine", "tasks", "weights"},
     {"catalog"},
