@@ -13,7 +13,28 @@ __all__ = ["Env", "NotSimulated", "WrappedEnv", "as_entrypoints_see_it"]
 
 
 class NotSimulated(NotImplementedError):
-    """The config declares a binding that cfai does not have. No AttributeError, which `getattr(env, ..)` would hide."""
+    """The script uses a binding that its config declares and cfai does not have."""
+
+
+class _Declared:
+    """Such a binding: a script may see that it is there, as on Cloudflare, and is told when it uses it."""
+
+    def __init__(self, name: str, kind: str) -> None:
+        self.__dict__["_problem"] = f"env.{name}: {kind} bindings are not simulated yet (docs/workers.md)"
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # Python's own questions
+            raise AttributeError(name)
+        raise NotSimulated(self._problem)
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        raise NotSimulated(self._problem)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise NotSimulated(self._problem)
+
+    def __repr__(self) -> str:
+        return f"<{self._problem}>"
 
 
 class Env:
@@ -41,7 +62,7 @@ class Env:
 
     def __getattr__(self, name: str) -> Any:
         if kind := self.__dict__["_not_simulated"].get(name):
-            raise NotSimulated(f"env.{name}: {kind} bindings are not simulated yet (docs/workers.md)")
+            return _Declared(name, kind)
         raise self._missing(name)
 
     def _missing(self, name: str) -> AttributeError:

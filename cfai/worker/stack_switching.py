@@ -12,6 +12,7 @@ way leaves its stack at once, and the next step of whichever task takes it.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
@@ -77,7 +78,10 @@ def wait(awaitable: Awaitable[T]) -> T:
     work.close()
     if (close := getattr(awaitable, "close", None)) is not None:
         close()
-    raise RuntimeError(NO_STACK)
+    error = RuntimeError(NO_STACK)
+    if threading.current_thread() is not threading.main_thread():
+        error.add_note("a thread that a handler starts with asyncio.to_thread may wait")
+    raise error
 
 
 async def _awaited(awaitable: Awaitable[T]) -> T:

@@ -174,6 +174,20 @@ async def test_a_body_is_received_in_chunks_and_then_the_client_is_gone(worker: 
     assert seen == ["lifespan.startup", "one", "two", "", "http.disconnect", "lifespan.shutdown"]
 
 
+async def test_a_header_beyond_ascii_is_sent(worker: Workers) -> None:
+    client = worker(
+        with_app("""
+        async def answer(scope, receive, send):
+            head = start()
+            head["headers"] += [(b"x-utf", "é".encode()), (b"x-latin", "é".encode("latin-1"))]
+            await send(head)
+            await send(body(b"ok"))
+        """)
+    )
+    headers = (await client.get("/")).headers
+    assert {headers[name].encode("latin-1").decode() for name in ("x-utf", "x-latin")} == {"é"}
+
+
 @pytest.mark.parametrize(("date", "path"), [(None, "/a b/é"), (BUILT_IN, "/a%20b/%C3%A9")])
 async def test_the_path_is_as_the_generation_gives_it(worker: Workers, date: datetime.date | None, path: str) -> None:
     script = with_app("""

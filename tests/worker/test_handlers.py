@@ -228,11 +228,12 @@ def test_a_missing_binding_says_what_there_is() -> None:
         Env({}, {"NAME": "secret"}).KV  # noqa: B018
 
 
-async def test_a_binding_that_is_not_simulated_says_so(worker: Workers) -> None:
+async def test_a_binding_that_is_not_simulated_is_there_and_says_so_when_it_is_used(worker: Workers) -> None:
     client = worker(
         """
         def on_fetch(request, env):
-            getattr(env, "KV", None)
+            if hasattr(env, "KV"):
+                env.KV.get("x")
         """,
         not_simulated=(("KV", "KV Namespace"),),
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -195,6 +196,15 @@ def test_outside_of_a_handler_it_is_pyodides_error() -> None:
 
     with pytest.raises(RuntimeError, match=r"^Cannot stack switch because the Python entrypoint was a synchronous"):
         run_sync(work())
+
+
+def test_a_thread_of_nobodys_cannot_wait_either() -> None:
+    async def work() -> None: ...
+
+    with ThreadPoolExecutor(1) as threads:
+        error = threads.submit(run_sync, work()).exception()
+    assert error is not None
+    assert error.__notes__ == ["a thread that a handler starts with asyncio.to_thread may wait"]
 
 
 async def test_a_callback_of_the_loop_cannot_wait(worker: Workers) -> None:

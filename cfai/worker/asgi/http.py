@@ -176,9 +176,7 @@ class _Answer:
     def _make_response(self, whole: bytes | None) -> messages.Response:
         assert self._start is not None
         status = self._start["status"]
-        headers = [
-            (name.decode("latin-1"), value.decode("utf-8", "replace")) for name, value in self._start.get("headers", ())
-        ]
+        headers = [(_text(name), _text(value)) for name, value in self._start.get("headers", ())]
         init = {**self._init, "status": status, "headers": headers}
         if status in NULL_BODY_STATUSES:
             if not compat.current().compat.has_external_sdk:
@@ -224,3 +222,10 @@ def _only(error: Exception) -> BaseException:
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:  # Starlette writes Latin-1; the SDK reads UTF-8, and fails at it
+        return value.decode("latin-1")

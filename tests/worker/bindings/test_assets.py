@@ -210,3 +210,23 @@ def test_the_rules_of_an_ignore_file(rules: str, left_out: list[str], kept: list
 def test_a_file_that_is_gone_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Folder(tmp_path).file("/nothing")
+
+
+async def test_the_binding_follows_a_redirect_of_its_own_and_passes_on_that_of_the_client(
+    worker: Workers, public: Path
+) -> None:
+    (public / "index.html").write_text("home")
+    script = """
+        from workers import Response, WorkerEntrypoint
+
+        class Default(WorkerEntrypoint):
+            async def fetch(self, request):
+                if request.url.endswith("index.html"):
+                    return await self.env.ASSETS.fetch(request)
+                response = await self.env.ASSETS.fetch("https://any.host/index.html")
+                return Response(f"{response.status} {response.redirected} {response.url} {await response.text()}")
+        """
+    client = worker(script, assets=AssetsConfig(public, "ASSETS", run_worker_first=True))
+    assert (await client.get("/")).text == "200 True https://any.host/ home"
+    passed_on = await client.get("/index.html")
+    assert (passed_on.status, passed_on.headers["location"]) == (307, "/")
