@@ -19,6 +19,7 @@ from cfai.cli.run import run
 from cfai.cli.serve import serve
 from cfai.cli.top import top
 from cfai.cli.types import types
+from cfai.cli.vectorize import vectorize
 from cfai.cli.workerd import workerd
 from cfai.cli.wrangler import wrangler
 
@@ -36,6 +37,7 @@ app = typer.Typer(
 for command in (run, models, serve, init, dev, types, doctor, ps, top, wrangler, workerd):
     app.command()(command)
 app.add_typer(d1, name="d1")
+app.add_typer(vectorize, name="vectorize")
 
 
 def _version(asked: bool) -> None:

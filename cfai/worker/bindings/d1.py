@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 from cfai.worker.bindings.javascript import BindingObject, as_result, as_text, as_well_formed, null
 from cfai.worker.bindings.lane import Lane
 from cfai.worker.compat import current
+from cfai.worker.web.buffers import ArrayBuffer, TypedArray
+from cfai.worker.web.conversion import members_of
 from cfai.worker.web.promises import promised
-from cfai.worker.web.values import JsArray, JsException, JsObject, JsProxy, JsTypeError, jsnull, members_of
+from cfai.worker.web.values import JsArray, JsException, JsObject, JsProxy, JsTypeError, jsnull
 
 if TYPE_CHECKING:
     from cfai.worker.bindings.d1_file import Answer, D1File, Query
@@ -227,17 +229,22 @@ def _bound(value: Any) -> str | float | bytes | None:
         if not external:
             current().lenient("bind(None)", lambda: _not_bound("undefined", "undefined"))
         return None
+    if isinstance(value, ArrayBuffer):
+        return bytes(value.to_py())
+    if isinstance(value, TypedArray):
+        return bytes(int(one) & 0xFF for one in value)
     if isinstance(value, bytes | bytearray | memoryview):
         # The external SDK makes a Uint8Array of it, the earlier ones give JavaScript a proxy.
-        if not external and not isinstance(value, JsProxy):
+        if not external:
             current().lenient("bind of Python's bytes", lambda: _not_bound("object", str(value)))
         return bytes(value)
     if isinstance(value, list | JsArray):
-        if not all(isinstance(one, int | float) and 0 <= one < 256 for one in value):
-            raise _not_bound("object", ",".join(map(as_text, value)))
+        numbers = list(value)
+        if not all(isinstance(one, int | float) and 0 <= one < 256 for one in numbers):
+            raise _not_bound("object", ",".join(map(as_text, numbers)))
         if not external and not isinstance(value, JsProxy):
             current().lenient("bind of a Python list", lambda: _not_bound("object", str(value)))
-        return bytes(int(one) for one in value)
+        return bytes(int(one) for one in numbers)
     raise _not_bound("function" if callable(value) else "object", _shown(value, external=external))
 
 

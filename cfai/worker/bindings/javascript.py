@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from cfai.worker.compat import current
+from cfai.worker.web.conversion import as_plain
 from cfai.worker.web.dicts import as_dict
 from cfai.worker.web.values import JsObject, JsProxy, as_js, jsnull
 
-__all__ = ["BindingObject", "as_result", "as_text", "as_well_formed", "null", "with_keywords"]
+__all__ = ["BindingObject", "as_json", "as_result", "as_text", "as_well_formed", "null", "with_keywords"]
 
 
 class BindingObject(JsProxy):
@@ -55,6 +56,11 @@ def _number(value: float) -> str:
     if -7 < power < 0:  # JavaScript writes 0.00001 where Python writes 1e-05
         return f"{value:.{len(digits.replace('.', '').lstrip('-')) - 1 - power}f}"
     return f"{digits}e{power:+d}"
+
+
+def as_json(value: Any) -> Any:
+    """The JSON value that an argument is on Cloudflare: of None, the external SDK makes null, Pyodide undefined."""
+    return as_plain(as_js(value) if current().compat.has_external_sdk else value)
 
 
 def as_well_formed(text: str) -> str:

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cfai.results import plain
-from cfai.worker.bindings.javascript import BindingObject, as_result, as_text, with_keywords
+from cfai.worker.bindings.javascript import BindingObject, as_json, as_result, as_text, with_keywords
 from cfai.worker.bindings.lane import Lane
 from cfai.worker.bindings.vectorize_rules import (
     Asked,
@@ -20,8 +19,9 @@ from cfai.worker.bindings.vectorize_rules import (
     vectors_of,
 )
 from cfai.worker.compat import current
+from cfai.worker.web.conversion import members_of, options_of
 from cfai.worker.web.promises import promised
-from cfai.worker.web.values import JsArray, JsException, JsProxy, options_of
+from cfai.worker.web.values import JsArray, JsException, JsProxy
 
 if TYPE_CHECKING:
     from cfai.worker.bindings.vectorize_file import Match, VectorizeFile
@@ -109,17 +109,17 @@ class VectorizeIndex(BindingObject):
         kind = operation.removeprefix("VECTOR_").lower()
         if not isinstance(given, list | tuple | JsArray):
             raise JsException("vectors.map is not a function", "TypeError")
-        if given and not isinstance(given, JsProxy) and not current().compat.has_external_sdk:
+        if len(given) and not isinstance(given, JsProxy) and not current().compat.has_external_sdk:
             # JavaScript sees no property of a Python dict.
             problem = f"failed to parse {kind} vectors request in json format"
             current().lenient(f"{kind} of a Python list", lambda: _as_js(VectorizeError(operation, problem, 40023)))
-        vectors = _checked(lambda: vectors_of(operation, given))
+        vectors = _checked(lambda: vectors_of(operation, map(_as_vector, given)))
         return as_result({"mutationId": await self._do(lambda file: file.put(operation, vectors))})
 
     async def _nearest(self, asked_for: Any, options: Any) -> Any:
         given = options_of(options)
-        given["returnMetadata"] = _level(given.get("returnMetadata"))
-        asked = _checked(lambda: asked_of(given))
+        level = _level(given.pop("returnMetadata", None))
+        asked = _checked(lambda: asked_of({**as_json(given), "returnMetadata": level}))
         (matches, unindexed), properties = await self._do(
             lambda file: (file.query(asked_for, asked), file.info().properties)
         )
@@ -165,6 +165,14 @@ def _given(options: Any) -> tuple[Any, ...]:
     return () if options is None else (options,)
 
 
+def _as_vector(given: Any) -> Any:
+    """What JSON would have of it; the values stay what they are, a typed array for one."""
+    members = members_of(given)
+    if members is None:
+        return given
+    return {name: value if name == "values" else as_json(value) for name, value in members.items()}
+
+
 def _checked(check: Callable[[], R]) -> R:
     try:
         return check()
@@ -179,7 +187,7 @@ def _as_js(error: VectorizeError) -> JsException:
 
 
 def _level(given: Any) -> str:
-    value = plain(given)
+    value = as_json(given)
     if value is None:
         return "none"
     if value is False:

@@ -70,7 +70,7 @@ class Asked:
 
 def vectors_of(operation: str, given: Iterable[Any]) -> list[Vector]:
     """The vectors of an insert or upsert, all of them checked."""
-    vectors = [_vector(operation, at, plain(one)) for at, one in enumerate(given)]
+    vectors = [_vector(operation, at, one) for at, one in enumerate(given)]
     if len(vectors) > MAX_VECTORS:
         problem = f"too many vectors in payload; max count is {MAX_VECTORS}, got {len(vectors)}"
         raise VectorizeError(operation, problem, 40006)
@@ -173,7 +173,7 @@ def asked_of(options: Mapping[str, Any]) -> Asked:
     """The options of a query, checked. `returnMetadata` is one of the three words by now."""
     operation = "VECTOR_QUERY"
     # A null in JSON is as good as nothing.
-    given = {name: plain(value) for name, value in options.items() if plain(value) is not None}
+    given = {name: value for name, value in options.items() if value is not None}
     top_k = given.get("topK", DEFAULT_TOP_K)
     if isinstance(top_k, bool) or not isinstance(top_k, int | float) or top_k != int(top_k) or top_k < 1:
         raise VectorizeError(operation, f"topK should be a positive integer, not {top_k!r}", 40026)

@@ -214,16 +214,20 @@ async def test_transactions_are_d1s_own(worker: Workers, word: str) -> None:
         ("[1, 2.5, 255]", [[1, 2, 255], "blob"]),
         ("[]", [[], "blob"]),
         ("to_js([1, 2])", [[1, 2], "blob"]),
+        ("js.Float32Array.new(to_js([1.5, 258]))", [[1, 2], "blob"]),
+        ("js.Uint8Array.new(to_js([1, 2])).buffer", [[1, 2], "blob"]),
         ("'a\\ud800b'", ["a\ufffdb", "text"]),
     ],
 )
-async def test_values_to_bind(worker: Workers, value: str, bound: Any) -> None:
+@pytest.mark.parametrize("date", [WITH_NULL, EXTERNAL])
+async def test_values_to_bind(worker: Workers, value: str, bound: Any, date: datetime.date) -> None:
     found = await ask(
         worker,
         f"""
 row = await DB.prepare("SELECT ?1 AS x, typeof(?1) AS y").bind({value}).first()
-return [row["x"], row["y"]]
+return [row.x.to_py() if hasattr(row.x, "to_py") else row.x, row.y]
 """,
+        date,
     )
     assert found == bound
 
