@@ -139,6 +139,8 @@ async def answer_by_hand(
     url = URL.new(request.url)
     if url.pathname in BY_HAND:
         return await _run_for(url, run)
+    if url.pathname == "/cdn-cgi/handler/email":
+        return Response.new("email handlers are not simulated", {"status": 501})
     if url.pathname.startswith("/cdn-cgi/handler/"):
         known = f'"{BY_HAND[0]}" or "/cdn-cgi/handler/email"'
         problem = f'"{url.pathname}" is not a valid handler. Did you mean to use {known}?'

@@ -29,8 +29,7 @@ class Default(WorkerEntrypoint):
         if not url.path.startswith("/via/"):
             return Response(f"worker {request.method} {url.path}")
         query = f"?{url.query}" if url.query else ""
-        asked = Request.new(f"http://localhost{url.path[4:]}{query}", method=request.method, headers=request.headers)
-        return await self.env.ASSETS.fetch(asked)
+        return await self.env.ASSETS.fetch(Request.new(f"http://localhost{url.path[4:]}{query}", request.js_object))
 """
 
 FILES = {

@@ -171,6 +171,7 @@ async def test_other_handlers_are_named(worker: Workers) -> None:
         '"/cdn-cgi/handler/schedule" is not a valid handler. '
         'Did you mean to use "/cdn-cgi/handler/scheduled" or "/cdn-cgi/handler/email"?'
     )
+    assert (await scheduled(worker, "pass").get("/cdn-cgi/handler/email")).status == 501
 
 
 async def test_the_path_of_test_scheduled(worker: Workers) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from cfai.worker import sdk
 from cfai.worker.compat import current
 from cfai.worker.web.messages import Request, Response
+from cfai.worker.web.promises import promised
 from cfai.worker.web.urls import URL
 from cfai.worker.web.values import JsTypeError, options_of
 
@@ -29,6 +30,7 @@ class Fetcher:
     def __init__(self, answer: Callable[[Request], Awaitable[Response]]) -> None:
         self._answer = answer
 
+    @promised
     async def fetch(self, resource: Any, init: Any = None, **options: Any) -> Any:
         """The response to a URL or a request: a `workers.Response`, on built-in generations a `js.Response`."""
         given = getattr(resource, "js_object", resource)

@@ -15,6 +15,7 @@ from cfai.worker.bindings import kv_rules as rules
 from cfai.worker.bindings.javascript import BindingObject, as_result, as_text, null, with_keywords
 from cfai.worker.bindings.kv_store import Entry, KvStore
 from cfai.worker.compat import current
+from cfai.worker.web.promises import promised
 from cfai.worker.web.streams import ReadableStream
 from cfai.worker.web.values import (
     JSON,
@@ -52,6 +53,7 @@ class KvNamespace(BindingObject):
         # SQLite connections belong to a thread, and a file that is busy must not hold up the event loop.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kv")
 
+    @promised
     async def get(self, *args: Any, **keywords: Any) -> Any:
         """The value of a key, or of a list of keys: `get(key, type)`, `get(key, {"type": ..., "cacheTtl": ...})`."""
         keys, options = self._arguments("get", args, keywords)
@@ -60,6 +62,7 @@ class KvNamespace(BindingObject):
         found, _ = await self._single(keys, options)
         return found
 
+    @promised
     async def getWithMetadata(self, *args: Any, **keywords: Any) -> Any:  # noqa: N802  # JavaScript's spelling
         """The value of a key and its metadata, or both of a list of keys."""
         keys, options = self._arguments("getWithMetadata", args, keywords)
@@ -71,6 +74,7 @@ class KvNamespace(BindingObject):
         result["value"] = value
         return result
 
+    @promised
     async def put(self, *args: Any, **keywords: Any) -> None:
         """Keep a value: `put(key, value, {"expiration": ..., "expirationTtl": ..., "metadata": ...})`."""
         if len(args) + bool(keywords) < 2:
@@ -88,6 +92,7 @@ class KvNamespace(BindingObject):
             raise rules.too_large(len(value))
         await self._do("PUT", lambda: self._store.put(key, value, expiration=expiration, metadata=metadata))
 
+    @promised
     async def delete(self, *args: Any, **keywords: Any) -> None:
         """Forget a key, whether or not it is there."""
         if not args and not keywords:
@@ -95,6 +100,7 @@ class KvNamespace(BindingObject):
         key = rules.checked_name("DELETE", as_text(with_keywords(args, keywords, 1)[0]))
         await self._do("DELETE", lambda: self._store.delete(key))
 
+    @promised
     async def list(self, *args: Any, **keywords: Any) -> Any:
         """Keys in the order of their UTF-8: `list({"prefix": ..., "limit": ..., "cursor": ...})`."""
         options = _options("list", 1, with_keywords(args, keywords, 1)[0], "ListOptions")

@@ -143,6 +143,21 @@ return json.dumps([pages, prefixed, (await KV.list(prefix="\\uffff"))["keys"]])
     assert json.loads(await answer(worker, body)) == [pages, prefixed, [{"name": "\uffff"}]]
 
 
+@pytest.mark.parametrize("date", [FIRST, WITH_NULL])
+async def test_the_keys_of_a_list_are_an_attribute_of_a_proxy(worker: Workers, date: datetime.date) -> None:
+    body = """
+await KV.put("a", "1", to_js({"metadata": None}, dict_converter=Object.fromEntries))
+listed = await KV.list()
+return [[key.name for key in listed.keys], len(listed.keys), listed.list_complete, hasattr(listed, "cursor")]
+"""
+    assert await answer(worker, body, date) == "[['a'], 1, True, False]"
+
+
+async def test_a_call_begins_before_it_is_awaited(worker: Workers) -> None:
+    body = "written = KV.put('k', 'x')\nawait written.then(lambda _: None)\nreturn await KV.get('k')"
+    assert await answer(worker, body, WITH_NULL) == "x"
+
+
 ERRORS = {
     "KV.get('')": "TypeError: Key name cannot be empty.",
     "KV.put('.', 'x')": 'TypeError: "." is not allowed as a key name.',
