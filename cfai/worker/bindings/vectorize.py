@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -156,7 +157,11 @@ _NO_PROPERTIES = (
 
 
 def _open(state: Path, index: str) -> VectorizeFile:
-    from cfai.worker.bindings.vectorize_file import VectorizeFile, index_file
+    try:
+        from cfai.worker.bindings.vectorize_file import VectorizeFile, index_file
+    except ModuleNotFoundError as error:  # the interpreter of --python need not have what cfai's has
+        problem = f"Vectorize needs NumPy in the Worker's interpreter, {sys.executable}: pip install numpy"
+        raise VectorizeError("INDEX_GET", problem) from error
 
     return VectorizeFile(index_file(state, index))
 
