@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cfai.worker.compat import current
-from cfai.worker.web.proxies import is_ours, refused
+from cfai.worker.web.proxies import JsProxy, is_ours, refused
 from cfai.worker.web.values import as_js
 
-__all__ = ["Env", "NotSimulated", "WrappedEnv", "as_entrypoints_see_it"]
+__all__ = ["Env", "NotSimulated", "WrappedEnv", "as_entrypoints_see_it", "as_the_module_has_it"]
 
 
 class NotSimulated(NotImplementedError):
@@ -37,11 +37,13 @@ class _Declared:
         return f"<{self._problem}>"
 
 
-class Env:
+class Env(JsProxy):
     """Bindings and vars by name, as JavaScript has them: `env.AI`, `getattr(env, "X", None)`.
 
     Strings and numbers are Python's, JSON vars are JavaScript objects. Its repr shows names, never values.
     """
+
+    js_name = "Object"
 
     def __init__(
         self,
@@ -87,28 +89,43 @@ class Env:
 
 
 class WrappedEnv:
-    """`env` as the external SDK wraps it: bindings take and give Python's own values. What is set on it stays on it."""
+    """`env` as the SDK wraps it: bindings take and give Python's own values. What is set on it stays on it."""
 
     def __init__(self, env: Env) -> None:
         self._env = env
+        self._wraps_all = current().compat.has_external_sdk
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._env, name)
-        wrapped = value.wrapped() if hasattr(type(value), "wrapped") else value
-        self.__dict__[name] = wrapped
-        return wrapped
+        kind = type(value)
+        if hasattr(kind, "wrapped") and (self._wraps_all or hasattr(kind, "is_wrapped_by_every_sdk")):
+            value = value.wrapped()
+        self.__dict__[name] = value
+        return value
 
     def __getitem__(self, name: str) -> Any:
         problem = "'_EnvWrapper' object is not subscriptable"
         current().lenient(f"env[{name!r}]", lambda: TypeError(problem), kind="env[...]")
         return getattr(self, name)
 
+    def __contains__(self, name: str) -> bool:
+        problem = "argument of type '_EnvWrapper' is not iterable"
+        current().lenient(f"{name!r} in env", lambda: TypeError(problem), kind="... in env")
+        return hasattr(self, name)
+
     def __repr__(self) -> str:
         return repr(self._env)
 
 
-def as_entrypoints_see_it(env: Env | WrappedEnv) -> Env | WrappedEnv:
-    """`env` for an entrypoint of the generation that runs."""
-    if isinstance(env, WrappedEnv) or not current().compat.has_external_sdk:
-        return env
-    return WrappedEnv(env)
+# The name that Python's own messages give it there.
+WrappedEnv.__name__ = "_EnvWrapper"
+
+
+def as_entrypoints_see_it(env: Env | WrappedEnv) -> WrappedEnv:
+    """`env` for an entrypoint, or a function with `@handler`."""
+    return env if isinstance(env, WrappedEnv) else WrappedEnv(env)
+
+
+def as_the_module_has_it(env: Env) -> Env | WrappedEnv:
+    """`workers.env`, which the built-in SDK leaves as JavaScript has it."""
+    return WrappedEnv(env) if current().compat.has_external_sdk else env

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from types import CodeType, ModuleType
 
 from cfai.config import Config
 from cfai.errors import AiError
-from cfai.worker.env import Env, as_entrypoints_see_it
+from cfai.worker.env import Env, as_the_module_has_it
 from cfai.worker.json_of_proxies import json_of_proxies
 from cfai.worker.stack_switching import as_in_pyodide
 
@@ -66,7 +67,10 @@ def _top(name: str) -> str:
 
 
 def _is_the_projects(path: str, root: Path) -> bool:
-    return Path(path).is_relative_to(root) and "site-packages" not in Path(path).parts
+    # Every module that there is gets asked, so this is about strings.
+    return (
+        path == str(root) or path.startswith(f"{root}{os.sep}")
+    ) and f"{os.sep}site-packages{os.sep}" not in f"{path}{os.sep}"
 
 
 class _FromSource(SourceFileLoader):
@@ -96,7 +100,7 @@ def load(config: Config, env: Env) -> ModuleType:
     main = config.main
     if main is None or not main.is_file():
         raise ScriptError(f"{main} does not exist", f"The script {main} does not exist.\n")
-    importlib.import_module("workers").__dict__["env"] = as_entrypoints_see_it(env)
+    importlib.import_module("workers").__dict__["env"] = as_the_module_has_it(env)
     name = main.stem
     spec = importlib.util.spec_from_file_location(name, main, loader=_FromSource(name, str(main)))
     assert spec is not None and spec.loader is not None  # a loader was given

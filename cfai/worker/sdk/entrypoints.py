@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Any
 
 from cfai.worker.calls import relaxed
+from cfai.worker.env import as_entrypoints_see_it
 from cfai.worker.sdk.requests import Request
 from cfai.worker.web import messages
 
@@ -44,7 +45,7 @@ def handler(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
     async def handle(request: Any, env: Any = None, ctx: Any = None) -> Any:
         if isinstance(request, messages.Request):
             request = Request(request)
-        return await relaxed(function, request, env, ctx)
+        return await relaxed(function, request, None if env is None else as_entrypoints_see_it(env), ctx)
 
     # wraps() shows the signature of what it wraps; surplus arguments are this function's business.
     del handle.__wrapped__

@@ -27,11 +27,23 @@ wait_until = waitUntil
 def import_from_javascript(module_name: str) -> Any:
     """The modules of the runtime that Python may import."""
     if module_name == "cloudflare:workers":
-        return sys.modules["workers"]
+        return _Workers()
     if module_name == "cloudflare:sockets":
         return _Sockets()
     problem = f'No such module "{module_name}".'
     raise ImportError(f"Failed to import '{module_name}': {JsException(problem)}")
+
+
+class _Workers(JsProxy):
+    """`cloudflare:workers`, which has `env` as JavaScript has it."""
+
+    @property
+    def env(self) -> Any:
+        return sys.modules["workers"].env._env
+
+    @property
+    def waitUntil(self) -> Any:  # noqa: N802
+        return waitUntil
 
 
 class _Sockets(JsProxy):
@@ -52,13 +64,19 @@ def patch_env(changes: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = No
     """
     from cfai.worker.web.conversion import to_js
 
-    env = sys.modules["workers"].env
     given = {name: to_js(value) for name, value in {**dict(changes or {}), **named}.items()}
-    before = {name: env.__dict__[name] for name in given if name in env.__dict__}
-    env.__dict__.update(given)
+    seen = sys.modules["workers"].env.__dict__
+    env = sys.modules["workers"].env._env.__dict__
+    before = {name: env[name] for name in given if name in env}
+    _replace(seen, env, given, given)
     try:
         yield
     finally:
-        for name in given:
-            env.__dict__.pop(name, None)
-        env.__dict__.update(before)
+        _replace(seen, env, given, before)
+
+
+def _replace(seen: dict[str, Any], env: dict[str, Any], names: Iterable[str], values: Mapping[str, Any]) -> None:
+    for name in names:
+        seen.pop(name, None)  # what the wrapper remembers
+        env.pop(name, None)
+    env.update(values)

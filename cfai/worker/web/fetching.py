@@ -62,7 +62,7 @@ async def fetch(resource: Any, init: Any = None, **options: Any) -> Response:
     signal = given.get("signal") or request.signal
     if urlsplit(request.url).scheme not in ("http", "https"):
         raise JsTypeError(f"Fetch API cannot load: {request.url}")
-    if (request.headers.get("upgrade") or "").lower() == "websocket":
+    if (request.headers.find("upgrade") or "").lower() == "websocket":
         response: Response = await aborted_by(signal, _upgraded(request))
         return response
     whole, stream = request.whole, request.stream()
@@ -211,7 +211,9 @@ async def _upgraded(request: Request) -> Response:
     """The server's WebSocket, or its answer if it has none for us."""
     handshake = ("sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions", "sec-websocket-protocol")
     headers = [pair for pair in request.headers.raw if pair[0] not in (*_OF_THE_CONNECTION, *handshake)]
-    protocols = [one.strip() for one in (request.headers.get("sec-websocket-protocol") or "").split(",") if one.strip()]
+    protocols = [
+        one.strip() for one in (request.headers.find("sec-websocket-protocol") or "").split(",") if one.strip()
+    ]
     try:
         connection = await dial(f"ws{request.url.removeprefix('http')}", protocols=protocols, headers=headers)
     except Refused as refused:

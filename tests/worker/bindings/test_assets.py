@@ -144,7 +144,7 @@ async def test_a_folder_that_is_not_there_has_no_files(worker: Workers, public: 
 
 
 @pytest.mark.parametrize(
-    ("date", "module"), [("2025-10-01", "cfai.worker.web.messages"), ("2026-06-01", "cfai.worker.sdk.responses")]
+    ("date", "module"), [("2025-10-01", "cfai.worker.sdk.responses"), ("2026-06-01", "cfai.worker.sdk.responses")]
 )
 async def test_the_binding_answers_with_the_response_of_the_sdk(
     worker: Workers, public: Path, date: str, module: str

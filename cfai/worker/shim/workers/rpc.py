@@ -1,6 +1,6 @@
 """`import workers.rpc`: what scripts and tests reach for in Cloudflare's module of that name."""
 
-from cfai.worker.bindings.fetcher import Fetcher as _FetcherWrapper
+from cfai.worker.bindings.fetcher import FetcherWrapper as _FetcherWrapper
 from cfai.worker.bindings.javascript import BindingObject as _BindingWrapper
 from cfai.worker.env import WrappedEnv as _EnvWrapper
 from cfai.worker.sdk import python_from_rpc, python_to_rpc
