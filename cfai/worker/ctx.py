@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup
 from cfai.worker import compat
 from cfai.worker.web.proxies import is_spelled_out, missing
 
-__all__ = ["Context", "current", "of"]
+__all__ = ["ClientGone", "Context", "current", "of"]
 
 T = TypeVar("T")
 
@@ -35,6 +35,10 @@ def of(ctx: Context) -> Iterator[None]:
         yield
     finally:
         current.reset(token)
+
+
+class ClientGone(Exception):
+    """Nobody reads what is written any more."""
 
 
 class Context:
@@ -100,8 +104,15 @@ class Context:
 
     def keep(self, task: asyncio.Task[Any]) -> None:
         """`task` is a part of the request: what is left of it at the end is cancelled."""
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if task not in self._tasks:
+            self._tasks.add(task)
+            task.add_done_callback(self._let_go)
+
+    def _let_go(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        # That nobody reads what a task writes is no news to anybody, and no error to complain about later.
+        if isinstance(getattr(task, "_exception", None), ClientGone):
+            task.exception()
 
     def at_end(self, call: Callable[[], Any]) -> None:
         """Call `call` when the request is over, unless it is forgotten before."""

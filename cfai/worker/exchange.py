@@ -81,8 +81,10 @@ class HttpExchange:
         async with anyio.create_task_group() as watching:
             watching.start_soon(self._client.watch, self._cancel_work)
             # An OSError is how a server says that the client is gone.
-            with self._scope_of_work, contexts.of(self._ctx), contextlib.suppress(OSError):
-                await self._reply(await respond(request_of(self._scope, self._client), self._path))
+            with self._scope_of_work, contextlib.suppress(OSError):
+                with contexts.of(self._ctx):
+                    response = await respond(request_of(self._scope, self._client), self._path)
+                await self._reply(response)
             watching.cancel_scope.cancel()
         if self._stopping and not self._ended:
             await self._end_early()
@@ -136,7 +138,9 @@ class HttpExchange:
     async def _stream(self, body: ReadableStream) -> None:
         while True:
             try:
-                chunk = await body.next_bytes()
+                # Only this is done for the script. A server may begin with the next request while it sends.
+                with contexts.of(self._ctx):
+                    chunk = await body.next_bytes()
             except StopAsyncIteration:
                 await self._end()
                 return
@@ -154,7 +158,8 @@ class HttpExchange:
 
     async def _close_body(self, body: ReadableStream) -> None:
         try:
-            await body.aclose(None if self._ended else ClientGone())
+            with contexts.of(self._ctx):
+                await body.aclose(None if self._ended else ClientGone())
         except Exception as error:
             self._report(trace_of(error))
 

@@ -228,9 +228,13 @@ class _TaskFactory:
         self.idle: list[_Stack] = []
 
     def __call__(self, loop: asyncio.AbstractEventLoop, work: Any, /, **options: Any) -> Any:
-        if contexts.current.get(None) is not None and asyncio.iscoroutine(work):
+        ctx = contexts.current.get(None)
+        if ctx is not None and asyncio.iscoroutine(work):
             work = Switching(work, self.idle)
-        return asyncio.Task(work, loop=loop, **options) if self._before is None else self._before(loop, work, **options)
+        made = asyncio.Task(work, loop=loop, **options) if self._before is None else self._before(loop, work, **options)
+        if ctx is not None:
+            ctx.keep(made)
+        return made
 
 
 def _stacks_of(loop: asyncio.AbstractEventLoop) -> list[_Stack]:

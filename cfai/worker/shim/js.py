@@ -43,6 +43,7 @@ _NAMES = {
     "streams.readable": ("ReadableStream",),
     "streams.transform": ("TransformStream",),
     "streams.writable": ("WritableStream",),
+    "surroundings": ("globalThis", "navigator", "performance", "reportError", "self"),
     "text": ("TextDecoder", "TextEncoder", "atob", "btoa"),
     "timers": ("clearInterval", "clearTimeout", "queueMicrotask", "scheduler", "setInterval", "setTimeout"),
     "urls": ("URL", "URLSearchParams"),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cfai.worker import compat
+from cfai.worker.web.blobs import Blob
 from cfai.worker.web.callbacks import begin, report
 from cfai.worker.web.connecting import checked_url, connect, subprotocols_of
 from cfai.worker.web.events import CloseEvent, ErrorEvent, Event, EventTarget, MessageEvent
@@ -235,7 +236,8 @@ class WebSocket(EventTarget):
         return is_due and compat.current().compat.replies_to_close
 
     def _binary(self, data: bytes) -> Any:
-        return Uint8Array(data)
+        array = Uint8Array(data)
+        return Blob.new([array]) if self.binaryType == "blob" else array.buffer
 
     def _dispatch_safely(self, event: Event) -> None:
         try:

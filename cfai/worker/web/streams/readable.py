@@ -10,6 +10,7 @@ from typing import Any, Self
 import anyio
 
 from cfai.worker import compat
+from cfai.worker import ctx as contexts
 from cfai.worker.web.promises import Promise, error_of
 from cfai.worker.web.streams.algorithms import member
 from cfai.worker.web.streams.queueing import strategy_of
@@ -291,7 +292,7 @@ class ReadableStream(JsProxy, metaclass=JsClass):
             raise JsTypeError(LOCKED)
 
 
-class ClientGone(JsException):
+class ClientGone(contexts.ClientGone, JsException):
     """What whoever writes a body is told when nobody reads it any more."""
 
     def __init__(self) -> None:
