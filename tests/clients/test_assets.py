@@ -19,17 +19,16 @@ from tests.worker.conftest import Workers
 pytestmark = [needs_node, pytest.mark.timeout(400)]
 
 SCRIPT = """
-from urllib.parse import urlsplit
-from js import Request
+from js import Request, URL
 from workers import Response, WorkerEntrypoint
 
 class Default(WorkerEntrypoint):
     async def fetch(self, request):
-        url = urlsplit(request.js_object.url)
-        if not url.path.startswith("/via/"):
-            return Response(f"worker {request.method} {url.path}")
-        query = f"?{url.query}" if url.query else ""
-        return await self.env.ASSETS.fetch(Request.new(f"http://localhost{url.path[4:]}{query}", request.js_object))
+        url = URL.new(request.url)
+        if not url.pathname.startswith("/via/"):
+            return Response(f"worker {request.method} {url.pathname}")
+        asked = Request.new(f"http://localhost{url.pathname[4:]}{url.search}", request.js_object)
+        return await self.env.ASSETS.fetch(asked)
 """
 
 FILES = {
