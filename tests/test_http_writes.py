@@ -8,7 +8,7 @@ import anyio
 
 from cfai.serving import listen, serve
 
-LARGE = b"x" * 3_000_000
+LARGE = b"#" * 3_000_000
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -57,5 +57,5 @@ async def test_an_answer_comes_in_one_piece_and_a_stream_as_it_is_made() -> None
             assert b"0;" in stream[0]
             assert b"1;" in stream[1]
             large = b"".join(await ask(port, "/large"))
-            assert large.count(b"x") == len(LARGE)
+            assert large.count(b"#") == len(LARGE)
             tasks.cancel_scope.cancel()

@@ -109,10 +109,10 @@ def dev(
     import anyio
 
     from cfai.config import ConfigError
-    from cfai.worker.console import Console
-    from cfai.worker.interpreter import NoInterpreter, check_interpreter
-    from cfai.worker.project import Project
-    from cfai.worker.supervisor import EngineStopped, Settings, supervise
+    from cfai.dev.console import Console
+    from cfai.dev.interpreter import NoInterpreter, check_interpreter
+    from cfai.dev.project import Project
+    from cfai.dev.supervisor import EngineStopped, Settings, supervise
 
     if local and remote:
         fail("--local and --remote exclude each other", ExitCode.USAGE)
@@ -131,7 +131,8 @@ def dev(
     try:
         config = project.read()
         if python is not None or is_inspected:
-            check_interpreter(python or sys.executable, debugger=is_inspected)
+            also = [*(["debugpy"] if is_inspected else []), *(["numpy"] if config.vectorize else [])]
+            check_interpreter(python or sys.executable, also=also)
     except ConfigError as error:
         fail(str(error), ExitCode.USAGE)
     except NoInterpreter as error:

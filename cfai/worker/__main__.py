@@ -4,7 +4,7 @@
 
 SIGTERM or SIGINT lets the answers under way finish for a while, a second signal ends them at once. The exit status is
 0, or 2 for a project that cannot be read. With `--fd` the process ends with its parent, and answers for such a project
-with what is wrong. With `--channel` it first imports what it can and waits until it is wanted (`cfai.worker.channel`).
+with what is wrong. With `--channel` it first imports what it can and waits until it is wanted (`cfai.dev.channel`).
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from cfai.ai import Ai
 from cfai.binding import Binding
 from cfai.bindings.http import HttpBinding
 from cfai.config import Config, ConfigError
+from cfai.dev.channel import Supervisor
+from cfai.dev.console import LEVELS, Console
+from cfai.dev.project import Project
 from cfai.serving import DRAIN_SECONDS, Guard, PortTaken, end_with_parent, is_loopback, listen, serve
 from cfai.worker.app import WorkerApp, broken_app, worker_app
-from cfai.worker.channel import Supervisor
 from cfai.worker.compat import Compat, Runtime, running
-from cfai.worker.console import LEVELS, Console
 from cfai.worker.crons import CronTimer, cron_timer
 from cfai.worker.engine import EngineProcess
 from cfai.worker.footprint import Modules, preload, tell_files
 from cfai.worker.heartbeat import watch_the_loop
 from cfai.worker.loader import import_path
-from cfai.worker.project import Project
 from cfai.worker.prompts import Prompts
 from cfai.worker.sockets import socket_protocol
 
@@ -205,7 +205,7 @@ class _Process:
             tell_files(config.folder, lambda what, path: self._tell(f"{what} {path}"))
         person: list[Callable[[], bool]] = [] if prompts is None else [prompts.has_the_terminal]
         if self._given.inspect:
-            from cfai.worker.debugger import is_attached, listen_for_debuggers
+            from cfai.dev.debugger import is_attached, listen_for_debuggers
 
             self._tell(f"debugger {listen_for_debuggers()}")
             person.append(is_attached)

@@ -12,7 +12,7 @@ import builtins
 import threading
 from collections.abc import Callable
 
-from cfai.worker.channel import Supervisor
+from cfai.dev.channel import Supervisor
 
 __all__ = ["Prompts"]
 

@@ -91,26 +91,18 @@ def test_another_interpreter(project: Path, temporary: Path, tmp_path: Path) -> 
     python = other / "bin" / "python"
     lacking = run(str(project), "--python", str(python), PYTHONPATH="")
     assert lacking.returncode == 2
-    assert f"{python} lacks anyio, greenlet, httpx2, uvicorn and websockets" in lacking.stderr
-    assert f"{python} -m pip install anyio greenlet httpx2 uvicorn websockets" in lacking.stderr
+    assert f"{python} lacks ada_url, anyio, greenlet, httpx2, uvicorn and websockets" in lacking.stderr
+    assert f"{python} -m pip install ada_url anyio greenlet httpx2 uvicorn websockets" in lacking.stderr
 
     # What cfai is among is out of its reach; cfai itself is not.
     packages = next((other / "lib").glob("python*")) / "site-packages"
     installed = Path(httpx2.__file__).parents[1]
-    for name in (
-        "anyio",
-        "click",
-        "greenlet",
-        "h11",
-        "httpcore2",
-        "httpx2",
-        "idna",
-        "sniffio",
-        "uvicorn",
-        "websockets",
-    ):
-        (packages / name).symlink_to(installed / name)
-    (packages / "typing_extensions.py").symlink_to(installed / "typing_extensions.py")
+    needed = (
+        "_cffi_backend ada_url anyio cffi click greenlet h11 httpcore2 httpx2 idna sniffio typing uvicorn websockets"
+    )
+    for name in needed.split():
+        for found in installed.glob(f"{name}*"):
+            (packages / found.name).symlink_to(found)
     with dev(project, temporary, "--python", str(python)) as process:
         assert httpx2.get(address_of(process), timeout=60).text == str(python)
 

@@ -1,7 +1,7 @@
 """What the interpreters of child processes are given to run: it makes this very cfai importable, and nothing beside it.
 
-python -P cfai/worker/start.py cfai.worker --path examples/streaming --ai-socket ai.sock
-python -P cfai/worker/start.py cfai serve --socket ai.sock
+python -P cfai/dev/start.py cfai.worker --path examples/streaming --ai-socket ai.sock
+python -P cfai/dev/start.py cfai serve --socket ai.sock
 
 A worker's interpreter may be another than cfai's own (`cfai dev --python`), whose packages are then the script's. With
 `-P`, files of the working directory are not taken for modules of the standard library.

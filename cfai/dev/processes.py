@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 import anyio
 from anyio.abc import TaskGroup
 
-from cfai.worker.channel import Channel
+from cfai.dev.channel import Channel
 
 __all__ = ["BLOCKED_SECONDS", "Child", "Run", "Worker"]
 

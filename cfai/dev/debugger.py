@@ -15,7 +15,7 @@ from typing import Any
 import anyio
 from anyio.abc import ByteReceiveStream, ByteSendStream, SocketListener, SocketStream
 
-from cfai.worker.processes import Worker
+from cfai.dev.processes import Worker
 
 __all__ = ["is_attached", "listen_for_debuggers", "pass_debuggers_on"]
 

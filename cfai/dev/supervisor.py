@@ -6,7 +6,7 @@ script; it is replaced on every save and may crash, block or loop without hurtin
 imported everything but the script.
 
 However this process ends, the others end with it: when it is told to, it tells them and waits; when it is killed, they
-notice (`end_with_parent` in `cfai.serving`, the end of the channel in `cfai.worker.channel`).
+notice (`end_with_parent` in `cfai.serving`, the end of the channel in `cfai.dev.channel`).
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from socket import socket
 import anyio
 
 from cfai.config import Config, ConfigError
+from cfai.dev import start
+from cfai.dev.console import Console, hotkeys, table
+from cfai.dev.debugger import pass_debuggers_on
+from cfai.dev.files import Files
+from cfai.dev.processes import Child, Worker, WorkerRun
+from cfai.dev.project import Project
+from cfai.dev.terminal import Terminal
 from cfai.serving import ending_signals, is_loopback
-from cfai.worker import start
-from cfai.worker.console import Console, hotkeys, table
-from cfai.worker.debugger import pass_debuggers_on
-from cfai.worker.files import Files
-from cfai.worker.processes import Child, Worker, WorkerRun
-from cfai.worker.project import Project
-from cfai.worker.terminal import Terminal
 
 __all__ = ["EngineStopped", "Settings", "supervise"]
 

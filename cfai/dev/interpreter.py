@@ -9,7 +9,7 @@ from collections.abc import Sequence
 __all__ = ["NoInterpreter", "check_interpreter"]
 
 OLDEST = (3, 11)
-NEEDED = ("anyio", "greenlet", "httpx2", "uvicorn", "websockets")
+NEEDED = ("ada_url", "anyio", "greenlet", "httpx2", "uvicorn", "websockets")
 """What cfai's own modules import in a worker process."""
 
 PROBE = """
@@ -27,18 +27,19 @@ class NoInterpreter(Exception):
         self.hint = hint
 
 
-def check_interpreter(python: str, *, debugger: bool = False) -> None:
+def check_interpreter(python: str, *, also: Sequence[str] = ()) -> None:
     """Raise `NoInterpreter` if `python` cannot run a Worker.
 
     ```python
     check_interpreter("/usr/bin/python3.13")  # NoInterpreter: /usr/bin/python3.13 lacks uvicorn and websockets
     ```
 
-    debugger  whether it needs debugpy as well
+    also  what it needs for this project besides, such as debugpy
     """
-    needed = [*NEEDED, "debugpy"] if debugger else [*NEEDED]
     try:
-        ran = subprocess.run([python, "-c", PROBE, *needed], capture_output=True, text=True, check=True, timeout=30)
+        ran = subprocess.run(
+            [python, "-c", PROBE, *NEEDED, *also], capture_output=True, text=True, check=True, timeout=30
+        )
         version, missing = json.loads(ran.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         said = str(error.strerror) if isinstance(error, OSError) else "it runs no Python program"
