@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalBinding", "check_device", "check_dtype", "parse_fidelity"]
 
-TEXT_GENERATION = "Text Generation"
-
 
 class LocalBinding:
     """Answer with models on this machine.
@@ -161,8 +159,8 @@ class LocalBinding:
         except ValueError as error:
             raise BadInput(str(error)) from error
         model = self.catalog.get(call.model)
-        if model.task != TEXT_GENERATION:
-            raise NoSuchModel(call.model, hint=f"its task, {model.task}, does not run locally")
+        if not model.generates_text:
+            raise NoSuchModel(call.model, hint=f"its task, {model.task}, does not run here")
         request = text_generation.check(call.inputs, form=call.form, model=model, as_of=as_of, fidelity=fidelity)
         if request.lora is not None:
             raise LoraUnsupported(model.id)
@@ -239,7 +237,7 @@ class LocalBinding:
     def _models_here(self) -> list[str]:
         here = []
         for model in self.catalog.models():
-            if model.task == TEXT_GENERATION and (model.id in self._sources or weights.are_here(model)):
+            if model.generates_text and (model.id in self._sources or weights.are_here(model)):
                 here.append(model.id)
         return here
 

@@ -176,6 +176,11 @@ class Model:
         cost = prompt_tokens * self.neurons.input + completion_tokens * (self.neurons.output or 0)
         return float(f"{cost / 1e6:.6g}")
 
+    @property
+    def generates_text(self) -> bool:
+        """Whether it writes text, which is the task that runs on this machine."""
+        return self.task == "Text Generation"
+
     def is_retired(self, as_of: date | None = None) -> bool:
         """Whether Cloudflare no longer serves the model on the day `as_of`, or today."""
         if as_of is None:

@@ -137,7 +137,7 @@ def _texts(configs: Iterable[Config]) -> dict[str, str]:
     head = f"{MADE_BY}; it writes over changes.\n"
     texts = {name: head + text for name, text in _stubs(resources.files("cfai") / "stubs")}
     known = [model for model in Catalog.builtin().models() if not model.is_retired()]
-    ids = "".join(f'    "{model.id}",\n' for model in known if model.task == "Text Generation")
+    ids = "".join(f'    "{model.id}",\n' for model in known if model.generates_text)
     texts["workers/_models.pyi"] = f"{head}from typing import Literal\n\nTextModel = Literal[\n{ids}]\n"
     texts["workers/_env.pyi"] = head + _env(_members(configs))
     return texts

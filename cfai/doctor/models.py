@@ -47,7 +47,17 @@ def check_models(source: Source, catalog: Catalog, told: set[str]) -> Iterator[F
             )
         elif model.id not in told:
             told.add(model.id)
-            yield from _weights(source, node, model)
+            yield from _weights(source, node, model) if model.generates_text else [_elsewhere(source, node, model)]
+
+
+def _elsewhere(source: Source, node: ast.AST, model: Model) -> Finding:
+    return source.finding(
+        "note",
+        node,
+        f"{model.id} does not run here",
+        f"its task is {model.task}, and env.AI.run raises 5007: No such model",
+        "`cfai dev --remote`, where Cloudflare answers",
+    )
 
 
 def _weights(source: Source, node: ast.AST, model: Model) -> Iterator[Finding]:

@@ -92,7 +92,7 @@ def model_schema(query: QueryParams) -> Reply:
     if not name:
         raise IncompleteRequest("model", hint="name it in the query: ?model=@cf/...")
     model = Catalog.builtin().get(name)
-    if model.task != "Text Generation":
+    if not model.generates_text:
         raise NoSuchModel(name, hint=f"no schema of its task, {model.task}, is known here")
     return success({"input": text_generation.input_schema(model), "output": text_generation.output_schema(model)})
 

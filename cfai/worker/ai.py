@@ -315,12 +315,15 @@ _both: dict[type[AiError], type[AiError]] = {}
 
 
 def as_js_error(error: AiError) -> AiError:
-    """Make `error` a `JsException` too, in place: its class, traceback and notes stay what they were."""
+    """Make `error` a `JsException` too, in place: it stays what it was, with its traceback and notes."""
     kind = type(error)
     if isinstance(error, JsException):
         return error
     if kind not in _both:
-        _both[kind] = types.new_class(kind.__name__, (_JsAiError, kind))
-        _both[kind].__module__ = kind.__module__
+        # Pyodide has one class for all of them, which tracebacks and `type(error).__name__` name.
+        made = _both[kind] = types.new_class(JsException.__name__, (_JsAiError, kind))
+        made.__module__ = JsException.__module__
     error.__class__ = _both[kind]
+    if error.hint:  # scripts catch errors and pass on Cloudflare's sentence; this one is for who reads the terminal
+        current().note_once(f"cfai: {error.description}: {error.hint}")
     return error

@@ -162,6 +162,16 @@ class Runtime:
             self._say(idiom, there)
         return self.strict
 
+    def note_once(self, line: str) -> None:
+        """Print `line`, the first time.
+
+        ```python
+        runtime.note_once("cfai: No such model @cf/x or task: `cfai models` lists the ids")
+        ```
+        """
+        if self._is_new(line):
+            self.note(line)
+
     def _is_new(self, kind: str) -> bool:
         if kind in self._noted:
             return False

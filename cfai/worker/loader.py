@@ -129,6 +129,8 @@ def trace_of(error: BaseException) -> str:
     """
     if isinstance(error, ImportError) and _top(error.name or "") in SHIM_NAMES and not hasattr(error, "__notes__"):
         error.add_note(f"cfai may not have this part of `{error.name}` yet; docs/workers.md lists what there is")
+    elif isinstance(error, ModuleNotFoundError) and not hasattr(error, "__notes__"):
+        error.add_note(f"it is not installed in {sys.prefix}; `cfai dev --python` takes the packages of another Python")
     whole = traceback.TracebackException.from_exception(error)
     errors = [whole]
     while (cause := errors[-1].__cause__ or errors[-1].__context__) is not None:

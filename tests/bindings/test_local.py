@@ -190,7 +190,7 @@ async def test_a_folder_without_weights_is_an_error_every_time(tmp_path: Path) -
 async def test_a_model_of_another_task_does_not_run(seed_pair: LocalBinding) -> None:
     with pytest.raises(NoSuchModel) as caught:
         await Ai(seed_pair).run("@cf/openai/whisper", {"audio": [1]})
-    assert "does not run locally" in caught.value.hint
+    assert caught.value.hint == "its task, Automatic Speech Recognition, does not run here"
 
 
 async def test_a_fine_tune_is_refused_and_not_ignored(local: LocalBinding) -> None:

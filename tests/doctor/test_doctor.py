@@ -274,6 +274,14 @@ def test_models_and_their_limits(project: Project) -> None:
     assert MODEL in found[1].fix
 
 
+def test_models_of_other_tasks_do_not_run_here(project: Project) -> None:
+    project.findings(in_fetch('await self.env.AI.run("@cf/baai/bge-m3", {"text": "x"})'))
+    found = [one for one in examine(project.folder) if one.level == "note"]
+    assert [one.what for one in found] == ["@cf/baai/bge-m3 does not run here"]
+    assert "Text Embeddings" in found[0].why
+    assert "--remote" in found[0].fix
+
+
 def test_weights_that_are_not_here_are_a_note(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(project.folder))
     project.findings(in_fetch(f'await self.env.AI.run("{MODEL}")', f'await self.env.AI.run("{MODEL}")'))

@@ -233,6 +233,19 @@ except Exception as error:
     assert answer.startswith("Error: Network connection lost. ConnectError: ")
 
 
+async def test_the_traceback_of_a_lost_connection_is_the_scripts(worker: Workers) -> None:
+    client = worker("""
+        from js import fetch
+
+        async def on_fetch(request):
+            return await fetch("http://127.0.0.1:1/")
+        """)
+    said = (await client.get("/")).text
+    assert "entry.py" in said
+    assert "JsException: Error: Network connection lost." in said
+    assert "site-packages" not in said
+
+
 async def test_an_answer_that_breaks_off(worker: Workers) -> None:
     assert "Error: Network connection lost." in await said(worker, 'await (await fetch(at + "/cut")).text()')
 

@@ -315,6 +315,15 @@ async def test_imports_from_the_scripts_folder(worker: Workers) -> None:
     assert (await client.get("/")).text == "hello from entry.py, entry"
 
 
+async def test_a_package_that_is_not_installed_says_where(worker: Workers) -> None:
+    client = worker("""
+        async def on_fetch(request):
+            import no_such_package
+        """)
+    said = (await client.get("/")).text
+    assert f"No module named 'no_such_package'\nit is not installed in {sys.prefix}; `cfai dev --python`" in said
+
+
 async def test_importing_from_src_is_explained(worker: Workers) -> None:
     response = await worker("from src.helpers import x\n").get("/")
     assert "imports begin in" in response.text

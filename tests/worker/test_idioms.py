@@ -115,6 +115,29 @@ async def test_the_ways_to_catch_an_error(worker: Workers, clause: str) -> None:
     ]
 
 
+async def test_what_to_do_about_an_error_is_for_the_terminal(worker: Workers) -> None:
+    """Scripts catch it and answer with Cloudflare's sentence, which says nothing of this machine."""
+    worker.fake.answers["@cf/x"] = NoSuchModel("@cf/x", hint="its task, Text Embeddings, does not run here")
+    client = worker("""
+        from workers import Response, WorkerEntrypoint
+
+        class Default(WorkerEntrypoint):
+            async def fetch(self, request):
+                try:
+                    await self.env.AI.run("@cf/x", {"text": "hi"})
+                except Exception as error:
+                    return Response.json({"error": str(error), "type": type(error).__name__}, status=500)
+        """)
+    for _ in range(2):
+        response = await client.get("/")
+        assert json.loads(response.text) == {
+            "error": "AiError: 5007: No such model @cf/x or task",
+            "type": "JsException",
+        }
+    notes = [line for line in worker.logged if not line.startswith("[wrangler:info]")]
+    assert notes == ["cfai: No such model @cf/x or task: its task, Text Embeddings, does not run here"]
+
+
 async def test_an_uncaught_error_of_a_model(worker: Workers) -> None:
     worker.fake.answers["@cf/x"] = NoSuchModel("@cf/x")
     client = worker("""
@@ -126,7 +149,7 @@ async def test_an_uncaught_error_of_a_model(worker: Workers) -> None:
         """)
     response = await client.get("/")
     assert response.status == 500
-    assert "cfai.errors.NoSuchModel: AiError: 5007: No such model @cf/x or task\n`cfai models` lists" in response.text
+    assert "pyodide.ffi.JsException: AiError: 5007: No such model @cf/x or task\n`cfai models` lists" in response.text
 
 
 async def test_a_chat_behind_a_form(worker: Workers) -> None:

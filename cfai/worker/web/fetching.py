@@ -140,10 +140,11 @@ async def _send(sending: _Sending, connections: Network) -> httpx2.Response:
     try:
         request = client.build_request(sending.method, sending.url, headers=sending.lines, content=sending.content)
         return await client.send(request, stream=True, follow_redirects=False)
+    # The traceback is the script's, which can do nothing with the frames of an HTTP client.
     except httpx2.TransportError as error:
-        raise _lost(error) from error
-    except httpx2.InvalidURL as error:
-        raise JsTypeError(f"Fetch API cannot load: {sending.url}") from error
+        raise _lost(error) from None
+    except httpx2.InvalidURL:
+        raise JsTypeError(f"Fetch API cannot load: {sending.url}") from None
 
 
 def _lost(error: Exception) -> JsException:
