@@ -163,9 +163,11 @@ async def test_a_thread_of_a_handler_waits_and_is_let_go_with_the_client(worker:
         script("""
 import concurrent.futures, threading
 
-let_go = threading.Event()
+begun, let_go = threading.Event(), threading.Event()
 
 def in_thread(seconds):
+    if seconds:
+        begun.set()
     try:
         run_sync(asyncio.sleep(seconds, "slept"))
         return f"{can_run_sync()} {run_sync(name())}"
@@ -177,6 +179,8 @@ async def name():
 
 class Default(WorkerEntrypoint):
     async def fetch(self, request):
+        if request.url.endswith("begun"):
+            return Response(str(await asyncio.to_thread(begun.wait, 5)))
         if request.url.endswith("let-go"):
             return Response(str(await asyncio.to_thread(let_go.wait, 5)))
         return Response(await asyncio.to_thread(in_thread, 30 if request.url.endswith("long") else 0))
@@ -185,7 +189,7 @@ class Default(WorkerEntrypoint):
     async with asyncio.timeout(10):
         assert (await client.get("/")).text == "True True"
         async with client.request("GET", "/long") as exchange:
-            await asyncio.sleep(0.05)
+            assert (await client.get("/begun")).text == "True"
             exchange.leave()
         assert (await client.get("/let-go")).text == "True"
 
