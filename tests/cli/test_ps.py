@@ -26,6 +26,7 @@ from cfai.server.app import binding_app, rest_app
 from tests.measured import MODEL, Measured, busy_model
 from tests.processes import Process
 from tests.serving import serving
+from tests.waiting import until
 
 NOBODY = "http://127.0.0.1:1"
 
@@ -197,6 +198,8 @@ async def test_the_engine_of_cfai_dev_is_where_it_is_looked_for(tmp_path: Path) 
         "dev", str(tmp_path / "entry.py"), "--port", "0", environment={"TMPDIR": str(tmp_path / "tmp")}
     ) as dev:
         dev.read_until("Ready on")
+        # The engine comes after the script.
+        await until(lambda: any((tmp_path / "tmp").glob(DEV_SOCKETS)))
         (socket,) = (tmp_path / "tmp").glob(DEV_SOCKETS)
         result = await cfai("ps", "--socket", str(socket))
     assert result.exit_code == 0
