@@ -8,6 +8,7 @@ from typing import Any, NoReturn, Protocol, Self, TypedDict, cast, runtime_check
 
 from cfai import sse
 from cfai.binding import EVENT_STREAM, JSON, Binding, Call, Listing, Reply, Searchable
+from cfai.blocking import BlockingStream, OwnLoop
 from cfai.errors import AiError, EngineFailure
 from cfai.results import ByteStream, plain, wrap
 
@@ -72,6 +73,7 @@ class Ai:
             raise TypeError(f"a binding has send() or run(), {type(binding).__name__} has neither")
         self._binding = binding
         self._session = _session_options(session_options or {})
+        self._own_loop = OwnLoop()
         self.last_request_id = ""
         self.ai_gateway_log_id: str | None = None
         self.last_request_http_status_code: int | None = None
@@ -157,6 +159,21 @@ class Ai:
             for ours, theirs in _LAST.items():
                 setattr(self, ours, getattr(inner, theirs, getattr(self, ours)))
 
+    def run_sync(
+        self, model: str, inputs: Mapping[str, Any] | None = None, options: Mapping[str, Any] | None = None
+    ) -> Any:
+        """`run` for programs without an event loop; a stream is a `BlockingStream`, to be read with `for`.
+
+        ```python
+        with Ai(LocalBinding()) as ai:
+            print(ai.run_sync("@cfai/demo/tiny-chat", {"prompt": "where is new york?"}).response)
+        ```
+
+        Each `Ai` has one loop for it, which `close()` or leaving the `with` ends. To be called from one thread.
+        """
+        answer = self._own_loop.run(self._answer(model, inputs, options))
+        return BlockingStream(answer, self._own_loop) if isinstance(answer, ByteStream) else answer
+
     async def models(self, query: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """The models of the catalog that fit `query`: `search`, `task`, `author`, `page`, `per_page`, ...
 
@@ -213,6 +230,19 @@ class Ai:
         """Close the binding: running answers end, models leave memory."""
         if isinstance(self._binding, Binding | Ai):
             await self._binding.aclose()
+
+    def close(self) -> None:
+        """`aclose()` for programs that used `run_sync`."""
+        self._own_loop.run(self.aclose())
+        self._own_loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
+    ) -> None:
+        self.close()
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,4 +1,5 @@
-from collections.abc import Awaitable, Mapping
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -200,3 +201,63 @@ class streaming(FakeBinding):  # noqa: N801  # reads as a function where it is u
                 yield chunk
 
         return Reply(ByteStream(source()), headers={"content-type": self._kind})
+
+
+def test_run_sync_needs_no_event_loop() -> None:
+    with Ai(fake_of("New York is big")) as ai:
+        assert ai.run_sync(MODEL, {"prompt": "where?"}).response == "New York is big"
+    with Ai(fake_of(OutOfCapacity())) as ai, pytest.raises(OutOfCapacity):
+        ai.run_sync(MODEL, {"prompt": "hi"})
+
+
+def test_run_sync_streams_to_a_for_loop() -> None:
+    with Ai(fake_of(["New", " York"])) as ai:
+        events = list(ai.run_sync(MODEL, {"prompt": "where?", "stream": True}))
+    assert events == [b'data: {"response":"New"}\n\n', b'data: {"response":" York"}\n\n', b"data: [DONE]\n\n"]
+
+
+def test_leaving_a_stream_of_run_sync_stops_the_model() -> None:
+    ended = []
+
+    async def endless() -> AsyncGenerator[bytes]:
+        try:
+            while True:
+                yield sse.encode({"response": "and"})
+        finally:
+            ended.append(True)
+
+    class Endless:
+        async def send(self, call: Call) -> Reply:
+            return Reply(ByteStream(endless()), headers={"content-type": EVENT_STREAM})
+
+        async def aclose(self) -> None:
+            """Nothing is held."""
+
+    with Ai(Endless()) as ai:
+        with ai.run_sync(MODEL, {"prompt": "on", "stream": True}) as events:
+            assert next(events) == b'data: {"response":"and"}\n\n'
+        assert ended == [True]
+
+
+async def test_run_sync_inside_a_loop_says_what_to_write() -> None:
+    with pytest.raises(RuntimeError, match=r"one runs here: await ai\.run"):
+        Ai(fake_of("x")).run_sync(MODEL, {"prompt": "hi"})
+
+
+async def test_models_are_those_of_the_binding() -> None:
+    assert await Ai(fake_of("x")).models() == [{"name": MODEL}]
+    assert await Ai(Ai(fake_of("x"))).models() == [{"name": MODEL}]
+
+
+@pytest.mark.parametrize(
+    ("ask", "told"),
+    [
+        (lambda ai: ai.gateway("mine"), "gateway('mine'): AI Gateway is not simulated"),
+        (lambda ai: ai.autorag("docs"), "autorag('docs'): AutoRAG is not simulated"),
+        (lambda ai: ai.aiSearch(), "AI Search is not simulated"),
+        (lambda ai: ai.toMarkdown([]), "toMarkdown: the conversion of documents is not simulated"),
+    ],
+)
+def test_what_is_not_simulated_says_so(ask: Callable[[Ai], Any], told: str) -> None:
+    with pytest.raises(NotImplementedError, match=re.escape(told)):
+        ask(Ai(fake_of("x")))

@@ -19,7 +19,18 @@ from cfai.worker.web.errors import destroyed_proxy
 from cfai.worker.web.messages import Response
 from cfai.worker.web.promises import Promise
 from cfai.worker.web.streams import ReadableStream
-from cfai.worker.web.values import JSON, JsException, JsObject, JsProxy, as_js, as_plain, members_of, options_of
+from cfai.worker.web.values import (
+    JSON,
+    JsException,
+    JsObject,
+    JsProxy,
+    as_js,
+    as_plain,
+    jsnull,
+    members_of,
+    options_of,
+    seen,
+)
 
 __all__ = ["WorkerAi", "as_js_error"]
 
@@ -61,6 +72,14 @@ class WorkerAi(Ai):
         wanted = as_plain({**options_of(query), **named})
         return self._begin(self._listed(wanted), None)
 
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(name, name=name)
+
+    @property
+    def aiGatewayLogId(self) -> Any:  # noqa: N802  # JavaScript's spelling
+        found = self.ai_gateway_log_id
+        return seen(jsnull) if found is None and not self._is_wrapped else found
+
     async def _listed(self, query: Mapping[str, Any]) -> Any:
         try:
             return self._given(await super()._models(query))
@@ -69,16 +88,16 @@ class WorkerAi(Ai):
             raise
 
     def _begin(self, work: Coroutine[Any, Any, Any], signal: Any) -> Any:
+        if (ctx := current_context.get(None)) is None:
+            work.close()
+            raise JsException(_NOT_IN_GLOBAL_SCOPE)
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            if current_context.get(None) is not None:  # a thread of a framework, where run_sync takes a coroutine
-                return work
-            work.close()
-            raise JsException(_NOT_IN_GLOBAL_SCOPE) from None
+            return work  # a thread of a framework, where run_sync takes a coroutine
         kind = _Wrapped if self._is_wrapped else _Answer
         promise = kind.of(work)
-        if (ctx := current_context.get(None)) is not None and promise._task is not None:
+        if promise._task is not None:
             ctx.keep(promise._task)
         if signal is not None:
             _obey(signal, promise)
@@ -119,12 +138,9 @@ class WorkerAi(Ai):
             _check_rpc(inputs)
             return _with_nulls(inputs)
         if isinstance(inputs, Mapping) and not isinstance(inputs, JsProxy):
-            _check_borrowed(inputs)
-        elif (found := members_of(inputs)) is not None:
-            for value in found.values():
-                if isinstance(value, Mapping | list | tuple) and not isinstance(value, JsProxy):
-                    _check_borrowed(value)
-        return as_plain(inputs)
+            return as_plain(_lent(inputs))
+        found = members_of(inputs)
+        return as_plain(inputs if found is None else {key: _lent(value) for key, value in found.items()})
 
     async def aclose(self) -> None:
         """Nothing: the binding belongs to the process, and a script's `async with Ai(env.AI)` must not end it."""
@@ -210,19 +226,22 @@ def _obey(signal: Any, promise: Promise) -> None:
         signal.addEventListener("abort", PyProxy(abort))
 
 
-def _check_borrowed(value: Any) -> None:
-    """What JavaScript can make of a Python container that it is given as it is."""
-    if not current().compat.sees_keys_of_dicts and isinstance(value, Mapping) and value:
-        current().lenient(
-            "env.AI.run(model, <dict>), of which JavaScript sees no key,",
-            lambda: as_js_error(BadInput(_NOTHING_GIVEN)),
-            kind="a dict as inputs",
-        )
+def _lent(value: Any) -> Any:
+    """What JavaScript makes of a Python value that it is given as it is."""
+    if isinstance(value, JsProxy) or not isinstance(value, Mapping | list | tuple):
+        return value
+    runtime = current()
+    if isinstance(value, Mapping) and value and not runtime.compat.sees_keys_of_dicts:
+        if runtime.strict:
+            return {}
+        idiom = "env.AI.run(model, <dict>), of which JavaScript sees no key,"
+        runtime.lenient(idiom, lambda: as_js_error(BadInput(_NOTHING_GIVEN)), kind="a dict as inputs")
     elif _has_nested(value):
-        current().lenient(
+        runtime.lenient(
             "a dict or list inside a list of env.AI.run's inputs, without to_js,",
             lambda: destroyed_proxy("when an iterator was exhausted."),
         )
+    return value
 
 
 # The service's schema for text generation, asked about {}.

@@ -52,8 +52,9 @@ class Env(JsProxy):
         not_simulated: Iterable[tuple[str, str]] = (),
     ) -> None:
         self.__dict__["_not_simulated"] = dict(not_simulated)
-        self.__dict__.update({name: as_js(value) for name, value in (variables or {}).items()})
         self.__dict__.update(bindings)
+        for name, value in (variables or {}).items():
+            self.__dict__.setdefault(name, as_js(value))
 
     @property
     def _env(self) -> Env:
@@ -80,6 +81,10 @@ class Env(JsProxy):
     @property
     def _names(self) -> list[str]:
         return [name for name in self.__dict__ if name != "_not_simulated"]
+
+    def js_members(self) -> Mapping[str, Any]:
+        """What `js.Object.keys(env)` finds."""
+        return {name: self.__dict__[name] for name in self._names}
 
     def __str__(self) -> str:
         return "[object Object]"
@@ -109,7 +114,7 @@ class WrappedEnv:
         return getattr(self, name)
 
     def __contains__(self, name: str) -> bool:
-        problem = "argument of type '_EnvWrapper' is not iterable"
+        problem = f"argument of type '_EnvWrapper' is not {current().compat.not_a_container}"
         current().lenient(f"{name!r} in env", lambda: TypeError(problem), kind="... in env")
         return hasattr(self, name)
 

@@ -219,7 +219,7 @@ async def test_env(worker: Workers) -> None:
         "flag": True,
         "missing": None,
         "has": [False, True, True],
-        "repr": "Env(NAME, NUMBER, FLAGS, THINK)",
+        "repr": "Env(THINK, NAME, NUMBER, FLAGS)",
     }
 
 

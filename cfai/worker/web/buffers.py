@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from cfai.worker.compat import current
 from cfai.worker.web.errors import JsRangeError, JsTypeError
 from cfai.worker.web.nulls import as_number, number_text
-from cfai.worker.web.proxies import JsClass, JsProxy, shown_as_proxy
+from cfai.worker.web.proxies import JsClass, JsProxy, is_ours, shown_as_proxy
 
 __all__ = ["TYPED_ARRAYS", "ArrayBuffer", "DataView", "TypedArray", "Uint8Array", "array_of_bytes"]
 
@@ -55,7 +55,7 @@ class TypedArray(JsProxy, metaclass=_ArrayType):
     def __getitem__(self, at: Any) -> Any:
         if isinstance(at, slice):
             problem = "Slice subscripting isn't implemented for typed arrays"
-            current().lenient("a slice of a typed array", lambda: NotImplementedError(problem))
+            _lenient("a slice of a typed array", lambda: NotImplementedError(problem))
             return _made(type(self), bytes(self._view()[at].tobytes()))
         try:
             return as_number(self._view()[at])
@@ -65,7 +65,7 @@ class TypedArray(JsProxy, metaclass=_ArrayType):
     def __setitem__(self, at: Any, value: Any) -> None:
         if isinstance(at, slice):
             problem = "Slice subscripting isn't implemented for typed arrays"
-            current().lenient("a slice of a typed array", lambda: NotImplementedError(problem))
+            _lenient("a slice of a typed array", lambda: NotImplementedError(problem))
             self._view()[at] = memoryview(bytes(value)).cast(self.format)  # type: ignore[call-overload]  # any format
         else:
             self._view()[at] = self._element(value)
@@ -201,22 +201,28 @@ class Uint8Array(TypedArray, bytearray):  # type: ignore[misc]  # bytearray's me
 
     # What Pyodide's proxy of a Uint8Array does not have, and bytes do.
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        current().lenient("chunk.decode()", lambda: AttributeError("decode"))
+        _lenient("chunk.decode()", lambda: AttributeError("decode"))
         return bytes(memoryview(self)).decode(encoding, errors)
 
     def encode(self, encoding: str = "utf-8") -> bytes:
         # What Starlette asks of a chunk that is neither bytes nor a memoryview.
-        current().lenient("a chunk of a stream given to a framework as it is", lambda: AttributeError("encode"))
+        _lenient("a chunk of a stream given to a framework as it is", lambda: AttributeError("encode"))
         return bytes(memoryview(self))
 
     def hex(self, *args: Any) -> str:
-        current().lenient("chunk.hex()", lambda: AttributeError("hex"))
+        _lenient("chunk.hex()", lambda: AttributeError("hex"))
         return bytes(memoryview(self)).hex(*args)
 
     def __add__(self, other: Any) -> Any:
         name = type(other).__name__
-        current().lenient("chunk + bytes", refused_operand("+", name))
+        _lenient("chunk + bytes", refused_operand("+", name))
         return bytes(memoryview(self)) + bytes(other)
+
+
+def _lenient(idiom: str, refusal: Callable[[], BaseException]) -> None:
+    # cfai itself may take a Uint8Array for the bytes that it is.
+    if not is_ours(2):
+        current().lenient(idiom, refusal)
 
 
 def refused_operand(operator: str, other: str) -> Callable[[], TypeError]:

@@ -258,6 +258,9 @@ def members_of(value: Any) -> Mapping[str, Any] | None:
         return members_of(value.held)
     if isinstance(value, JsMap | JsSet):
         return {}
+    if (shown := getattr(type(value), "js_members", None)) is not None:
+        found: Mapping[str, Any] = shown(value)
+        return found
     if isinstance(value, Mapping):
         return {key: item for key, item in value.items() if isinstance(key, str)}
     return None

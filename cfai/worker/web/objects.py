@@ -41,7 +41,7 @@ class JsObject(Shown):
                 return seen(found[key])
         if (inherited := _INHERITED.get(name)) is not None:
             return lambda *args: inherited(self, *args)
-        if name in _OF_DICTS and (name == "keys" or is_spelled_out()):
+        if name in _OF_DICTS and not current().strict and (name == "keys" or is_spelled_out()):
             return _OfDict(self, name)
         raise AttributeError(name)
 

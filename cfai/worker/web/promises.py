@@ -9,7 +9,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from functools import wraps
 from typing import Any, ParamSpec
 
+from cfai.worker.compat import current
 from cfai.worker.web.callbacks import begin, report
+from cfai.worker.web.errors import destroyed_proxy
 from cfai.worker.web.values import JsArray, JsClass, JsException, JsObject, JsProxy
 
 __all__ = ["Promise", "error_of", "promised"]
@@ -142,6 +144,8 @@ class Promise(JsProxy, metaclass=JsClass):
 
     @classmethod
     def all(cls, promises: Iterable[Any]) -> Promise:
+        _check_is_kept(promises)
+
         async def work() -> JsArray:
             return JsArray(await asyncio.gather(*map(_awaited, promises)))
 
@@ -149,6 +153,8 @@ class Promise(JsProxy, metaclass=JsClass):
 
     @classmethod
     def allSettled(cls, promises: Iterable[Any]) -> Promise:  # noqa: N802
+        _check_is_kept(promises)
+
         async def work() -> JsArray:
             ends = await asyncio.gather(*map(_awaited, promises), return_exceptions=True)
             return JsArray(
@@ -163,9 +169,27 @@ class Promise(JsProxy, metaclass=JsClass):
     @classmethod
     def race(cls, promises: Iterable[Any]) -> Promise:
         """The first that ends, however it does."""
+        _check_is_kept(promises)
         promise = cls.new()
         for one in promises:
             cls.resolve(one if isinstance(one, Promise) else cls.of(_awaited(one))).then(promise.settle, promise.fail)
+        return promise
+
+    @classmethod
+    def any(cls, promises: Iterable[Any]) -> Promise:
+        """The first that ends well; the errors of all where none does."""
+        _check_is_kept(promises)
+        promise = cls.new()
+
+        async def work() -> Any:
+            ends = [cls.resolve(one if isinstance(one, Promise) else cls.of(_awaited(one))) for one in promises]
+            for one in ends:
+                one.then(promise.settle, lambda error: None)
+            results = await asyncio.gather(*ends, return_exceptions=True)
+            if all(isinstance(result, BaseException) for result in results):
+                promise.fail(JsException("All promises were rejected", "AggregateError"))
+
+        promise._task = asyncio.get_running_loop().create_task(work())
         return promise
 
     def _end(self, state: str, value: Any) -> None:
@@ -247,6 +271,15 @@ def promised(method: Callable[P, Coroutine[Any, Any, Any]]) -> Callable[P, Any]:
         return Promise.of(work)
 
     return begin
+
+
+def _check_is_kept(promises: Any) -> None:
+    """A list of Python's is only lent to JavaScript, and so is what it holds."""
+    if isinstance(promises, list | tuple) and not all(isinstance(one, str | int | float) for one in promises):
+        current().lenient(
+            "js.Promise.all of a Python list, without to_js,",
+            lambda: destroyed_proxy("when an iterator was exhausted."),
+        )
 
 
 async def _awaited(value: Any) -> Any:

@@ -19,7 +19,17 @@ from typing import Any, TypeVar
 
 from cfai.worker.compat import current
 
-__all__ = ["JsClass", "JsProxy", "is_ours", "is_spelled_out", "js_name", "missing", "refused", "shown_as_proxy"]
+__all__ = [
+    "JsClass",
+    "JsProxy",
+    "is_ours",
+    "is_spelled_out",
+    "js_name",
+    "missing",
+    "refused",
+    "shown_as",
+    "shown_as_proxy",
+]
 
 T = TypeVar("T")
 
@@ -135,6 +145,12 @@ class Shown(JsProxy, metaclass=_ShownType):
 
     def __init_subclass__(cls) -> None:
         shown_as_proxy(cls)
+
+
+def shown_as(kind: type, name: str) -> None:
+    """Have tracebacks call `kind` by the name that Pyodide has for it."""
+    kind.__name__ = kind.__qualname__ = name
+    kind.__module__ = "pyodide.ffi"
 
 
 def shown_as_proxy(kind: type) -> None:

@@ -22,7 +22,9 @@ import json
 import time
 import js
 from js import Object
-from pyodide.ffi import JsException, jsnull, to_js
+from pyodide import ffi
+from pyodide.ffi import JsException, to_js
+jsnull = getattr(ffi, "jsnull", None)
 from workers import Response
 
 async def answer(DB):

@@ -19,7 +19,9 @@ import json
 import js
 from array import array
 from js import Object
-from pyodide.ffi import JsException, jsnull, to_js
+from pyodide import ffi
+from pyodide.ffi import JsException, to_js
+jsnull = getattr(ffi, "jsnull", None)
 from workers import Response
 
 def obj(value):

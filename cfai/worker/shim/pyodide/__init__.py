@@ -1,4 +1,11 @@
 """`import pyodide`, as a Python Worker sees it."""
 
-# The release that the runtime of 2025-09-29 carries; scripts and libraries read it.
-__version__ = "0.28.2"
+from typing import Any
+
+from cfai.worker.compat import current
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return current().compat.pyodide
+    raise AttributeError(f"module 'pyodide' has no attribute {name!r}", name=name)
