@@ -10,7 +10,7 @@ import anyio
 import pytest
 from anyio.abc import SocketStream
 
-from cfai import Call, FakeBinding
+from cfai import Ai, Call, FakeBinding
 from cfai.errors import EngineFailure
 from cfai.server.app import binding_app
 from cfai.worker.engine import EngineProcess
@@ -69,3 +69,12 @@ async def test_an_answer_that_breaks_off_says_why_without_a_path(way: EngineProc
         assert broken.error is not None
         assert broken.error.description == "the engine ended and is being started again"
         tasks.cancel_scope.cancel()
+
+
+async def test_models_are_searched_in_the_engines_catalog(tmp_path: Path) -> None:
+    async with serving(binding_app(FakeBinding({MODEL: "hello"})), unix_socket=tmp_path / "ai.sock"):
+        engine = EngineProcess(tmp_path / "ai.sock")
+        found = await Ai(engine).models({"task": "Text Embeddings", "per_page": 3})
+        await engine.aclose()
+    assert len(found) == 3
+    assert {model["task"]["name"] for model in found} == {"Text Embeddings"}
