@@ -14,6 +14,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from cfai.worker import compat
+from cfai.worker.web.conversion import PyProxy
 from cfai.worker.web.proxies import is_spelled_out, missing
 
 __all__ = ["ClientGone", "Context", "current", "of"]
@@ -60,6 +61,8 @@ class Context:
         self.passes_through = False
 
     def waitUntil(self, work: Awaitable[Any]) -> None:  # noqa: N802  # JavaScript's spelling
+        if isinstance(work, PyProxy):
+            work = work.unwrap()
         if not inspect.isawaitable(work):
             raise TypeError(f"waitUntil takes an awaitable, not {type(work).__name__}")
         self._background.start_soon(self._finish, work)

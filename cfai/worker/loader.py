@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import platform
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -119,6 +120,8 @@ def load(config: Config, env: Env) -> ModuleType:
     return module
 
 
+# The newest Python that Cloudflare has for a date.
+_NEWEST = (3, 13)
 _OURS = (str(Path(__file__).parents[1]), str(Path(importlib.__file__).parent), "<frozen importlib")
 
 
@@ -129,6 +132,9 @@ def trace_of(error: BaseException) -> str:
     """
     if isinstance(error, ImportError) and _top(error.name or "") in SHIM_NAMES and not hasattr(error, "__notes__"):
         error.add_note(f"cfai may not have this part of `{error.name}` yet; docs/workers.md lists what there is")
+    elif isinstance(error, SyntaxError) and sys.version_info < _NEWEST:
+        here = f"read by Python {platform.python_version()}, and Cloudflare's is 3.12 or 3.13"
+        error.add_note(f"{here}; `cfai dev --python` takes a newer one")
     elif isinstance(error, ModuleNotFoundError) and not hasattr(error, "__notes__"):
         error.add_note(f"it is not installed in {sys.prefix}; `cfai dev --python` takes the packages of another Python")
     whole = traceback.TracebackException.from_exception(error)

@@ -4,6 +4,7 @@ import datetime
 import importlib
 import json
 import os
+import platform
 import sys
 from pathlib import Path
 from typing import Any
@@ -313,6 +314,30 @@ async def test_imports_from_the_scripts_folder(worker: Workers) -> None:
             return Response(f"{words.WORD} from {Path(__file__).name}, {__name__}")
         """)
     assert (await client.get("/")).text == "hello from entry.py, entry"
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="this Python knows what Cloudflare's knows")
+async def test_a_script_for_a_newer_python_says_what_runs_it(worker: Workers) -> None:
+    worker.folder.joinpath("models.py").write_text("def broken(:\n    pass\n")
+    client = worker("""
+        async def on_fetch(request):
+            import models
+        """)
+    said = (await client.get("/")).text
+    assert f"SyntaxError: invalid syntax\nread by Python {platform.python_version()}, and Cloudflare's is" in said
+
+
+async def test_the_constants_of_vectorize_are_a_module(worker: Workers) -> None:
+    client = worker("""
+        from workers import Response, WorkerEntrypoint, import_from_javascript
+
+        vectorize = import_from_javascript("cloudflare:vectorize")
+
+        class Default(WorkerEntrypoint):
+            async def fetch(self, request):
+                return Response(f"{vectorize.DistanceMetric.DOT_PRODUCT} {vectorize.MetadataRetrievalLevel.ALL}")
+        """)
+    assert (await client.get("/")).text == "dot-product all"
 
 
 async def test_a_package_that_is_not_installed_says_where(worker: Workers) -> None:

@@ -138,6 +138,57 @@ async def test_what_to_do_about_an_error_is_for_the_terminal(worker: Workers) ->
     assert notes == ["cfai: No such model @cf/x or task: its task, Text Embeddings, does not run here"]
 
 
+async def test_what_a_script_logs_of_an_error_is_its_own_part(worker: Workers) -> None:
+    worker.fake.answers["@cf/x"] = NoSuchModel("@cf/x")
+    client = worker("""
+        import traceback
+        from workers import Response, WorkerEntrypoint
+
+        class Default(WorkerEntrypoint):
+            async def fetch(self, request):
+                try:
+                    await self.env.AI.run("@cf/x", {"prompt": "hi"})
+                except Exception:
+                    return Response(traceback.format_exc())
+        """)
+    frames = [line for line in (await client.get("/")).text.splitlines() if line.startswith("  File")]
+    assert [name for line in frames if "entry.py" not in (name := line.split('"')[1].rpartition("/")[2])] == [
+        "promises.py"
+    ]
+
+
+async def test_a_stream_written_behind_the_response(worker: Workers) -> None:
+    """An agent writes events into a TransformStream; a proxy of its task keeps the request open."""
+    worker.fake.answers[MODEL] = ["hello", " Ann"]
+    client = worker(f"""
+        import asyncio
+        from js import TextEncoder, TransformStream
+        from pyodide.ffi import create_proxy
+        from workers import Response, WorkerEntrypoint, wait_until
+
+        class Default(WorkerEntrypoint):
+            async def fetch(self, request):
+                transform = TransformStream.new()
+                writer = transform.writable.getWriter()
+                encoder = TextEncoder.new()
+
+                async def write():
+                    async for piece in await self.env.AI.run("{MODEL}", {{"prompt": "hi", "stream": True}}):
+                        await writer.write(encoder.encode("event: piece\\n"))
+                        await writer.write(piece)
+                    await writer.close()
+
+                wait_until(create_proxy(asyncio.create_task(write())))
+                return Response(transform.readable, headers={{"content-type": "text/event-stream"}})
+        """)
+    response = await client.get("/")
+    assert response.headers["content-type"] == "text/event-stream"
+    assert response.text.startswith('event: piece\ndata: {"response":"hello"')
+    assert response.text.count("event: piece\n") >= 3
+    assert response.text.endswith("data: [DONE]\n\n")
+    assert worker.reported == []
+
+
 async def test_an_uncaught_error_of_a_model(worker: Workers) -> None:
     worker.fake.answers["@cf/x"] = NoSuchModel("@cf/x")
     client = worker("""

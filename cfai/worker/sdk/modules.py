@@ -30,8 +30,29 @@ def import_from_javascript(module_name: str) -> Any:
         return _Workers()
     if module_name == "cloudflare:sockets":
         return _Sockets()
+    if module_name == "cloudflare:vectorize":
+        from cfai.worker.web.conversion import as_js
+
+        return as_js(_VECTORIZE)
     problem = f'No such module "{module_name}".'
     raise ImportError(f"Failed to import '{module_name}': {JsException(problem)}")
+
+
+# What workerd's src/cloudflare/vectorize.ts exports.
+_VECTORIZE = {
+    "KnownModel": {
+        name: name
+        for name in (
+            "openai/text-embedding-ada-002",
+            "cohere/embed-multilingual-v2.0",
+            "@cf/baai/bge-small-en-v1.5",
+            "@cf/baai/bge-base-en-v1.5",
+            "@cf/baai/bge-large-en-v1.5",
+        )
+    },
+    "DistanceMetric": {"EUCLIDEAN": "euclidean", "COSINE": "cosine", "DOT_PRODUCT": "dot-product"},
+    "MetadataRetrievalLevel": {"ALL": "all", "INDEXED": "indexed", "NONE": "none"},
+}
 
 
 class _Workers(JsProxy):

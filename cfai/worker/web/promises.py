@@ -7,6 +7,7 @@ import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from functools import wraps
+from pathlib import Path
 from typing import Any, ParamSpec
 
 from cfai.worker.compat import current
@@ -217,7 +218,7 @@ class Promise(JsProxy, metaclass=JsClass):
         if self._state == "rejected":
             if isinstance(self._value, asyncio.CancelledError):
                 raise asyncio.CancelledError
-            raise self._value
+            raise _without_our_frames(self._value)
         return self._value
 
     async def _end_of(self) -> None:
@@ -244,6 +245,17 @@ class Promise(JsProxy, metaclass=JsClass):
 
     def __repr__(self) -> str:
         return "[object Promise]"
+
+
+_OURS = str(Path(__file__).parents[2])
+
+
+def _without_our_frames(error: BaseException) -> BaseException:
+    """`error` as JavaScript throws it: what a script logs of it begins where the script waits for it."""
+    trace = error.__traceback__
+    while isinstance(error, JsException) and trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OURS):
+        trace = trace.tb_next
+    return error.with_traceback(trace)
 
 
 def error_of(reason: Any) -> BaseException:
