@@ -35,7 +35,7 @@ def init(
 ) -> None:
     """Write a small Worker project that streams a model's answer, with a page and a test.
 
-    Exit codes: 0 written, 2 a file is in the way or the name is none.
+    Exit codes: 0 written, 2 a file is in the way, or the name is none that a Worker can have.
     """
     from rich.console import Console
 
@@ -62,7 +62,7 @@ def init(
     console.print("  cfai dev --demo", style="cyan", end="")
     console.print("    runs it on http://localhost:8787", style="dim")
     console.print("  pytest", style="cyan", end="")
-    console.print("             runs its test", style="dim")
+    console.print("             runs its test, after pip install pytest", style="dim")
 
 
 def _in_the_way(folder: Path) -> list[str]:

@@ -20,7 +20,7 @@ class _Declared:
     """Such a binding: a script may see that it is there, as on Cloudflare, and is told when it uses it."""
 
     def __init__(self, name: str, kind: str) -> None:
-        self.__dict__["_problem"] = f"env.{name}: {kind} bindings are not simulated yet (docs/workers.md)"
+        self.__dict__["_problem"] = f"env.{name}: {kind} bindings are not simulated"
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # Python's own questions

@@ -13,7 +13,7 @@ from tests.worker.asgi_client import Client
 from tests.worker.conftest import Workers
 
 ROOT = Path(__file__).parents[2]
-MODEL = "@cf/meta/llama-3.1-8b-instruct"
+MODEL = "@cf/meta/llama-3.2-1b-instruct"
 EVENTS = 'data: {"response":"New"}\n\ndata: {"response":" York"}\n\ndata: [DONE]\n\n'
 JSON = [("content-type", "application/json")]
 

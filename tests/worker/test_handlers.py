@@ -239,9 +239,7 @@ async def test_a_binding_that_is_not_simulated_is_there_and_says_so_when_it_is_u
         not_simulated=(("KV", "KV Namespace"),),
     )
     response = await client.get("/")
-    assert response.text.endswith(
-        "NotSimulated: env.KV: KV Namespace bindings are not simulated yet (docs/workers.md)\n"
-    )
+    assert response.text.endswith("NotSimulated: env.KV: KV Namespace bindings are not simulated\n")
     assert "cfai/worker/env.py" not in response.text
 
 

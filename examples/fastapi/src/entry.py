@@ -5,7 +5,7 @@ from pydantic import BaseModel, Field
 from pyodide.ffi import JsException
 from workers import WorkerEntrypoint
 
-MODEL = "@cf/meta/llama-3.1-8b-instruct"
+MODEL = "@cf/meta/llama-3.2-1b-instruct"
 
 app = FastAPI(title="Questions and answers")
 
