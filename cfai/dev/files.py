@@ -17,6 +17,9 @@ __all__ = ["Files"]
 STEP_MS = 15
 """How long nothing may change before a save is taken for complete."""
 
+LOOK_UP_MS = 200
+"""How long the watch, which runs in a thread, may take to notice that it should end."""
+
 IGNORED_FOLDERS = frozenset(
     {*watchfiles.DefaultFilter.ignore_dirs, ".wrangler", "python_modules", ".venv-workers", "dist", ".ruff_cache"}
 )
@@ -62,7 +65,12 @@ class Files:
         while True:
             folders = list(self._folders())
             async for changes in watchfiles.awatch(
-                *folders, watch_filter=self._counts, recursive=False, step=STEP_MS, stop_event=self._is_other
+                *folders,
+                watch_filter=self._counts,
+                recursive=False,
+                step=STEP_MS,
+                rust_timeout=LOOK_UP_MS,
+                stop_event=self._is_other,
             ):
                 if any(self._is_new_folder(change, path) for change, path in changes):
                     # What is saved there from now on counts, and what was until now.

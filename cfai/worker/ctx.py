@@ -140,7 +140,11 @@ class Context:
             await asyncio.wait(self._tasks, timeout=END_SECONDS)
 
     async def _finish(self, work: Awaitable[Any]) -> None:
+        from cfai.worker.failures import is_the_scripts  # which knows responses, and they know contexts
+
         try:
             await work
-        except Exception as error:
+        except BaseException as error:
+            if not is_the_scripts(error):
+                raise
             self.report(error)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
+import anyio
 import httpx2
 
+from cfai.config import load_config
+from cfai.dev.files import Files
 from cfai.serving import listen
 from tests.cli.dev import HELLO, address_of, children_of, configure, dev, engine_of, is_alive, wait_for
 from tests.processes import Process
@@ -119,6 +123,22 @@ def test_nothing_is_left_when_it_is_told_to_end_before_it_is_ready(project: Path
         assert "Traceback" not in process.rest
         assert not any(is_alive(pid) for pid in children)
     assert list(temporary.iterdir()) == []
+
+
+async def test_the_watch_over_the_files_ends_at_once(project: Path) -> None:
+    config = load_config(project)
+    files = Files(config, state=config.state)
+
+    async def watch() -> None:
+        async for _ in files.saves():
+            pass
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(watch)
+        await anyio.sleep(0.5)
+        told = time.monotonic()
+        tasks.cancel_scope.cancel()
+    assert time.monotonic() - told < 2  # its thread would otherwise sleep for up to five seconds
 
 
 def test_the_children_end_when_it_is_killed(project: Path, temporary: Path) -> None:

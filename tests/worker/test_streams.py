@@ -280,6 +280,50 @@ async def test_wait_until_outlives_the_response(worker: Workers) -> None:
     assert "ValueError: boom" in worker.reported[0]
 
 
+async def test_what_ends_the_work_given_to_wait_until_ends_nothing_else(worker: Workers) -> None:
+    client = worker("""
+        import asyncio
+        import sys
+        from workers import Response, WorkerEntrypoint
+
+        class Default(WorkerEntrypoint):
+            async def fetch(self, request):
+                self.ctx.waitUntil(self.leave())
+                self.ctx.waitUntil(self.cancel())
+                return Response("now")
+
+            async def leave(self):
+                sys.exit(5)
+
+            async def cancel(self):
+                raise asyncio.CancelledError
+        """)
+    assert (await client.get("/")).text == "now"
+    assert [trace.splitlines()[-1] for trace in worker.reported] == [
+        "SystemExit: 5",
+        "asyncio.exceptions.CancelledError",
+    ]
+
+
+async def test_a_stream_that_calls_exit_fails_and_ends_nothing_else(worker: Workers) -> None:
+    client = worker("""
+        import asyncio
+        import sys
+        from js import ReadableStream
+        from workers import Response, WorkerEntrypoint
+
+        async def pull(controller):
+            await asyncio.sleep(0)
+            sys.exit(3)
+
+        class Default(WorkerEntrypoint):
+            async def fetch(self, request):
+                return Response(ReadableStream.new(pull=pull))
+        """)
+    assert not (await client.get("/")).ended
+    assert worker.reported[0].splitlines()[-1] == "SystemExit: 3"
+
+
 async def test_a_request_body_streams_in(worker: Workers) -> None:
     client = worker("""
         from workers import Response, WorkerEntrypoint

@@ -33,7 +33,7 @@ def call(
         return True
     try:
         result = function(*args)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         failed(error)
         return True
     if isinstance(result, Promise):
@@ -48,7 +48,7 @@ def call(
 async def _wait(work: Any, done: Callable[[Any], None], failed: Callable[[BaseException], None]) -> None:
     try:
         result = await work
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         failed(error)
     else:
         done(result)
