@@ -14,7 +14,7 @@ from cfai.worker.web.streams.queueing import ByteLengthQueuingStrategy, CountQue
 from cfai.worker.web.streams.readable import ReadableStream
 from cfai.worker.web.streams.transform import TransformStream
 from cfai.worker.web.streams.writable import WritableStream
-from cfai.worker.web.values import JsException, JsTypeError, Uint8Array, to_js
+from cfai.worker.web.values import JsException, JsTypeError, Uint8Array, jsnull, to_js
 
 
 class Numbers:
@@ -419,7 +419,7 @@ async def test_a_failed_write_ends_everything() -> None:
             await promise
     with pytest.raises(ValueError, match="boom"):
         await writer.ready
-    assert writer.desiredSize is None
+    assert writer.desiredSize is jsnull
     assert sink.told == []
 
 

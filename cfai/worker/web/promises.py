@@ -48,7 +48,8 @@ class Promise(JsProxy, metaclass=JsClass):
 
     @classmethod
     def pending(cls) -> Promise:
-        return cls.new()
+        promise: Promise = type.__call__(cls)  # a stream makes several per chunk
+        return promise
 
     @classmethod
     def of(cls, work: Coroutine[Any, Any, Any]) -> Promise:
@@ -79,7 +80,7 @@ class Promise(JsProxy, metaclass=JsClass):
         """End well. What can be awaited is waited for first. A promise that has ended stays as it is."""
         if self._state != "pending":
             return
-        if inspect.isawaitable(value):
+        if value is not None and inspect.isawaitable(value):
             self._task = self._task or begin(self._run(value))
             return
         self._end("fulfilled", value)

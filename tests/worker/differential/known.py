@@ -22,6 +22,7 @@ _KNOWN: dict[str, tuple[tuple[str, ...], ...]] = {
         ("a_response_whose_stream_is_held", "await r.text()", "BCD"),
     ),
     "workerd's rule (src/workerd/api), which Node's class does not have": (
+        ("a_writer", "(await failed(writer.write('more')))[0]"),
         ("how_a_request_is_made", "Request('https://example.com', method='NOPE').method"),
         ("a_form", "body"),
         ("what_is_a_status", "Response('', status=204)"),
@@ -50,6 +51,15 @@ _KNOWN: dict[str, tuple[tuple[str, ...], ...]] = {
         ("objects", "js.Object.is_ if hasattr(js.Object, 'is_') else None"),
         ("promises", "js.Promise.resolve(1)"),
         ("none_to_rpc", "python_to_rpc({'a': None}).a", "AB"),
+    ),
+    "an error of the script's own that comes back to it is itself, not JavaScript's PythonError": (
+        ("what_a_source_raises", "await failed(pulled.read())"),
+        ("what_a_source_raises", "await failed(pulled.read())  # again"),
+        ("what_a_source_raises", "await failed(pulled.closed)"),
+        ("what_a_source_raises", "await failed(started.read())"),
+        ("a_writer_that_fails", "await failed(first)"),
+        ("a_writer_that_fails", "(await failed(writer.closed))[0]"),
+        ("a_writer_that_fails", "(await failed(writer.write('more')))[0]"),
     ),
     "lenient, with a note; --strict-compat does as Cloudflare": (
         ("what_workers_has", "hasattr(workers, 'wait_until')", "AB"),

@@ -38,7 +38,7 @@ def call(
         return True
     if isinstance(result, Promise):
         return result.when_ended(done, failed)
-    if inspect.isawaitable(result):
+    if result is not None and inspect.isawaitable(result):
         begin(_wait(result, done, failed))
         return False
     done(result)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from cfai.worker.web.callbacks import begin
+from cfai.worker.web.nulls import jsnull, seen
 from cfai.worker.web.promises import Promise
 from cfai.worker.web.streams.algorithms import call, member
 from cfai.worker.web.streams.queueing import Queue, Strategy
@@ -39,9 +40,9 @@ class Controller(JsProxy):
         self._is_started = self._is_pulling = self._pulls_again = self._is_ending = False
 
     @property
-    def desiredSize(self) -> float | None:  # noqa: N802  # JavaScript's spelling
+    def desiredSize(self) -> Any:  # noqa: N802  # JavaScript's spelling
         if self._stream.state == "errored":
-            return None
+            return seen(jsnull)
         return 0 if self._stream.state == "closed" else self._queue.desired_size
 
     def enqueue(self, chunk: Any = None) -> None:
@@ -93,7 +94,7 @@ class Controller(JsProxy):
     def asked(self) -> None:
         """Somebody waits for a chunk."""
         while self._queue and self._stream.has_reads:
-            self._put_back(self._stream.deliver(self._queue.take()))
+            self._stream.deliver(self._queue.take())
         if self._is_ending and not self._queue:
             self._finish()
         self._pull_if_needed()
@@ -125,9 +126,6 @@ class Controller(JsProxy):
         else:
             self._pull_if_needed()
         return chunk
-
-    def _put_back(self, rest: Any) -> None:
-        assert rest is None  # only bytes can be read in parts
 
     def _finish(self) -> None:
         self._let_go()
@@ -183,13 +181,13 @@ class ByteController(Controller):
         self._pull_if_needed()
 
     @property
-    def byobRequest(self) -> ByobRequest | None:  # noqa: N802
+    def byobRequest(self) -> Any:  # noqa: N802
         """The buffer that the reader wants filled, where it brought one."""
         if self._request is None and self._stream.has_reads:
             room = getattr(self._stream.first_read, "room", None) or self._chunk_size
             if room is not None:
                 self._request = ByobRequest(self, int(room))
-        return self._request
+        return seen(jsnull) if self._request is None else self._request
 
     def close(self) -> None:
         super().close()
@@ -208,9 +206,17 @@ class ByteController(Controller):
         if chunk is not None:
             self._queue.put(chunk)
 
-    def _put_back(self, rest: Any) -> None:
-        if rest is not None:
-            self._queue.put_back(rest, len(rest))
+    def asked(self) -> None:
+        while self._queue and self._stream.has_reads:
+            chunk = self._queue.take()
+            # A buffer is filled from as many chunks as there are.
+            while self._queue and len(chunk) < getattr(self._stream.first_read, "room", 0):
+                chunk += self._queue.take()
+            if (rest := self._stream.deliver(chunk)) is not None:
+                self._queue.put_back(rest, len(rest))
+        if self._is_ending and not self._queue:
+            self._finish()
+        self._pull_if_needed()
 
     def _forget_request(self) -> None:
         if self._request is not None:
@@ -228,7 +234,7 @@ class ByobRequest(JsProxy):
 
     @property
     def view(self) -> Any:
-        return self._view if self.is_valid else None
+        return self._view if self.is_valid else seen(jsnull)
 
     @property
     def atLeast(self) -> int:  # noqa: N802

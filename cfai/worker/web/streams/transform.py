@@ -74,7 +74,7 @@ class TransformController(JsProxy):
         self._output.start(None)
 
     @property
-    def desiredSize(self) -> float | None:  # noqa: N802  # JavaScript's spelling
+    def desiredSize(self) -> Any:  # noqa: N802  # JavaScript's spelling
         return self._output.desiredSize
 
     def enqueue(self, chunk: Any = None) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cfai.worker.web.aborting import AbortController, AbortSignal
+from cfai.worker.web.nulls import jsnull, seen
 from cfai.worker.web.promises import Promise, error_of
 from cfai.worker.web.streams.algorithms import call, member
 from cfai.worker.web.streams.queueing import Queue, strategy_of
@@ -314,10 +315,11 @@ class Writer(JsProxy):
                 self.closed.fail(stream.error)
 
     @property
-    def desiredSize(self) -> float | None:  # noqa: N802  # JavaScript's spelling
+    def desiredSize(self) -> Any:  # noqa: N802  # JavaScript's spelling
         if self._stream is None:
             raise JsTypeError(RELEASED)
-        return self._stream.desired_size
+        size = self._stream.desired_size
+        return seen(jsnull) if size is None else size
 
     def write(self, chunk: Any = None) -> Promise:
         return Promise.reject(JsTypeError(RELEASED)) if self._stream is None else self._stream.write(chunk)

@@ -14,6 +14,7 @@ from tests.worker.differential.cases import (
     requests,
     responses,
     rpc,
+    streams,
     urls,
 )
 
@@ -33,4 +34,5 @@ CASES: tuple[Case, ...] = (
     *proxies.CASES,
     *models.CASES,
     *rpc.CASES,
+    *streams.CASES,
 )
