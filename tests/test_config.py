@@ -203,6 +203,23 @@ def test_a_path_that_is_no_project(project: Path, path: str, problem: str) -> No
         load_config(project / path)
 
 
+def test_the_folder_one_is_in_is_named_in_full(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    with pytest.raises(ConfigError) as refused:
+        load_config()
+    assert str(refused.value).startswith(f"{project}: no wrangler.json")
+
+
+def test_a_misspelt_key_is_told_beside_the_one_that_is_missing(project: Path) -> None:
+    file = project / "wrangler.jsonc"
+    file.write_text('{\n  "maim": "src/entry.py"\n}')
+    with pytest.raises(ConfigError) as refused:
+        load_config(project)
+    missing, odd = str(refused.value).splitlines()
+    assert missing.startswith(f'{file}: expected "main", the path of the script')
+    assert odd == f'{file}:2: unknown key "maim", did you mean "main"?'
+
+
 @pytest.mark.parametrize(
     ("text", "values"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +19,18 @@ class ConfigError(Exception):
     except ConfigError as error:
         print(error)  # my-worker/wrangler.jsonc:3: "main" should be a string, the path of the script, not 7
     ```
+
+    remarks  what else is odd about the file, and may be why; a line each in the message
     """
 
-    def __init__(self, problem: str, *, file: Path | None = None, line: int | None = None) -> None:
-        super().__init__(str(Remark(problem, file, line)))
+    def __init__(
+        self, problem: str, *, file: Path | None = None, line: int | None = None, remarks: Sequence[Remark] = ()
+    ) -> None:
+        super().__init__("\n".join(map(str, [Remark(problem, file, line), *remarks])))
         self.problem = problem
         self.file = file
         self.line = line
+        self.remarks = remarks
 
 
 @dataclass(frozen=True, slots=True)

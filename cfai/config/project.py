@@ -165,7 +165,7 @@ def _look_up(folder: Path) -> Path:
     raise ConfigError(
         f"no {', '.join(CONFIG_NAMES[:-1])} or {CONFIG_NAMES[-1]} here or in a folder above; "
         "a script without a config is run by its own path, such as src/entry.py",
-        file=folder,
+        file=folder.absolute() if folder == Path() else folder,
     )
 
 
@@ -194,7 +194,8 @@ def _from_file(
     main = script or _main(settings, folder)
     assets = bindings.assets(settings, folder)
     if main is None and assets is None:
-        raise ConfigError('expected "main", the path of the script (or "assets" with a directory)', file=file)
+        problem = 'expected "main", the path of the script (or "assets" with a directory)'
+        raise ConfigError(problem, file=file, remarks=document.remarks)
     base = settings.at("base_dir").text("base_dir", "the path of a folder")
     flags = settings.at("compatibility_flags").texts("compatibility_flags")
     if main is not None and "python_workers" not in flags:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import shutil
 import sys
@@ -12,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cfai.config import Config
+from cfai.dev.colours import BLUE, BOLD, GREEN, GREY, RED, YELLOW, has_colours, in_colour, on
 
 __all__ = ["LEVELS", "Console", "hotkeys", "table"]
 
@@ -26,7 +26,6 @@ LONGEST_VALUE = 40
 
 KEYS = ("[b] open a browser", "[c] clear console", "[x] to exit")
 
-GREEN, YELLOW, RED, BLUE, GREY, BOLD = "32", "33", "31", "34", "90", "1"
 STATUS_COLOURS = {"2": GREEN, "4": YELLOW, "5": RED}
 PREFIXES = {"[wrangler:info]": GREEN, "[wrangler:warn]": YELLOW, "[wrangler:error]": RED, "▲": YELLOW, "note:": YELLOW}
 
@@ -51,8 +50,11 @@ class Console:
         """Print a line that is of `level`."""
         if LEVELS.index(level) > LEVELS.index(self.level):
             return
-        text = _painted(line) if _has_colours() else line
         with contextlib.suppress(OSError, ValueError):  # a terminal that is gone must not spoil what is done besides
+            if level == "error":
+                text = on(sys.stdout, RED, line)
+            else:
+                text = _painted(line) if has_colours(sys.stdout) else line
             sys.stdout.write(f"{text}\n")
             sys.stdout.flush()
 
@@ -66,26 +68,16 @@ class Console:
             sys.stdout.flush()
 
 
-def _has_colours() -> bool:
-    # https://no-color.org: set and not empty.
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-def _in(colour: str, text: str) -> str:
-    return f"\x1b[{colour}m{text}\x1b[0m"
-
-
 def _painted(line: str) -> str:
     if found := _request.fullmatch(line):
         colour = STATUS_COLOURS.get(found["status"][0], BLUE)
-        method, status = _in(BOLD, found["method"]), _in(f"{BOLD};{colour}", found["status"])
-        return (
-            f"{_in(GREEN, '[wrangler:info]')} {method} {found['path']} {status}{found['text']} {_in(GREY, found['ms'])}"
-        )
+        method, status = in_colour(BOLD, found["method"]), in_colour(f"{BOLD};{colour}", found["status"])
+        level, duration = in_colour(GREEN, "[wrangler:info]"), in_colour(GREY, found["ms"])
+        return f"{level} {method} {found['path']} {status}{found['text']} {duration}"
     if found := _ready.fullmatch(line):
-        return f"{_in(GREEN, '[wrangler:info]')} Ready on {_in(GREEN, found['address'])}"
+        return f"{in_colour(GREEN, '[wrangler:info]')} Ready on {in_colour(GREEN, found['address'])}"
     prefix, space, rest = line.partition(" ")
-    return f"{_in(PREFIXES[prefix], prefix)}{space}{rest}" if prefix in PREFIXES else line
+    return f"{in_colour(PREFIXES[prefix], prefix)}{space}{rest}" if prefix in PREFIXES else line
 
 
 def _columns() -> int:

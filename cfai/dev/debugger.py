@@ -8,6 +8,7 @@ there is one.
 from __future__ import annotations
 
 import contextlib
+import os
 from functools import partial
 from socket import socket
 from typing import Any
@@ -25,6 +26,8 @@ HOST = "127.0.0.1"
 
 def listen_for_debuggers() -> int:
     """Let debuggers into this process, and return the port."""
+    # Or debugpy warns at length of the standard library's frozen modules, which nobody steps through.
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     debugpy = _debugpy()
     port: int = debugpy.listen((HOST, 0))[1]
     return port

@@ -234,7 +234,10 @@ class _Supervisor:
                 self._say("⎔ Still importing the script...")
                 await run.has_outcome.wait()
             if run.outcome and run is self._worker.run:
-                self._say(ready if run.outcome == "imported" else failed)
+                if run.outcome == "imported":
+                    self._say(ready)
+                else:
+                    self._say(failed, level="error")
                 ready, failed = "⎔ Local server updated and ready", "⎔ Reload failed"
                 with anyio.move_on_after(RESERVE_SECONDS):
                     await run.is_replaced.wait()

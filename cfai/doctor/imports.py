@@ -17,6 +17,7 @@ from cfai.doctor.findings import Finding
 from cfai.doctor.names import COMPILED
 from cfai.doctor.sources import Import, Source
 from cfai.worker.compat import Compat
+from cfai.worker.distributions import distribution_of
 
 __all__ = ["check_imports"]
 
@@ -135,7 +136,7 @@ def _package(finding: Any, top: str, pyodide: _Pyodide, project: _Project) -> It
     names = sorted({_normal(one) for one in metadata.packages_distributions().get(top, ())})
     in_pyodide = next((name for name, imports in pyodide.packages.items() if top in imports), None)
     if not names:
-        name = in_pyodide or _normal(top)
+        name = in_pyodide or _normal(distribution_of(top))
         if name in COMPILED and in_pyodide is None:
             yield finding("error", *_no_build(name, pyodide))
         else:

@@ -32,7 +32,8 @@ def examine(
     try:
         config = load_config(path, environment=environment, config_file=config_file)
     except ConfigError as error:
-        return [Finding("error", error.file, error.line, error.problem)]
+        odd = [Finding("warning", one.file, one.line, one.problem) for one in error.remarks]
+        return [Finding("error", error.file, error.line, error.problem), *odd]
     compat = Compat(config.compatibility_date, frozenset(config.compatibility_flags))
     sources, findings = read_sources(config)
     findings += _of_config(config)

@@ -185,6 +185,7 @@ class _Prompts:
 
 
 _POLLED = ("/health", "/metrics")
+_BESIDE_THE_PAGE = "/playground/"
 
 
 class _Requests:
@@ -216,7 +217,9 @@ class _Requests:
         finally:
             if self._logged and scope["path"] not in _POLLED:
                 path = quote(scope["path"], safe="/@:")  # a control character in it must not write a line of its own
-                log.info("%s %s %s %.2f s", scope["method"], path, status, time.monotonic() - started)
+                is_of_page = path.startswith(_BESIDE_THE_PAGE) and status < "400"
+                level = logging.DEBUG if is_of_page else logging.INFO
+                log.log(level, "%s %s %s %.2f s", scope["method"], path, status, time.monotonic() - started)
             request_id.reset(before)
 
 

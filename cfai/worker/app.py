@@ -15,6 +15,7 @@ import anyio
 from cfai.ai import HasRun
 from cfai.binding import Binding
 from cfai.config import Config
+from cfai.dev.colours import RED, on
 from cfai.worker.ai import WorkerAi
 from cfai.worker.bindings import Bindings, open_bindings
 from cfai.worker.bindings.assets import Assets
@@ -150,7 +151,7 @@ def _nowhere(line: str) -> None:
 
 def _to_stderr(text: str) -> None:
     with contextlib.suppress(OSError):  # a terminal that is gone must not spoil an answer
-        sys.stderr.write(text if text.endswith("\n") else f"{text}\n")
+        sys.stderr.write(on(sys.stderr, RED, text if text.endswith("\n") else f"{text}\n"))
         sys.stderr.flush()
 
 

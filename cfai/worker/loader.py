@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, ExtensionFileLoader, FileFinder, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
+from typing import TypeGuard
 
 from cfai.config import Config
 from cfai.errors import AiError
+from cfai.worker.distributions import distribution_of
 from cfai.worker.env import Env, as_the_module_has_it
 from cfai.worker.json_of_proxies import json_of_proxies
 from cfai.worker.stack_switching import as_in_pyodide
@@ -120,6 +122,16 @@ def load(config: Config, env: Env) -> ModuleType:
     return module
 
 
+def _is_missing(name: str | None) -> TypeGuard[str]:
+    """Whether all of a package is missing, not one of its modules."""
+    return bool(name) and _top(name or "") not in sys.modules
+
+
+def _missing(name: str) -> str:
+    how = "" if _top(name) in sys.stdlib_module_names else f": `pip install {distribution_of(name)}`"
+    return f"it is not installed in {sys.prefix}{how}; `cfai dev --python` takes the packages of another Python"
+
+
 # The newest Python that Cloudflare has for a date.
 _NEWEST = (3, 13)
 _OURS = (str(Path(__file__).parents[1]), str(Path(importlib.__file__).parent), "<frozen importlib")
@@ -135,14 +147,14 @@ def trace_of(error: BaseException) -> str:
     elif isinstance(error, SyntaxError) and sys.version_info < _NEWEST:
         here = f"read by Python {platform.python_version()}, and Cloudflare's is 3.12 or 3.13"
         error.add_note(f"{here}; `cfai dev --python` takes a newer one")
-    elif isinstance(error, ModuleNotFoundError) and not hasattr(error, "__notes__"):
-        error.add_note(f"it is not installed in {sys.prefix}; `cfai dev --python` takes the packages of another Python")
+    elif isinstance(error, ModuleNotFoundError) and not hasattr(error, "__notes__") and _is_missing(error.name):
+        error.add_note(_missing(error.name))
     whole = traceback.TracebackException.from_exception(error)
     errors = [whole]
     while (cause := errors[-1].__cause__ or errors[-1].__context__) is not None:
         errors.append(cause)
     theirs = [[frame for frame in one.stack if not frame.filename.startswith(_OURS)] for one in errors]
-    if any(theirs) or isinstance(error, AiError | TypeError):
+    if any(theirs) or isinstance(error, AiError | TypeError | SyntaxError):
         for one, frames in zip(errors, theirs, strict=True):
             one.stack[:] = frames
     return "".join(whole.format())

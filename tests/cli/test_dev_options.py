@@ -155,7 +155,9 @@ def test_a_debugger_comes_back_after_a_reload(project: Path, temporary: Path) ->
 
     with dev(project, temporary, "--inspect", "--inspector-port", "0") as process:
         port = int(process.read_until("Debugger listening on 127.0.0.1:").rpartition(":")[2])
-        address = address_of(process)
+        lines = process.lines_until("Ready on")
+        assert "frozen" not in lines
+        address = lines.split()[-1]
         children = children_of(process)
         assert greets(port)
         (project / "entry.py").write_text((project / "entry.py").read_text().replace("hello", "bye"))

@@ -134,6 +134,14 @@ def test_a_script_stops_in_the_debugger_and_asks(terminal: Terminal, project: Pa
     assert asked.answer == "hello Ada"
     terminal.until("/ask")
 
+    (project / "entry.py").write_text(f"from js import console\nconsole.warn('careful')\n{ASKING}")
+    terminal.until("\x1b[33mcareful\x1b[0m\r\n")
+    terminal.until("updated and ready")
+    (project / "entry.py").write_text("from js import console\nconsole.error('ouch')\n1 / 0\n")
+    terminal.until("\x1b[31mouch\x1b[0m\r\n")
+    terminal.until("\x1b[31mZeroDivisionError: division by zero\x1b[0m\r\n")
+    terminal.until("\x1b[31m⎔ Reload failed\x1b[0m\r\n")
+
     terminal.type("c")
     terminal.until("\x1b[2J")
     terminal.type("x")
@@ -151,13 +159,14 @@ def test_ctrl_c_at_the_debugger_ends_it_and_gives_the_terminal_back(terminal: Te
 
 
 def test_a_narrow_terminal_and_no_colours(project: Path, temporary: Path) -> None:
-    (project / "entry.py").write_text(HELLO)
+    (project / "entry.py").write_text(f"from js import console\nconsole.error('ouch')\n{HELLO}")
     (project / ".dev.vars").write_text("A_SECRET_OF_A_LONG_NAME=x\n")
     terminal = Terminal(project, temporary, columns=60, NO_COLOR="1")
     try:
         screen = terminal.until("Ready on")
         assert '\r\n  "(hidden)"\r\n' in screen
         assert max(map(len, screen.split("Your Worker")[1].splitlines()[1:-3])) <= 60
+        assert "\r\nouch\r\n" in screen
         assert "\x1b[" not in screen
         terminal.type("q")
         assert terminal.ends() == 0

@@ -168,9 +168,12 @@ def test_the_private_socket_has_it_too(busy: Measured) -> None:
 def test_looks_at_it_do_not_fill_the_log(busy: Measured, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "cfai.server")
     client(rest_app(busy)).get("/metrics")
-    client(rest_app(busy)).get("/elsewhere")
+    for path in ("/elsewhere", "/", "/playground/style.css", "/playground/nowhere.css"):
+        client(rest_app(busy)).get(path)
     assert [record.getMessage().split()[1] for record in caplog.records if record.name == "cfai.server"] == [
-        "/elsewhere"
+        "/elsewhere",
+        "/",
+        "/playground/nowhere.css",
     ]
 
 

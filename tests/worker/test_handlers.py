@@ -338,13 +338,34 @@ async def test_the_constants_of_vectorize_are_a_module(worker: Workers) -> None:
     assert (await client.get("/")).text == "dot-product all"
 
 
-async def test_a_package_that_is_not_installed_says_where(worker: Workers) -> None:
-    client = worker("""
+@pytest.mark.parametrize(
+    ("module", "missing", "how"),
+    [
+        ("no_such_package", "no_such_package", ": `pip install no-such-package`"),
+        ("fitz.utils", "fitz", ": `pip install pymupdf`"),
+    ],
+)
+async def test_a_package_that_is_not_installed_says_where_and_how(
+    worker: Workers, module: str, missing: str, how: str
+) -> None:
+    client = worker(f"""
         async def on_fetch(request):
-            import no_such_package
+            import {module}
         """)
     said = (await client.get("/")).text
-    assert f"No module named 'no_such_package'\nit is not installed in {sys.prefix}; `cfai dev --python`" in said
+    assert f"No module named '{missing}'\nit is not installed in {sys.prefix}{how}; `cfai dev --python`" in said
+
+
+async def test_a_module_that_a_package_does_not_have_is_not_to_be_installed(worker: Workers) -> None:
+    said = (await worker("import json.no_such_module\n").get("/")).text
+    assert "No module named 'json.no_such_module'\n" in said
+    assert "installed" not in said
+
+
+async def test_a_syntax_error_shows_its_line_only(worker: Workers) -> None:
+    said = (await worker("def on_fetch(request:\n    pass\n").get("/")).text
+    assert said.count('File "') == 1
+    assert "    def on_fetch(request:\n" in said
 
 
 async def test_importing_from_src_is_explained(worker: Workers) -> None:

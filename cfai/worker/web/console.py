@@ -7,6 +7,7 @@ import time
 import traceback
 from typing import Any, TextIO
 
+from cfai.dev.colours import RED, YELLOW, on
 from cfai.worker.web.inspecting import formatted, inspect, rows_and_columns
 from cfai.worker.web.proxies import JsProxy
 
@@ -27,9 +28,10 @@ class _Console(JsProxy):
     info = debug = log
 
     def error(self, *values: Any) -> None:
-        self._write(sys.stderr, formatted(values))
+        self._write(sys.stderr, formatted(values), RED)
 
-    warn = error
+    def warn(self, *values: Any) -> None:
+        self._write(sys.stderr, formatted(values), YELLOW)
 
     def dir(self, value: Any = None, options: Any = None) -> None:
         self._write(sys.stdout, inspect(value, 1) if isinstance(value, str) else inspect(value))
@@ -45,7 +47,7 @@ class _Console(JsProxy):
 
     def assert_(self, condition: Any = False, *values: Any) -> None:
         if not condition:
-            self._write(sys.stderr, f"Assertion failed{': ' if values else ''}{formatted(values)}")
+            self._write(sys.stderr, f"Assertion failed{': ' if values else ''}{formatted(values)}", RED)
 
     def group(self, *values: Any) -> None:
         if values:
@@ -82,9 +84,9 @@ class _Console(JsProxy):
 
     timeStamp = profile = profileEnd = lambda self, *values: None  # noqa: N815
 
-    def _write(self, to: TextIO, text: str) -> None:
+    def _write(self, to: TextIO, text: str, colour: str | None = None) -> None:
         lines = f"{self._indent}{text}".replace("\n", f"\n{self._indent}") if self._indent else text
-        to.write(f"{lines}\n")
+        to.write(f"{lines if colour is None else on(to, colour, lines)}\n")
         to.flush()
 
 
