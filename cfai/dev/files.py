@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import AsyncIterator, Collection, Iterator
 from pathlib import Path
 
@@ -94,7 +95,7 @@ class Files:
         return folder.name not in IGNORED_FOLDERS and not is_environment and not is_data
 
     def _counts(self, change: watchfiles.Change, path: str) -> bool:
-        if not self._usual(change, path) or path in self._written:
+        if not self._usual(change, path) or path in self._written or _is_our_output(path):
             return False
         if self._is_new_folder(change, path):
             return self.config.source is not None and self._is_looked_into(Path(path))
@@ -110,3 +111,14 @@ class Files:
             return stat.S_ISDIR(Path(path).stat().st_mode)
         except OSError:
             return False
+
+
+def _is_our_output(path: str) -> bool:
+    """Whether what `cfai dev` prints goes into this file."""
+    for output in (sys.stdout, sys.stderr):
+        try:
+            if os.path.samestat(Path(path).stat(), os.fstat(output.fileno())):
+                return True
+        except (OSError, ValueError):  # the file is gone, or the output has no file of its own
+            continue
+    return False

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -139,6 +141,24 @@ async def test_the_watch_over_the_files_ends_at_once(project: Path) -> None:
         told = time.monotonic()
         tasks.cancel_scope.cancel()
     assert time.monotonic() - told < 2  # its thread would otherwise sleep for up to five seconds
+
+
+def test_what_it_prints_into_the_project_is_no_save(project: Path) -> None:
+    output = project / "out.txt"
+    with output.open("w") as out:
+        command = [sys.executable, "-m", "cfai", "dev", str(project), "--port", "0"]
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+        try:
+            wait_for(lambda: "Ready on" in output.read_text())
+            address = output.read_text().partition("Ready on ")[2].split()[0]
+            assert httpx2.get(address, timeout=60).text == "hello"
+            (project / "entry.py").write_text(HELLO.replace("hello", "again"))
+            wait_for(lambda: "updated and ready" in output.read_text())
+            assert httpx2.get(address, timeout=60).text == "again"
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(60)
+    assert output.read_text().count("Reloading") == 1
 
 
 def test_the_children_end_when_it_is_killed(project: Path, temporary: Path) -> None:
