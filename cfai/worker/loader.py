@@ -143,7 +143,7 @@ def trace_of(error: BaseException) -> str:
     An error that has none of the script's frames is shown whole, unless it says all there is to say.
     """
     if isinstance(error, ImportError) and _top(error.name or "") in SHIM_NAMES and not hasattr(error, "__notes__"):
-        error.add_note(f"cfai may not have this part of `{error.name}` yet; docs/workers.md lists what there is")
+        error.add_note(f"cfai may not have this part of `{error.name}` yet; docs/python-workers-api.md lists names")
     elif isinstance(error, SyntaxError) and sys.version_info < _NEWEST:
         here = f"read by Python {platform.python_version()}, and Cloudflare's is 3.12 or 3.13"
         error.add_note(f"{here}; `cfai dev --python` takes a newer one")

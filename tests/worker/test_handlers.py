@@ -250,8 +250,11 @@ async def test_a_binding_that_is_not_simulated_is_there_and_says_so_when_it_is_u
         ("import workers; workers.Queue", "workers has no 'Queue', or cfai does not"),
         ("request.form_date()", "AttributeError: 'Request' object has no attribute 'form_date'"),
         ("request.js_object.formDate()", "js.Request has no 'formDate', or cfai does not"),
-        ("from js import HTMLRewriter", "\ncfai may not have this part of `js` yet; docs/workers.md lists"),
-        ("import pyodide.console", "\ncfai may not have this part of `pyodide.console` yet; docs/workers.md lists"),
+        ("from js import HTMLRewriter", "\ncfai may not have this part of `js` yet; docs/python-workers-api.md lists"),
+        (
+            "import pyodide.console",
+            "\ncfai may not have this part of `pyodide.console` yet; docs/python-workers-api.md lists",
+        ),
     ],
 )
 async def test_a_name_that_is_not_there_says_whose_fault_it_may_be(worker: Workers, code: str, told: str) -> None:

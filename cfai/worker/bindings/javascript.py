@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from cfai.worker.compat import current
 from cfai.worker.web.conversion import as_plain
 from cfai.worker.web.dicts import as_dict
+from cfai.worker.web.nulls import number_text
 from cfai.worker.web.values import JsObject, JsProxy, as_js, jsnull
 
 __all__ = ["BindingObject", "as_json", "as_result", "as_text", "as_well_formed", "null", "with_keywords"]
@@ -38,24 +38,8 @@ def as_text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        return _number(value)
+        return number_text(value)
     return as_well_formed(str(value))
-
-
-def _number(value: float) -> str:
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
-    if value.is_integer() and abs(value) < 1e21:
-        return str(int(value))
-    digits, _, exponent = repr(value).partition("e")
-    if not exponent:
-        return digits
-    power = int(exponent)
-    if -7 < power < 0:  # JavaScript writes 0.00001 where Python writes 1e-05
-        return f"{value:.{len(digits.replace('.', '').lstrip('-')) - 1 - power}f}"
-    return f"{digits}e{power:+d}"
 
 
 def as_json(value: Any) -> Any:
