@@ -6,7 +6,7 @@ import difflib
 import functools
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from typing import Any, Self
 
@@ -65,11 +65,72 @@ class Catalog:
         """What is known about the task of that name; a task that the data do not have has a name and nothing else."""
         return self._tasks.get(name, Task(name))
 
+    def successor_of(self, model: Model) -> Model | None:
+        """The model to use where `model` is retired: the one that Cloudflare names, or the nearest of its family.
+
+        ```python
+        catalog.successor_of(catalog.get("@cf/meta/llama-3.1-8b-instruct")).id  # '@cf/meta/llama-3.1-8b-instruct-fp8'
+        ```
+        """
+        named, passed = model, {model.id}
+        while (following := self._models.get(named.successor or "")) is not None and following.id not in passed:
+            named = following
+            passed.add(named.id)
+        if named is not model and not named.is_retired():
+            return named
+        name, size = _name(named.id), _size_of(named.id)
+        family = [
+            one
+            for one in self.models()
+            if one.task == named.task
+            and _is_recommended(one)
+            and "beta" not in one.flags
+            and _family_of(one.id) == _family_of(named.id)
+        ]
+        return max(family, key=lambda one: (_size_of(one.id) == size, _likeness(name, _name(one.id))), default=None)
+
     def _hint(self, model_id: str) -> str:
-        known = {name.lower(): name for name in (*self._models, *self._aliases)}
-        near = difflib.get_close_matches(model_id.lower(), known, n=1)
-        meant = f"did you mean {known[near[0]]}? " if near else ""
+        near = max(self._near(model_id), default=None)
+        meant = f"did you mean {near[-1]}? " if near else ""
         return f"{meant}{NoSuchModel.see_list}"
+
+    def _near(self, model_id: str) -> Iterator[tuple[float | str, ...]]:
+        """The ids like `model_id`, each after what makes it likely: a slip of the pen first, its kin, its use."""
+        asked = model_id.lower()
+        known = {name.lower(): name for name in (*self._models, *self._aliases)}
+        for lower in difflib.get_close_matches(asked, known, n=len(known)):
+            name = known[lower]
+            likeness = _likeness(asked, lower)
+            is_slip = likeness if likeness >= _SLIP else 0.0
+            is_of_author = lower.split("/")[1:2] == asked.split("/")[1:2]
+            is_of_family = _likeness(_family_of(asked), _family_of(lower)) >= _KIN
+            model = self._models[self._aliases.get(name, name)]
+            is_begun = lower.startswith(asked)
+            yield is_slip, is_of_author, is_of_family, _is_recommended(model), is_begun, likeness, name
+
+
+_SLIP = 0.9
+"""How alike an id and what was typed are where a letter or two is wrong."""
+
+_KIN = 0.75
+"""How alike two names of families are that mean the same one: lama, llama."""
+
+
+def _is_recommended(model: Model) -> bool:
+    """Whether it is one that people look for: Cloudflare lists it, and it does more than judge other models' words."""
+    return model.status == "active" and "guard" not in model.id
+
+
+def _likeness(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, other, one).ratio()
+
+
+def _name(model_id: str) -> str:
+    return model_id.rpartition("/")[2].lower()
+
+
+def _family_of(model_id: str) -> str:
+    return re.split(r"[^a-z]", _name(model_id).removeprefix("meta-"))[0]
 
 
 @functools.cache
@@ -84,3 +145,8 @@ def _builtin() -> Catalog:
 
 def _read(name: str) -> Any:
     return json.loads((resources.files("cfai.catalog") / name).read_text(encoding="utf-8"))
+
+
+def _size_of(model_id: str) -> str:
+    found = re.search(r"(?<![\w.])[\d.]+b\b", _name(model_id))
+    return found[0] if found else ""

@@ -115,7 +115,7 @@ def _missing_settings(project: Path, into: Path) -> dict[str, dict[str, Any]]:
     wanted: dict[str, dict[str, Any]] = {
         # They are stubs of modules that are nowhere to be installed.
         "pyright": {"stubPath": into.as_posix(), "reportMissingModuleSource": False},
-        "mypy": {"mypy_path": into.as_posix()},
+        "mypy": {"mypy_path": into.as_posix(), "check_untyped_defs": True},
     }
     try:
         tools: Any = tomllib.loads((project / "pyproject.toml").read_text("utf-8")).get("tool", {})

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from cfai.config import Config
 from cfai.doctor.findings import Finding
 from cfai.doctor.sources import Function, Source
+from cfai.worker import instead
 from cfai.worker.compat import Compat
 
 __all__ = ["check_handlers"]
@@ -142,7 +143,7 @@ def _given_none(main: Source, function: Function, arguments: list[ast.arg], why:
                     node,
                     f"{argument.arg}.{node.attr}: {argument.arg} is None there",
                     f"{why}: AttributeError: 'NoneType' object has no attribute '{node.attr}'",
-                    f"write self.{argument.arg}.{node.attr}",
+                    instead.of_self(argument.arg, node.attr),
                 )
                 break
 

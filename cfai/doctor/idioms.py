@@ -14,6 +14,7 @@ from cfai.doctor.calls import Calls, find_calls
 from cfai.doctor.findings import Finding
 from cfai.doctor.names import JS_CLASSES, OF_REQUESTS, RANDOM, THREADS, URL_PARTS
 from cfai.doctor.sources import Function, Source, defines, replaces_env, scopes
+from cfai.worker import instead
 from cfai.worker.compat import Compat
 
 __all__ = ["check_idioms"]
@@ -44,7 +45,9 @@ def _calls_of_classes(source: Source, node: ast.AST, compat: Compat) -> Iterator
         module, _, name = source.origin(node.func).partition(".")
         if module == "js" and name in JS_CLASSES:
             refusal = f"TypeError: Class constructor {name} cannot be invoked without 'new'"
-            yield source.finding("error", node, f"{name}(...) calls a class of JavaScript", refusal, f"{name}.new(...)")
+            yield source.finding(
+                "error", node, f"{name}(...) calls a class of JavaScript", refusal, instead.with_new(name)
+            )
 
 
 def _new_of_response(source: Source, node: ast.AST, compat: Compat) -> Iterator[Finding]:
@@ -73,12 +76,12 @@ def _headers(source: Source, node: ast.AST, compat: Compat) -> Iterator[Finding]
     origin = source.origin(node.func)
     if origin == "js.Headers.new" and node.args and isinstance(node.args[0], ast.Dict):
         why = "a Python dict is not what JavaScript's Headers take: it raises there"
-        yield source.finding("error", node, "Headers.new of a dict", why, "Headers.new({...}.items())")
+        yield source.finding("error", node, "Headers.new of a dict", why, instead.AS_PAIRS)
     if origin == "js.Response.new":
         for given in node.keywords:
             if given.arg == "headers" and isinstance(given.value, ast.Dict):
                 why = "a Python dict is not what JavaScript's Response takes: it raises there"
-                fix = "Headers.new({...}.items()), or the Response of workers, which takes a dict"
+                fix = f"{instead.AS_PAIRS}, or the Response of workers, which takes a dict"
                 yield source.finding("error", node, "Response.new with headers that are a dict", why, fix)
 
 
@@ -113,11 +116,11 @@ def _global_scope(source: Source, nodes: list[ast.AST]) -> Iterator[Finding]:
         if origin in RANDOM:
             refusal = f"RuntimeError: Cannot use {origin}() outside of request context"
             what = f"{origin}() while the script is imported"
-            yield source.finding("error", node, what, refusal, "call it in a handler")
+            yield source.finding("error", node, what, refusal, instead.IN_A_HANDLER)
         elif origin in OF_REQUESTS:
             refusal = "JsException: Error: Disallowed operation called within global scope"
             what = f"{origin} while the script is imported"
-            yield source.finding("error", node, what, refusal, "call it in a handler")
+            yield source.finding("error", node, what, refusal, instead.IN_A_HANDLER)
 
 
 def _is_never_run(node: ast.AST) -> bool:
@@ -145,16 +148,16 @@ def _results(source: Source, calls: Calls, compat: Compat, date: str) -> Iterato
             refusal = calls.refusals[node]
             shown = ast.unparse(node)
             what = f"{shown}: an answer of {calls.binding} is an object of JavaScript {date}"
-            yield source.finding("error", node, what, refusal, f"{name}.to_py() makes a dict of it")
+            yield source.finding("error", node, what, refusal, instead.a_dict_of(name))
     for name, node in calls.made_to_py:
         if compat.has_external_sdk:
             what = f"{name}.to_py(): an answer of {calls.binding} is a dict {date}"
             refusal = "AttributeError: it has no attribute 'to_py'"
-            yield source.finding("error", node, what, refusal, f"use {name} as it is")
+            yield source.finding("error", node, what, refusal, instead.as_it_is(name))
     for call, inputs in calls.dicts:
         if compat.has_external_sdk:
             continue
-        fix = f"to_js({{...}}, dict_converter=Object.fromEntries), or {calls.binding}.run(model, prompt=...)"
+        fix = instead.for_ai(calls.binding)
         if not compat.has_jsnull:
             what = f"{calls.binding}.run takes no Python dict {date}"
             yield source.finding("error", call, what, "its keys are not seen there: 5006", fix)
@@ -196,7 +199,7 @@ def _env(source: Source, nodes: list[ast.AST], names: _Names) -> Iterator[Findin
             case ast.Subscript(value=env, slice=ast.Constant(value=str(name))) if _is_env(source, env):
                 shown = ast.unparse(env)
                 refusal = "TypeError: 'pyodide.ffi.JsProxy' object is not subscriptable"
-                fix = f'{shown}.{name}, or getattr({shown}, "{name}", None)'
+                fix = instead.member_of(shown, name)
                 yield source.finding("error", node, f'{shown}["{name}"]', refusal, fix)
             case ast.Attribute(value=env, attr=name) if _is_env(source, env) and names.lacks(name, node):
                 what = f"env.{name} is not in the config"

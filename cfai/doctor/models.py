@@ -38,12 +38,13 @@ def check_models(source: Source, catalog: Catalog, told: set[str]) -> Iterator[F
             continue
         if model.is_retired():
             since = f" since {model.removed}" if model.removed else ""
+            successor = catalog.successor_of(model)
             yield source.finding(
                 "error",
                 node,
                 f"{node.value} is retired{since}",
                 "Cloudflare no longer answers it; here it still does",
-                f"{model.successor} takes its place" if model.successor else "`cfai models` lists those there are",
+                f"{successor.id}, which Cloudflare has" if successor else "`cfai models` lists those there are",
             )
         elif model.id not in told:
             told.add(model.id)

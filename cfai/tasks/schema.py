@@ -21,7 +21,9 @@ The code recurses as deep as the schema, never as deep as the input.
 
 from __future__ import annotations
 
+import difflib
 import enum
+import itertools
 import math
 import re
 from collections.abc import Mapping
@@ -60,9 +62,28 @@ def validate(schema: Schema, payload: Any) -> Checked:
     try:
         check.matches(schema, payload, (), noting=False)
     except _Refusal as refusal:
-        # It may quote half a surrogate pair, which cannot be sent.
-        raise BadInput(re.sub("[\ud800-\udfff]", "\ufffd", str(refusal))) from None
+        raise BadInput(_sendable(str(refusal)), hint=_sendable(_misspelt(schema, payload))) from None
     return Checked(_with_defaults(payload, check.defaults), check.option)
+
+
+def _sendable(text: str) -> str:
+    # What quotes the input may hold half a surrogate pair.
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
+
+
+def _misspelt(schema: Schema, payload: Any) -> str:
+    """Which key of the input is like one that the schema has; "" if none is. Cloudflare's words do not say it."""
+    if not isinstance(payload, Mapping):
+        return ""
+    options = [schema, *schema.get("oneOf", ()), *schema.get("anyOf", ())]
+    known = {name for option in options for name in option.get("properties", ())}
+    for key in itertools.islice(payload, LONGEST_SHOWN):
+        if isinstance(key, str) and key not in known and len(key) <= 2 * max(map(len, known), default=0):
+            # One that is given already is not the one that was meant.
+            near = difflib.get_close_matches(key.lower(), known - set(payload), n=1, cutoff=0.74)
+            if near:
+                return f'unknown key "{key}", did you mean "{near[0]}"?'
+    return ""
 
 
 def types_of(value: Any) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from cfai.ai import Ai
 from cfai.binding import Reply
 from cfai.errors import AiError, BadInput
 from cfai.results import ByteStream
+from cfai.worker import instead
 from cfai.worker.compat import current
 from cfai.worker.ctx import current as current_context
 from cfai.worker.web.conversion import PyProxy
@@ -180,7 +181,9 @@ class _Answer(Promise):
     def _check_is_coroutine(self) -> None:
         shown = "<PyodideFuture pending cb=[WebLoop._decrement_in_progress()]>"
         current().lenient(
-            "asyncio.create_task(env.AI.run(...))", lambda: TypeError(f"a coroutine was expected, got {shown}")
+            "asyncio.create_task(env.AI.run(...))",
+            lambda: TypeError(f"a coroutine was expected, got {shown}"),
+            instead="asyncio.ensure_future(...)",
         )
 
 
@@ -235,14 +238,17 @@ def _lent(value: Any) -> Any:
         if runtime.strict:
             return {}
         idiom = "env.AI.run(model, <dict>), of which JavaScript sees no key,"
-        runtime.lenient(idiom, lambda: as_js_error(BadInput(_NOTHING_GIVEN)), kind="a dict as inputs")
+        runtime.lenient(idiom, lambda: as_js_error(BadInput(_NOTHING_GIVEN)), kind="a dict as inputs", instead=_FOR_AI)
     elif _has_nested(value):
         runtime.lenient(
             "a dict or list inside a list of env.AI.run's inputs, without to_js,",
             lambda: destroyed_proxy("when an iterator was exhausted."),
+            instead=_FOR_AI,
         )
     return value
 
+
+_FOR_AI = instead.for_ai("env.AI")
 
 # The service's schema for text generation, asked about {}.
 _NOTHING_GIVEN = (

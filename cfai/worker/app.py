@@ -27,6 +27,7 @@ from cfai.worker.exchange import HttpExchange
 from cfai.worker.failures import failure, is_the_scripts, python_error, said
 from cfai.worker.incoming import path_of, request_of
 from cfai.worker.loader import ScriptError, load, trace_of
+from cfai.worker.places import running_line
 from cfai.worker.scheduled import (
     NO_HANDLER,
     Outcome,
@@ -87,7 +88,8 @@ def worker_app(
     report = report or _to_stderr
     log = log or _nowhere
     compat = Compat(config.compatibility_date, frozenset(config.compatibility_flags))
-    runtime = Runtime(compat, strict=strict, note=log)
+    where = partial(running_line, config.root, config.folder)
+    runtime = Runtime(compat, strict=strict, note=log, where=where)
     assets = None if config.assets is None else Assets(config.assets, log)
     bindings = open_bindings(config, state or config.state)
     if config.ai_binding is not None:

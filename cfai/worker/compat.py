@@ -125,30 +125,36 @@ class Runtime:
 
     strict  raise what Cloudflare would raise
     note    takes a line for the terminal; each is given once
+    where   tells the script's line that runs, `src/entry.py:7`, or ""; asked once per note
     """
 
     compat: Compat = Compat()
     strict: bool = False
     note: Callable[[str], None] = lambda line: None
+    where: Callable[[], str] = lambda: ""
     _noted: set[str] = field(default_factory=set)
 
-    def lenient(self, idiom: str, refusal: Callable[[], BaseException], *, kind: str = "") -> None:
+    def lenient(self, idiom: str, refusal: Callable[[], BaseException], *, kind: str = "", instead: str = "") -> None:
         """The script used `idiom`, which its date refuses by raising `refusal()`.
 
         ```python
         runtime.lenient('result["response"]', lambda: TypeError("'pyodide.ffi.JsProxy' object is not subscriptable"))
         ```
 
-        kind  what idioms of which one note is enough have in common; default: the idiom itself
+        kind     what idioms of which one note is enough have in common; default: the idiom itself
+        instead  what to write in its place, in a few words; beside Cloudflare's message, never in it
         """
         if self.strict:
-            raise refusal()
+            error = refusal()
+            if instead:
+                error.add_note(f"try: {instead}")
+            raise error
         if self._is_new(kind or idiom):
             error = refusal()
             said = f"{type(error).__name__}: {error}"
-            self._say(idiom, f"raises {said}")
+            self._say(idiom, f"raises {said}", instead)
 
-    def differs(self, idiom: str, there: str, *, kind: str = "") -> bool:
+    def differs(self, idiom: str, there: str, *, kind: str = "", instead: str = "") -> bool:
         """Whether to do as the date does for `idiom`, which raises nothing there: `there` says what it does.
 
         ```python
@@ -159,7 +165,7 @@ class Runtime:
         True under `strict`. Otherwise one note is given, and the script gets what it meant.
         """
         if not self.strict and self._is_new(kind or idiom):
-            self._say(idiom, there)
+            self._say(idiom, there, instead)
         return self.strict
 
     def note_once(self, line: str) -> None:
@@ -178,8 +184,10 @@ class Runtime:
         self._noted.add(kind)
         return True
 
-    def _say(self, idiom: str, there: str) -> None:
-        self.note(f"note: {idiom} works here and {_one_line(there)} on Cloudflare with {self._date_and_flags()}")
+    def _say(self, idiom: str, there: str, instead: str) -> None:
+        said = f"note: {idiom} works here and {_one_line(there)} on Cloudflare with {self._date_and_flags()}"
+        where = self.where()
+        self.note(f"{said}{f', at {where}' if where else ''}{f'; try: {instead}' if instead else ''}")
 
     def _date_and_flags(self) -> str:
         flags = sorted(flag for flag in self.compat.flags if "python" in flag and flag != "python_workers")

@@ -69,7 +69,7 @@ class Context:
 
     def __getattr__(self, name: str) -> Any:
         if name == "wait_until" and is_spelled_out():
-            compat.current().lenient("ctx.wait_until (instead of waitUntil)", lambda: AttributeError(name))
+            compat.current().lenient("ctx.wait_until", lambda: AttributeError(name), instead="ctx.waitUntil(...)")
             return self.waitUntil
         raise missing("ctx", name)
 

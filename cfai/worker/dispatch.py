@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from cfai.config import Config
-from cfai.worker import sdk
+from cfai.worker import instead, sdk
 from cfai.worker.calls import relaxed
 from cfai.worker.compat import current
 from cfai.worker.ctx import Context
@@ -76,8 +76,12 @@ class GivenNone:
 
     def __getattr__(self, name: str) -> Any:
         problem = f"'NoneType' object has no attribute '{name}'"
-        idiom = f"the argument {self.__name} of a method of an entrypoint (instead of self.{self.__name})"
-        current().lenient(idiom, lambda: AttributeError(problem, name=name), kind=f"argument {self.__name}")
+        current().lenient(
+            f"the argument {self.__name} of a method of an entrypoint",
+            lambda: AttributeError(problem, name=name),
+            kind=f"argument {self.__name}",
+            instead=instead.of_self(self.__name, name),
+        )
         return getattr(self.__thing, name)
 
     def __bool__(self) -> bool:
@@ -125,7 +129,7 @@ def _as_response(result: Any, of: str) -> messages.Response:
         # Before 2025-08-14 a handler of the module may return one; what response.clone() gives is one as well.
         if of != "on_fetch":
             current().lenient(
-                "returning response.clone() (instead of Response(response.js_object.clone()))", lambda: error
+                "returning response.clone()", lambda: error, instead="Response(response.js_object.clone())"
             )
         return result.js_response
     raise error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from cfai.worker import instead
 from cfai.worker.compat import current
 from cfai.worker.web.proxies import JsProxy, is_ours, refused
 from cfai.worker.web.values import as_js
@@ -75,7 +76,8 @@ class Env(JsProxy):
         return error
 
     def __getitem__(self, name: str) -> Any:
-        current().lenient(f"env[{name!r}]", refused("object is not subscriptable"), kind="env[...]")
+        refusal = refused("object is not subscriptable")
+        current().lenient(f"env[{name!r}]", refusal, kind="env[...]", instead=instead.member_of("env", name))
         return getattr(self, name)
 
     @property
@@ -110,12 +112,14 @@ class WrappedEnv:
 
     def __getitem__(self, name: str) -> Any:
         problem = "'_EnvWrapper' object is not subscriptable"
-        current().lenient(f"env[{name!r}]", lambda: TypeError(problem), kind="env[...]")
+        remedy = instead.member_of("env", name)
+        current().lenient(f"env[{name!r}]", lambda: TypeError(problem), kind="env[...]", instead=remedy)
         return getattr(self, name)
 
     def __contains__(self, name: str) -> bool:
         problem = f"argument of type '_EnvWrapper' is not {current().compat.not_a_container}"
-        current().lenient(f"{name!r} in env", lambda: TypeError(problem), kind="... in env")
+        remedy = f"hasattr(env, {name!r})"
+        current().lenient(f"{name!r} in env", lambda: TypeError(problem), kind="... in env", instead=remedy)
         return hasattr(self, name)
 
     def __repr__(self) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from cfai.worker import instead
 from cfai.worker.compat import current
 
 __all__ = ["json_of_proxies"]
@@ -25,7 +26,7 @@ def json_of_proxies() -> Iterator[None]:
             return None
         if isinstance(value, JsObject | JsArray | JsMap):
             problem = "Object of type JsProxy is not JSON serializable"
-            current().lenient("json.dumps(object)", lambda: TypeError(problem))
+            current().lenient("json.dumps(object)", lambda: TypeError(problem), instead=instead.a_text_of("object"))
             return value.to_py(depth=1)
         return original(self, value)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
 import platform
 import sys
 import traceback
@@ -20,6 +19,7 @@ from cfai.errors import AiError
 from cfai.worker.distributions import distribution_of
 from cfai.worker.env import Env, as_the_module_has_it
 from cfai.worker.json_of_proxies import json_of_proxies
+from cfai.worker.places import is_the_projects
 from cfai.worker.stack_switching import as_in_pyodide
 
 __all__ = ["ScriptError", "import_path", "load", "trace_of"]
@@ -60,20 +60,13 @@ def import_path(root: Path) -> Iterator[None]:
         _forget_finders(root)
         for name in sys.modules.keys() - before:
             file: str | None = getattr(sys.modules[name], "__file__", None)
-            if _top(name) in SHIM_NAMES or (_top(name) != "cfai" and file is not None and _is_the_projects(file, root)):
+            if _top(name) in SHIM_NAMES or (_top(name) != "cfai" and file is not None and is_the_projects(file, root)):
                 del sys.modules[name]
         sys.modules.update(hidden)
 
 
 def _top(name: str) -> str:
     return name.partition(".")[0]
-
-
-def _is_the_projects(path: str, root: Path) -> bool:
-    # Every module that there is gets asked, so this is about strings.
-    return (
-        path == str(root) or path.startswith(f"{root}{os.sep}")
-    ) and f"{os.sep}site-packages{os.sep}" not in f"{path}{os.sep}"
 
 
 class _FromSource(SourceFileLoader):
@@ -85,7 +78,7 @@ class _FromSource(SourceFileLoader):
 
 def _hook(root: Path) -> Callable[[str], FileFinder]:
     def finder(path: str) -> FileFinder:
-        if not _is_the_projects(path, root):
+        if not is_the_projects(path, root):
             raise ImportError(path)  # the way to leave a folder to the next hook
         return FileFinder(path, (_FromSource, SOURCE_SUFFIXES), (ExtensionFileLoader, EXTENSION_SUFFIXES))
 
@@ -94,7 +87,7 @@ def _hook(root: Path) -> Callable[[str], FileFinder]:
 
 def _forget_finders(root: Path) -> None:
     for path in list(sys.path_importer_cache):
-        if _is_the_projects(path, root):
+        if is_the_projects(path, root):
             del sys.path_importer_cache[path]
 
 

@@ -145,6 +145,9 @@ def test_an_alias_is_the_model_that_it_stands_for() -> None:
     ("model_id", "hint"),
     [
         ("@cf/meta/llama-2-7b-chat-int", "did you mean @cf/meta/llama-2-7b-chat-int8? "),
+        ("@cf/meta/llama-3.2", "did you mean @cf/meta/llama-3.2-3b-instruct? "),
+        ("@cf/meta/llama-gard-3-8b", "did you mean @cf/meta/llama-guard-3-8b? "),
+        ("@cf/baai/bge-m", "did you mean @cf/baai/bge-m3? "),
         ("@CF/moondream/Moondream3.1-9b-a2b", "did you mean @cf/moondream/moondream3.1-9B-A2B? "),
         ("@cf/x/y", ""),
     ],
@@ -153,6 +156,30 @@ def test_an_unknown_id_gets_the_nearest_known_one(model_id: str, hint: str) -> N
     with pytest.raises(NoSuchModel, match=f"5007: No such model {model_id} or task") as refused:
         CATALOG.get(model_id)
     assert refused.value.hint == f"{hint}`cfai models` lists the ids, `cfai models --here` what runs here"
+
+
+@pytest.mark.parametrize("model_id", ["@cf/meta/llama-3", "@cf/meta/llama", "@cf/meta/lama", "@cf/meta/llama-3.1"])
+def test_the_name_of_a_family_means_one_that_chats_and_is_there(model_id: str) -> None:
+    with pytest.raises(NoSuchModel) as refused:
+        CATALOG.get(model_id)
+    meant = CATALOG.get(refused.value.hint.partition("did you mean ")[2].partition("?")[0])
+    assert meant.id.startswith("@cf/meta/llama-3")
+    assert (meant.status, meant.generates_text) == ("active", True)
+
+
+@pytest.mark.parametrize(
+    ("model_id", "successor"),
+    [
+        ("@cf/moonshotai/kimi-k2.5", "@cf/moonshotai/kimi-k2.6"),
+        ("@cf/meta/llama-2-7b-chat-int8", "@cf/meta/llama-3.1-8b-instruct-fp8"),
+        ("@cf/meta/llama-3-8b-instruct", "@cf/meta/llama-3.1-8b-instruct-fp8"),
+        ("@cf/meta/llama-3.1-8b-instruct", "@cf/meta/llama-3.1-8b-instruct-fp8"),
+        ("@cf/microsoft/phi-2", None),
+    ],
+)
+def test_a_retired_model_has_one_of_its_family_for_a_successor(model_id: str, successor: str | None) -> None:
+    found = CATALOG.successor_of(CATALOG.get(model_id))
+    assert (found and found.id) == successor
 
 
 @pytest.mark.parametrize(

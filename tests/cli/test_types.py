@@ -128,7 +128,7 @@ def test_env_has_what_any_environment_gives_it(project: Path) -> None:
         "_env:",
         "Env",
     ]
-    assert "mypy_path" in told.stdout
+    assert '[tool.mypy]\n  mypy_path = "typings"\n  check_untyped_defs = true\n' in told.stdout
     types(project, "--env", "staging")
     env = (project / "typings" / "workers" / "_env.pyi").read_text()
     assert env.split("class Env:\n")[1].split() == ["COUNT:", "str", "ONLY:", "str", "_env:", "Env"]
@@ -156,9 +156,8 @@ def test_stubs_of_ones_own_stay(project: Path) -> None:
 
 
 def test_what_pyproject_has_already_is_not_told_again(project: Path) -> None:
-    (project / "pyproject.toml").write_text(
-        '[tool.mypy]\nmypy_path = "typings"\n[tool.pyright]\nreportMissingModuleSource = false\n'
-    )
+    mypy = '[tool.mypy]\nmypy_path = "typings"\ncheck_untyped_defs = true\n'
+    (project / "pyproject.toml").write_text(f"{mypy}[tool.pyright]\nreportMissingModuleSource = false\n")
     assert types(project).stdout.endswith("Pyright, VS Code and mypy find them in this folder.\n")
 
 

@@ -271,6 +271,7 @@ def test_models_and_their_limits(project: Project) -> None:
         ("warning", 7, "no model @cf/meta/lama-3.2-1b-instruct is known"),
         ("error", 9, f"max_tokens 100000, and {MODEL} makes at most 60000"),
     ]
+    assert "@cf/meta/llama-3.1-8b-instruct-fp8" in found[0].fix
     assert MODEL in found[1].fix
 
 

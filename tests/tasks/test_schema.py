@@ -282,3 +282,23 @@ def test_input_nested_deeper_than_the_stack_is_no_problem() -> None:
     )
     while deep:  # take it apart, or its end would be found by recursion
         deep = deep.pop()
+
+
+@pytest.mark.parametrize(
+    ("payload", "hint"),
+    [
+        ({"promt": "x"}, 'unknown key "promt", did you mean "prompt"?'),
+        ({"message": [], "x": 1}, 'unknown key "message", did you mean "messages"?'),
+        ({"prompt": 1, "max_token": 2}, 'unknown key "max_token", did you mean "max_tokens"?'),
+        ({"prompt\ud800": "x"}, 'unknown key "prompt\ufffd", did you mean "prompt"?'),
+        ({"text": "x"}, ""),
+        ({"prompt": 1}, ""),
+        ({1: "x"}, ""),
+        ("prompt", ""),
+    ],
+)
+def test_a_misspelt_key_is_told_beside_the_message(payload: Any, hint: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        validate(TODAY, payload)
+    assert refused.value.hint == hint
+    assert "unknown" not in str(refused.value)

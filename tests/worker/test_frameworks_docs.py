@@ -1,16 +1,19 @@
-"""The scripts of docs/frameworks.md and of examples/fastapi, run as they are written."""
+"""The scripts of docs/frameworks.md, of docs/workers.md and of examples/fastapi, run as they are written."""
 
+import datetime
 import json
 import re
 from pathlib import Path
 
 import pytest
+from websockets.asyncio.client import connect
 
 from cfai import FakeBinding
 from cfai.config import load_config
 from cfai.worker import import_path, worker_app
 from tests.worker.asgi_client import Client
 from tests.worker.conftest import Workers
+from tests.worker.served import served
 
 ROOT = Path(__file__).parents[2]
 MODEL = "@cf/meta/llama-3.2-1b-instruct"
@@ -18,8 +21,8 @@ EVENTS = 'data: {"response":"New"}\n\ndata: {"response":" York"}\n\ndata: [DONE]
 JSON = [("content-type", "application/json")]
 
 
-def script_of(section: str) -> str:
-    text = (ROOT / "docs" / "frameworks.md").read_text("utf-8").partition(f"\n## {section}\n")[2]
+def script_of(section: str, page: str = "frameworks") -> str:
+    text = (ROOT / "docs" / f"{page}.md").read_text("utf-8").partition(f"\n## {section}\n")[2]
     match = re.search(r"```python\n(.*?)```", text, re.DOTALL)
     assert match is not None
     return match[1]
@@ -42,6 +45,27 @@ async def test_the_script_of_a_framework(worker: Workers, section: str, request_
     body = [b'{"prompt": "where"}'] if method == "POST" else []
     response = await worker(script_of(section))(method, path, headers=JSON, body=body)
     assert (response.status, response.text) == (200, answer)
+    assert worker.reported == []
+
+
+TODAY = datetime.date.today()
+
+
+async def test_the_script_of_a_websocket(worker: Workers) -> None:
+    app = worker.app(script_of("A WebSocket", "workers"), strict=True, compatibility_date=TODAY)
+    async with served(app) as at, connect(f"ws://{at}/") as socket:
+        for said in ("hello", "again"):
+            await socket.send(said)
+            assert await socket.recv() == said
+    assert worker.reported == []
+
+
+async def test_the_script_of_a_stream_on_its_way(worker: Workers) -> None:
+    worker.fake.answers[MODEL] = ["New", " York"]
+    app = worker.app(script_of("A stream on its way", "workers"), strict=True, compatibility_date=TODAY)
+    response = await Client(app).get("/")
+    assert (response.status, response.headers["content-type"]) == (200, "text/plain")
+    assert response.chunks == [b"NEW", b" YORK"]
     assert worker.reported == []
 
 

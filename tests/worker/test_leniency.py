@@ -102,7 +102,8 @@ async def test_an_idiom_is_noted_once_and_refused_under_strict(
     assert json.loads(await said(worker, code, date, times=2)) == gives
     [note] = notes(worker)
     assert f"works here and raises {refusal}"[:60] in note, note
-    assert note.endswith(f"on Cloudflare with compatibility_date {date}")
+    # What a task is given runs in the event loop, below no line of the script.
+    assert (f"on Cloudflare with compatibility_date {date}, at entry.py:" in note) is ("create_task" not in code)
     assert (await said(worker, code, date, strict=True)).startswith(refusal)
     assert len(notes(worker)) == 1
 
@@ -202,3 +203,41 @@ async def test_a_handler_of_another_date(worker: Workers, script: str, date: dat
     assert refusal in notes(worker)[0]
     worker.app(script, compatibility_date=date, strict=True)
     assert refusal in worker.reported[-1]
+
+
+@pytest.mark.parametrize(
+    ("line", "instead"),
+    [
+        ('r["response"]', "object.to_py() makes a dict of it"),
+        ("json.dumps(r)", "json.dumps(object.to_py()), or js.JSON.stringify(object)"),
+        ('js.Headers.new({"a": "b"})', "Headers.new({...}.items())"),
+        ("js.URL('http://a')", "js.URL.new(...)"),
+        ('self.env["AI"]', 'env.AI, or getattr(env, "AI", None)'),
+        ("env.AI", "write self.env.AI"),
+        ("[self.env.AI.run('@cf/meta/llama', {'messages': [{'a': [1]}]})]", "to_js({...}, dict_converter=Object"),
+    ],
+)
+async def test_a_note_and_a_refusal_say_where_and_what_to_write(worker: Workers, line: str, instead: str) -> None:
+    script = """
+import json
+import js
+import ways
+from workers import Response, WorkerEntrypoint
+
+class Default(WorkerEntrypoint):
+    async def fetch(self, request, env):
+        await ways.take(self, await self.env.AI.run("@cf/meta/llama", prompt="hi"), env)
+        return Response("taken")
+"""
+    worker.fake.answers[MODEL] = ANSWER
+    (worker.folder / "ways.py").write_text(f"import json, js\n\nasync def take(self, r, env):\n    return {line}\n")
+    assert (await Client(worker.app(script, compatibility_date=BUILT_IN)).get("/")).text == "taken"
+    [note] = notes(worker)
+    _, _, end = note.partition(f"compatibility_date {BUILT_IN}, at ways.py:4; try: ")
+    assert end.startswith(instead), note
+    if "env.AI" in instead or "Object" in instead:
+        return  # what is refused says so another way: None is None, and a promise is rejected
+    await Client(worker.app(script, compatibility_date=BUILT_IN, strict=True)).get("/")
+    message, _, remedy = worker.reported[-1].rstrip().rpartition("\n")
+    assert remedy.startswith(f"try: {instead}")
+    assert "try" not in message.splitlines()[-1]

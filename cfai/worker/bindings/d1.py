@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cfai.worker import instead
 from cfai.worker.bindings.javascript import BindingObject, as_result, as_text, as_well_formed, null
 from cfai.worker.bindings.lane import Lane
 from cfai.worker.compat import current
@@ -236,14 +237,14 @@ def _bound(value: Any) -> str | float | bytes | None:
     if isinstance(value, bytes | bytearray | memoryview):
         # The external SDK makes a Uint8Array of it, the earlier ones give JavaScript a proxy.
         if not external:
-            current().lenient("bind of Python's bytes", lambda: _not_bound("object", str(value)))
+            current().lenient("bind of Python's bytes", lambda: _not_bound("object", str(value)), instead=instead.TO_JS)
         return bytes(value)
     if isinstance(value, list | JsArray):
         numbers = list(value)
         if not all(isinstance(one, int | float) and 0 <= one < 256 for one in numbers):
             raise _not_bound("object", ",".join(map(as_text, numbers)))
         if not external and not isinstance(value, JsProxy):
-            current().lenient("bind of a Python list", lambda: _not_bound("object", str(value)))
+            current().lenient("bind of a Python list", lambda: _not_bound("object", str(value)), instead=instead.TO_JS)
         return bytes(int(one) for one in numbers)
     raise _not_bound("function" if callable(value) else "object", _shown(value, external=external))
 

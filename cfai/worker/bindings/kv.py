@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cfai.results import plain
+from cfai.worker import instead
 from cfai.worker.bindings import kv_rules as rules
 from cfai.worker.bindings.javascript import BindingObject, as_result, as_text, null, with_keywords
 from cfai.worker.bindings.kv_store import Entry, KvStore
@@ -200,7 +201,7 @@ def _options(method: str, position: int, options: Any, expected: str) -> dict[st
 def _as_bytes(value: Any) -> bytes:
     if isinstance(value, bytes | bytearray | memoryview):
         if not isinstance(value, JsProxy) and not current().compat.has_external_sdk:
-            current().lenient(f"KV.put of Python's {type(value).__name__}", _unsupported)
+            current().lenient(f"KV.put of Python's {type(value).__name__}", _unsupported, instead=instead.TO_JS)
         return bytes(value)
     if value is None or value is jsnull or isinstance(value, str | int | float):
         return as_text(value).encode()

@@ -72,7 +72,7 @@ class Request:
     def cf(self) -> Any:
         if not current().compat.has_external_sdk:
             problem = "'Request' object has no attribute 'cf'"
-            current().lenient("request.cf (instead of request.js_object.cf)", lambda: AttributeError(problem))
+            current().lenient("request.cf", lambda: AttributeError(problem), instead="request.js_object.cf")
         return None if self.js_object.cf is jsnull else self.js_object.cf
 
     @property

@@ -201,28 +201,31 @@ class Uint8Array(TypedArray, bytearray):  # type: ignore[misc]  # bytearray's me
 
     # What Pyodide's proxy of a Uint8Array does not have, and bytes do.
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        _lenient("chunk.decode()", lambda: AttributeError("decode"))
+        _lenient("chunk.decode()", lambda: AttributeError("decode"), "chunk.to_bytes().decode()")
         return bytes(memoryview(self)).decode(encoding, errors)
 
     def encode(self, encoding: str = "utf-8") -> bytes:
         # What Starlette asks of a chunk that is neither bytes nor a memoryview.
-        _lenient("a chunk of a stream given to a framework as it is", lambda: AttributeError("encode"))
+        _lenient("a chunk of a stream given to a framework as it is", lambda: AttributeError("encode"), _BYTES)
         return bytes(memoryview(self))
 
     def hex(self, *args: Any) -> str:
-        _lenient("chunk.hex()", lambda: AttributeError("hex"))
+        _lenient("chunk.hex()", lambda: AttributeError("hex"), "chunk.to_bytes().hex()")
         return bytes(memoryview(self)).hex(*args)
 
     def __add__(self, other: Any) -> Any:
         name = type(other).__name__
-        _lenient("chunk + bytes", refused_operand("+", name))
+        _lenient("chunk + bytes", refused_operand("+", name), _BYTES)
         return bytes(memoryview(self)) + bytes(other)
 
 
-def _lenient(idiom: str, refusal: Callable[[], BaseException]) -> None:
+_BYTES = "chunk.to_bytes()"
+
+
+def _lenient(idiom: str, refusal: Callable[[], BaseException], remedy: str = "") -> None:
     # cfai itself may take a Uint8Array for the bytes that it is.
     if not is_ours(2):
-        current().lenient(idiom, refusal)
+        current().lenient(idiom, refusal, instead=remedy)
 
 
 def refused_operand(operator: str, other: str) -> Callable[[], TypeError]:

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from cfai.worker import compat
+from cfai.worker import compat, instead
 from cfai.worker import ctx as contexts
 from cfai.worker.web.values import JsException
 
@@ -17,7 +17,9 @@ __all__ = ["Later", "begin", "call_back", "kept", "report", "reported"]
 def kept(call: Callable[..., Any], idiom: str) -> Callable[..., Any]:
     """`call`, which is called later on. Of a plain function Cloudflare has let go by then."""
     if inspect.isfunction(call) or inspect.ismethod(call):
-        compat.current().lenient(f"{idiom} with a function that has no create_proxy", _destroyed)
+        compat.current().lenient(
+            f"{idiom} with a function that has no create_proxy", _destroyed, instead=instead.CREATE_PROXY
+        )
     return call
 
 

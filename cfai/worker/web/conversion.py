@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from cfai.worker import instead
 from cfai.worker.compat import current
 from cfai.worker.web.arrays import JsArray, items_of
 from cfai.worker.web.buffers import TypedArray, array_of_bytes
@@ -275,7 +276,8 @@ def entries_of(value: Any, what: str) -> Iterator[tuple[Any, Any]]:
         # JavaScript iterates over the keys of a dict, and each is a text, no pair.
         first = next(iter(value), None)
         if first is not None:
-            current().lenient(what, lambda: JsTypeError(f"Iterator value {first} is not an entry object"))
+            problem = f"Iterator value {first} is not an entry object"
+            current().lenient(what, lambda: JsTypeError(problem), instead="{...}.items()")
         yield from value.items()
         return
     if isinstance(value, JsProxy) and not isinstance(value, JsArray):
@@ -316,7 +318,8 @@ def given_by_script(argument: Any) -> Any:
     """An argument of `X.new(...)`: of a plain dict JavaScript sees no key before Pyodide 0.28."""
     if type(argument) is dict and argument and not current().compat.sees_keys_of_dicts:
         there = "is ignored, because JavaScript does not see the keys of a dict,"
-        if current().differs("a dict of options that is not given as to_js(...) or as keywords", there):
+        idiom = "a dict of options that is not given as to_js(...) or as keywords"
+        if current().differs(idiom, there, instead=instead.GIVEN_AS_OBJECT):
             return JsObject()
     return argument
 

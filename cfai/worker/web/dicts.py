@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from cfai.worker import instead
 from cfai.worker.compat import current
 from cfai.worker.web.nulls import jsnull
 from cfai.worker.web.proxies import is_spelled_out
@@ -22,7 +23,8 @@ class JsDict(dict[str, Any]):
         if name in self:
             return self[name]
         if name in _OF_PROXIES and is_spelled_out():
-            current().lenient(f"result.{name}", lambda: AttributeError(name), kind="a proxy's methods on a result")
+            kind, remedy = "a proxy's methods on a result", instead.as_it_is("result")
+            current().lenient(f"result.{name}", lambda: AttributeError(name), kind=kind, instead=remedy)
             return _OF_PROXIES[name](self)
         raise AttributeError(name)
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from cfai.worker import instead
 from cfai.worker.compat import current
 from cfai.worker.web.arrays import JsArray, callback
 from cfai.worker.web.conversion import iterated, members_of
@@ -123,7 +124,7 @@ class Headers(JsProxy, metaclass=JsClass):
 def refuse_dict(init: Any, idiom: str) -> None:
     """A dict that is given to JavaScript as it is: it iterates over the keys, and a text is no pair."""
     if isinstance(init, Mapping) and init and not isinstance(init, JsProxy):
-        current().lenient(idiom, lambda: JsTypeError(_NO_PAIR))
+        current().lenient(idiom, lambda: JsTypeError(_NO_PAIR), instead=instead.AS_PAIRS)
 
 
 def _pairs_from(init: Any) -> Iterator[tuple[Any, Any]]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from json.encoder import encode_basestring as in_quotes
 from typing import Any
 
+from cfai.worker import instead
 from cfai.worker.compat import current
 from cfai.worker.web.arrays import JsArray, items_of
 from cfai.worker.web.buffers import TypedArray
@@ -157,6 +158,7 @@ class _Writer:
             current().lenient(
                 "a dict or list inside a list that is given to JavaScript without to_js",
                 lambda: destroyed_proxy("when an iterator was exhausted."),
+                instead=instead.AS_OBJECT,
             )
         if isinstance(value, list | tuple):
             return self._array(value, margin, of_python=True)
@@ -173,7 +175,7 @@ class _Writer:
         if not value or (type(value) is dict and current().compat.sees_keys_of_dicts):
             return False
         what = "<dict>" if type(value) is dict else f"<{type(value).__name__}>"
-        return current().differs(f"js.JSON.stringify({what})", "gives '{}'")
+        return current().differs(f"js.JSON.stringify({what})", "gives '{}'", instead=instead.AS_OBJECT)
 
     def _array(self, items: Any, margin: str, *, of_python: bool) -> str:
         inner = margin + self._step

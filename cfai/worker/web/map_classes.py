@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cfai.worker import instead
 from cfai.worker.compat import current
 from cfai.worker.web.conversion import entries_of, iterated
 from cfai.worker.web.errors import JsTypeError
@@ -14,13 +15,19 @@ from cfai.worker.web.proxies import Shown
 __all__ = ["Map", "Set"]
 
 
+def _without_new(name: str) -> None:
+    problem = f"Constructor {name} requires 'new'"
+    remedy = instead.with_new(f"js.{name}")
+    current().lenient(f"js.{name}(...) without .new", lambda: JsTypeError(problem), instead=remedy)
+
+
 class Map(Shown):
     """JavaScript's `Map`."""
 
     js_name = "Map"
 
     def __new__(cls, entries: Any = None) -> Any:
-        current().lenient("js.Map(...) without .new", lambda: JsTypeError("Constructor Map requires 'new'"))
+        _without_new("Map")
         return cls.new(entries)
 
     @staticmethod
@@ -34,7 +41,7 @@ class Set(Shown):
     js_name = "Set"
 
     def __new__(cls, items: Any = None) -> Any:
-        current().lenient("js.Set(...) without .new", lambda: JsTypeError("Constructor Set requires 'new'"))
+        _without_new("Set")
         return cls.new(items)
 
     @staticmethod

@@ -7,6 +7,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any
 
+from cfai.worker import instead
 from cfai.worker.compat import current
 from cfai.worker.web.bodies import NO_BODY, Body
 from cfai.worker.web.conversion import as_js, options_of
@@ -212,8 +213,8 @@ class Response(Body, metaclass=JsClass):
 
 def _as_javascript_sees_it(body: Any) -> Any:
     if isinstance(body, bytes | bytearray) and not isinstance(body, JsProxy):
-        there = "sends the text b'...', unless they are given as to_js(...),"
-        if current().differs("js.Response.new(<bytes>)", there):
+        there = "sends the text b'...'"
+        if current().differs("js.Response.new(<bytes>)", there, instead=instead.TO_JS):
             return repr(body)
     return body
 

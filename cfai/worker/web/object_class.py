@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from cfai.worker import instead
 from cfai.worker.compat import current
 from cfai.worker.web.arrays import JsArray, items_of
 from cfai.worker.web.buffers import ArrayBuffer, TypedArray, array_of_bytes
@@ -114,7 +115,7 @@ def _shown(value: Any, function: str) -> Mapping[str, Any]:
     if isinstance(value, Mapping) and not isinstance(value, JsProxy) and value:
         hidden = type(value) is not dict or not current().compat.sees_keys_of_dicts
         what = "<dict>" if type(value) is dict else f"<{type(value).__name__}>"
-        if hidden and current().differs(f"js.Object.{function}({what})", "finds no members"):
+        if hidden and current().differs(f"js.Object.{function}({what})", "finds no members", instead=instead.AS_OBJECT):
             return {}
     return found or {}
 
@@ -141,7 +142,9 @@ def _cloned(value: Any, made: dict[int, Any]) -> Any:
     if value is None or value is jsnull or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, LiteralMap):
-        current().lenient("js.structuredClone(to_js(<dict>))", lambda: _uncloneable("[object Map]"))
+        current().lenient(
+            "js.structuredClone(to_js(<dict>))", lambda: _uncloneable("[object Map]"), instead=instead.AS_OBJECT
+        )
         return LiteralMap((key, _cloned(item, made)) for key, item in map_entries(value).items())
     if isinstance(value, JsObject):
         made[id(value)] = copied = JsObject()
@@ -163,7 +166,9 @@ def _cloned(value: Any, made: dict[int, Any]) -> Any:
         return Date.new(value)
     if isinstance(value, dict | list | tuple | set):
         problem = "[object Object]" if isinstance(value, dict) else text_of(value)
-        current().lenient("js.structuredClone of a Python value", lambda: _uncloneable(problem))
+        current().lenient(
+            "js.structuredClone of a Python value", lambda: _uncloneable(problem), instead=instead.AS_OBJECT
+        )
         return copy.deepcopy(value)
     raise _uncloneable("function(){}" if callable(value) else text_of(value))
 

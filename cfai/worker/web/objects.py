@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
 from typing import Any
 
+from cfai.worker import instead
 from cfai.worker.compat import current
 from cfai.worker.web.nulls import seen
 from cfai.worker.web.proxies import Shown, is_ours, is_spelled_out, js_name, refused
@@ -60,21 +61,21 @@ class JsObject(Shown):
         self.__remove(js_name(name), AttributeError)
 
     def __getitem__(self, key: Any) -> Any:
-        _lenient(f"object[{key!r}]", refused("object is not subscriptable"), kind="object[...]")
+        _lenient(f"object[{key!r}]", refused("object is not subscriptable"), "object[...]")
         return seen(self.__members[key])
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        _lenient(f"object[{key!r}] = ...", refused("object does not support item assignment"), kind="[]=")
+        _lenient(f"object[{key!r}] = ...", refused("object does not support item assignment"), "[]=", _BY_SETATTR)
         self.__put(key, value)
 
     def __delitem__(self, key: Any) -> None:
-        _lenient(f"del object[{key!r}]", refused("object does not support item deletion"), kind="del []")
+        _lenient(f"del object[{key!r}]", refused("object does not support item deletion"), "del []", _BY_DELATTR)
         self.__remove(key, KeyError)
 
     def __contains__(self, key: object) -> bool:
         what = current().compat.not_a_container
         problem = f"argument of type 'pyodide.ffi.JsProxy' is not {what}"
-        _lenient(f"{key!r} in object", lambda: TypeError(problem), kind="in object")
+        _lenient(f"{key!r} in object", lambda: TypeError(problem), "in object")
         return key in self.__members
 
     def __iter__(self) -> Iterator[Any]:
@@ -83,7 +84,7 @@ class JsObject(Shown):
 
     def __len__(self) -> int:
         problem = "object of type 'pyodide.ffi.JsProxy' has no len()"
-        _lenient("len(object)", lambda: TypeError(problem), kind="iterating over an object")
+        _lenient("len(object)", lambda: TypeError(problem), "iterating over an object")
         return len(self.__members)
 
     def __bool__(self) -> bool:
@@ -144,9 +145,14 @@ class JsObject(Shown):
     __repr__ = __str__
 
 
-def _lenient(idiom: str, refusal: Callable[[], BaseException], *, kind: str = "") -> None:
+_AS_DICT = instead.a_dict_of("object")
+_BY_SETATTR = "setattr(object, name, value)"
+_BY_DELATTR = "delattr(object, name)"
+
+
+def _lenient(idiom: str, refusal: Callable[[], BaseException], kind: str = "", remedy: str = _AS_DICT) -> None:
     if not is_ours(2):
-        current().lenient(idiom, refusal, kind=kind)
+        current().lenient(idiom, refusal, kind=kind, instead=remedy)
 
 
 def members(value: JsObject) -> dict[str, Any]:
@@ -208,7 +214,7 @@ class _OfDict:
         kind = "object[...]" if name == "keys" else name
         refusal = refused("object is not iterable") if name == "keys" else lambda: AttributeError(name)
         idiom = f"object.{name}(...)" if name != "keys" else "dict(object) or object.keys()"
-        _lenient(idiom, refusal, kind=kind)
+        _lenient(idiom, refusal, kind)
         if name in ("get", "items", "values", "copy"):
             return getattr({key: seen(value) for key, value in members(self._of).items()}, name)(*args, **options)
         return getattr(members(self._of), name)(*args, **options)

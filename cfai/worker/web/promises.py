@@ -292,6 +292,7 @@ def _check_is_kept(promises: Any) -> None:
         current().lenient(
             "js.Promise.all of a Python list, without to_js,",
             lambda: destroyed_proxy("when an iterator was exhausted."),
+            instead="js.Promise.all(to_js([...])), or asyncio.gather(*[...])",
         )
 
 

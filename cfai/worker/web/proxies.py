@@ -17,6 +17,7 @@ from collections.abc import Callable
 from opcode import opmap
 from typing import Any, TypeVar
 
+from cfai.worker import instead
 from cfai.worker.compat import current
 
 __all__ = [
@@ -112,7 +113,9 @@ class JsClass(_ProxyType):
             from cfai.worker.web.errors import JsTypeError
 
             problem = cls._problem_without_new()  # type: ignore[attr-defined]  # this metaclass's own
-            current().lenient(f"js.{cls.name}(...) without .new", lambda: JsTypeError(problem))  # type: ignore[attr-defined]
+            name = f"js.{cls.name}"  # type: ignore[attr-defined]
+            remedy = instead.with_new(name)
+            current().lenient(f"{name}(...) without .new", lambda: JsTypeError(problem), instead=remedy)
         made: T = cls.new(*args, **options)  # type: ignore[attr-defined]
         return made
 

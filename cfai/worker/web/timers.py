@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from cfai.worker import compat
+from cfai.worker import compat, instead
 from cfai.worker import ctx as contexts
 from cfai.worker.web.aborting import aborted_by
 from cfai.worker.web.callbacks import Later, call_back, kept
@@ -83,7 +83,7 @@ scheduler = _Scheduler()
 
 def disallowed(idiom: str) -> None:
     """`idiom` runs while the script is imported, where Cloudflare has no request to do it for."""
-    compat.current().lenient(f"{idiom} while the script is imported", _disallowed)
+    compat.current().lenient(f"{idiom} while the script is imported", _disallowed, instead=instead.IN_A_HANDLER)
 
 
 def _disallowed() -> JsException:

@@ -67,6 +67,6 @@ def __getattr__(name: str) -> Any:
     refusal.add_note(f"workers has no {name!r}, or cfai does not have it yet (docs/python-workers-api.md lists names)")
     if name == "wait_until":
         if not current().compat.has_external_sdk:
-            current().lenient("workers.wait_until (instead of waitUntil)", lambda: refusal)
+            current().lenient("workers.wait_until", lambda: refusal, instead="workers.waitUntil(...)")
         return _wait_until
     raise refusal

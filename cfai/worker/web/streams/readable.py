@@ -141,7 +141,7 @@ class ReadableStream(JsProxy, metaclass=JsClass):
         return self.values()
 
     async def __anext__(self) -> Any:
-        compat.current().lenient("anext(stream)", _not_an_iterator)
+        compat.current().lenient("anext(stream)", _not_an_iterator, instead="async for chunk in stream")
         return self.shown(await self.next_chunk())
 
     async def __aenter__(self) -> Self:
