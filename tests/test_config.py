@@ -1,6 +1,7 @@
 """A Worker project's configuration, in the three forms that wrangler reads, and what is said of a wrong one."""
 
 import datetime
+import json
 import os
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cfai.config import (
+    PYTHON_FLAGS,
     AssetsConfig,
     Config,
     ConfigError,
@@ -19,6 +21,7 @@ from cfai.config import (
     parse_variable,
     read_document,
 )
+from cfai.worker.compat import Compat
 
 JSONC = """\
 {
@@ -659,3 +662,45 @@ def test_the_line_of_a_key_of_toml(project: Path) -> None:
 def test_a_document_is_read_as_it_stands(project: Path) -> None:
     (project / "wrangler.jsonc").write_text(JSONC)
     assert read_document(project / "wrangler.jsonc")["vars"]["FLAGS"] == {"beta": True}
+
+
+def test_flags_of_python_that_are_none_are_told(tmp_path: Path) -> None:
+    (tmp_path / "entry.py").write_text("")
+    flags = ["python_workers", "python_workflow", "python_nonsense", "nodejs_compat"]
+    (tmp_path / "wrangler.json").write_text(
+        json.dumps({"main": "entry.py", "compatibility_date": "2026-06-01", "compatibility_flags": flags})
+    )
+    problems = [remark.problem for remark in load_config(tmp_path).warnings]
+    assert problems == [
+        'unknown compatibility flag "python_workflow", did you mean "python_workflows"?',
+        'unknown compatibility flag "python_nonsense"',
+    ]
+
+
+class AskedFor(frozenset[str]):
+    """No flags, and it keeps which were looked for."""
+
+    seen: set[str]
+
+    def __contains__(self, flag: object) -> bool:
+        self.seen.add(str(flag))
+        return False
+
+
+def test_the_flags_on_which_the_worker_branches_are_known() -> None:
+    flags = AskedFor()
+    flags.seen = set()
+    compat = Compat(flags=flags)
+    for name in dir(Compat):
+        getattr(compat, name)
+    asked = {flag for flag in flags.seen if "python" in flag}
+    assert "disable_python_external_sdk" in asked
+    assert asked <= PYTHON_FLAGS
+
+
+def test_a_script_has_no_environments(tmp_path: Path) -> None:
+    script = tmp_path / "entry.py"
+    script.write_text("")
+    (remark,) = load_config(script, environment="staging").warnings
+    assert remark.problem.startswith('a single script has no environments: "staging" only chooses .dev.vars.staging')
+    assert load_config(script, environment="").warnings == ()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cfai.cli.options import ConfigFile, Environment, ExitCode, fail
+from cfai.cli.options import ConfigFile, Environment, ExitCode, Json, PersistTo, fail
 
 if TYPE_CHECKING:
     from cfai.config import Config, D1Database
@@ -26,9 +26,6 @@ d1.add_typer(migrations, name="migrations")
 Database = Annotated[str, typer.Argument(metavar="DATABASE", help="The name or the binding of the database.")]
 Local = Annotated[bool, typer.Option("--local", help="Accepted: the local database is the only one here.")]
 Remote = Annotated[bool, typer.Option("--remote", help="Refused: databases on Cloudflare are wrangler's.", hidden=True)]
-PersistTo = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", help="Where the data is kept; .wrangler/state of the project.")
-]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
@@ -37,7 +34,7 @@ def execute(
     database: Database,
     command: Annotated[str | None, typer.Option(metavar="SQL", help="One or more statements.")] = None,
     file: Annotated[Path | None, typer.Option(metavar="FILE", help="A file of statements.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    json: Json = False,
     yes: Yes = False,
     local: Local = False,
     remote: Remote = False,

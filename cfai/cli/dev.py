@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cfai.cli.options import (
+    AiUrl,
     AllowHosts,
     AsOf,
     ConfigFile,
@@ -22,6 +23,7 @@ from cfai.cli.options import (
     ExitCode,
     Fidelity,
     Models,
+    PersistTo,
     Threads,
     fail,
 )
@@ -57,9 +59,7 @@ def dev(
         list[str],
         typer.Option("--var", metavar="NAME:VALUE", help="A variable, over those of the files. May be repeated."),
     ] = [],  # noqa: B006  # Typer copies it
-    persist_to: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Where bindings keep their data; .wrangler/state by default.")
-    ] = None,
+    persist_to: PersistTo = None,
     test_scheduled: Annotated[
         bool, typer.Option("--test-scheduled", help="Run the scheduled handler at GET /__scheduled?cron=...")
     ] = False,
@@ -84,9 +84,7 @@ def dev(
     strict_compat: Annotated[
         bool, typer.Option("--strict-compat", help="Refuse what Cloudflare refuses at the compatibility date.")
     ] = False,
-    ai_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="Let a running `cfai serve` answer env.AI; token in CFAI_TOKEN.")
-    ] = None,
+    ai_url: AiUrl = None,
     remote: Annotated[
         bool, typer.Option("--remote", "-r", help="Let Cloudflare answer env.AI; your account is billed.")
     ] = False,

@@ -16,6 +16,7 @@ from cfai.errors import AccessDenied, AiError, InvalidRequest, NoSuchModel, Unav
 from cfai.weights import Source, parse_source
 
 __all__ = [
+    "AiUrl",
     "AllowHosts",
     "AsOf",
     "ConfigFile",
@@ -26,8 +27,11 @@ __all__ = [
     "Environment",
     "ExitCode",
     "Fidelity",
+    "Json",
     "Models",
+    "PersistTo",
     "Threads",
+    "check_server_url",
     "fail",
     "fail_with",
     "parse_models",
@@ -70,6 +74,31 @@ def _origins(texts: list[str] | None) -> list[str]:
         if text != "*" and (not parts.scheme or not parts.netloc or parts.path not in ("", "/") or parts.query):
             raise typer.BadParameter(f"{text!r} is no origin, such as http://localhost:3000, nor *")
     return texts or []
+
+
+def _folder(path: Path | None) -> Path | None:
+    """A folder, or one that can be made."""
+    if path is not None:
+        there = next((one for one in (path, *path.absolute().parents) if one.exists()), None)
+        if there is not None and not there.is_dir():
+            raise typer.BadParameter(f"{str(there)!r} is a file, and a folder is expected")
+    return path
+
+
+def check_server_url(text: str) -> None:
+    """A ValueError says what is wrong with the address of a server.
+
+    ```python
+    check_server_url("http://127.0.0.1:8788")
+    ```
+    """
+    try:
+        parts = urlsplit(text)
+        is_server = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, or half an IPv6 address
+        is_server = False
+    if not is_server:
+        raise ValueError(f"{text!r} is no URL of a server, such as http://127.0.0.1:8788")
 
 
 def _models(texts: list[str] | None) -> list[str]:
@@ -144,9 +173,24 @@ Environment = Annotated[
         "--env", "-e", metavar="NAME", help="The environment of the config, env.NAME; CLOUDFLARE_ENV by default."
     ),
 ]
+AiUrl = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        callback=_checked(check_server_url),
+        help="Let a running `cfai serve` answer env.AI; token in CFAI_TOKEN.",
+    ),
+]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", "-c", metavar="FILE", help="Another wrangler config than the folder's.")
 ]
+PersistTo = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER", callback=_folder, help="Where bindings keep their data; .wrangler/state of the project."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
 
 def parse_models(texts: list[str]) -> dict[str, Source]:

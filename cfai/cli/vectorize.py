@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cfai.cli.options import ConfigFile, Environment, ExitCode, fail
+from cfai.cli.options import ConfigFile, Environment, ExitCode, Json, PersistTo, fail
 
 if TYPE_CHECKING:
     from cfai.worker.bindings.vectorize_file import Info, VectorizeFile
@@ -20,17 +20,39 @@ __all__ = ["vectorize"]
 vectorize = typer.Typer(help="The local Vectorize indexes of a project.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The index_name of the config.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
-PersistTo = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", help="Where the data is kept; .wrangler/state of the project.")
-]
+
+
+def _dimensions(count: int) -> int:
+    from cfai.worker.bindings.vectorize_rules import MAX_DIMENSIONS
+
+    if count > MAX_DIMENSIONS:
+        raise typer.BadParameter(f"{count} is not in the range 1<=x<={MAX_DIMENSIONS}")
+    return count
+
+
+def _metric(text: str) -> str:
+    from cfai.worker.bindings.vectorize_file import METRICS
+
+    return _one_of(METRICS, text)
+
+
+def _type(text: str) -> str:
+    from cfai.worker.bindings.vectorize_file import PROPERTY_TYPES
+
+    return _one_of(PROPERTY_TYPES, text)
+
+
+def _one_of(known: Sequence[str], text: str) -> str:
+    if text not in known:
+        raise typer.BadParameter(f"{text!r} is none of {', '.join(known)}")
+    return text
 
 
 @vectorize.command()
 def create(
     name: Name,
-    dimensions: Annotated[int, typer.Option(min=1, help="How many numbers a vector has.")],
-    metric: Annotated[str, typer.Option(help="cosine, euclidean or dot-product.")],
+    dimensions: Annotated[int, typer.Option(min=1, callback=_dimensions, help="How many numbers a vector has.")],
+    metric: Annotated[str, typer.Option(callback=_metric, help="cosine, euclidean or dot-product.")],
     persist_to: PersistTo = None,
     config: ConfigFile = None,
     env: Environment = None,
@@ -83,7 +105,7 @@ def list_indexes(
 def create_metadata_index(
     name: Name,
     property_name: Annotated[str, typer.Option(metavar="NAME", help="The property; dots lead into objects.")],
-    type: Annotated[str, typer.Option(help="string, number or boolean.")],  # noqa: A002  # the option's name
+    type: Annotated[str, typer.Option(callback=_type, help="string, number or boolean.")],  # noqa: A002  # the option's name
     persist_to: PersistTo = None,
     config: ConfigFile = None,
     env: Environment = None,

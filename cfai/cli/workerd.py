@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from cfai.cli.options import ExitCode, fail
+from cfai.cli.options import ExitCode, check_server_url, fail
 
 __all__ = ["WorkerdConfig", "workerd"]
 
@@ -51,9 +51,10 @@ def workerd(
     file = (config or script.parent / "workerd.capnp").absolute()
     if file.exists() and not file.read_text("utf-8", "replace").startswith(MADE_BY):
         fail(f"{file} is not one that cfai made", ExitCode.USAGE, hint="another name with --config")
-    address = urlsplit(ai_url)
-    if address.scheme not in ("http", "https") or not address.hostname:
-        fail(f"{ai_url} is no URL of a server", ExitCode.USAGE, hint="such as http://127.0.0.1:8788")
+    try:
+        check_server_url(ai_url)
+    except ValueError as error:
+        fail(str(error), ExitCode.USAGE)
     program = _tool("workerd", script.parent) if run else None
     if program is not None:
         _check_port(port)

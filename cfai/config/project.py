@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from cfai.config.bindings import BINDINGS, AssetsConfig, D1Database, KvNamespace
 from cfai.config.cron import Cron, CronError
 from cfai.config.document import Document, read_text
 from cfai.config.environments import Settings, choose
+from cfai.config.flags import problems_of_flags
 from cfai.config.problems import ConfigError, Remark, shown
 from cfai.config.secrets import Secrets, read_secrets
 
@@ -181,8 +182,14 @@ def _from_script(script: Path, environment: str | None, environ: Mapping[str, st
         environment=environment,
         secrets=tuple(one.absolute() for one in secrets.files),
         secret_names=frozenset(secrets.values),
-        warnings=secrets.remarks,
+        warnings=(*_without_environments(environment, script), *secrets.remarks),
     )
+
+
+def _without_environments(environment: str | None, script: Path) -> Iterator[Remark]:
+    if environment:
+        problem = f'a single script has no environments: "{environment}" only chooses .dev.vars.{environment}'
+        yield Remark(f"{problem} or .env.{environment}; environments are those of a wrangler config", script)
 
 
 def _from_file(
@@ -200,6 +207,8 @@ def _from_file(
     flags = settings.at("compatibility_flags").texts("compatibility_flags")
     if main is not None and "python_workers" not in flags:
         _miss_the_flag(settings, strict=strict)
+    for problem in problems_of_flags(flags):
+        settings.at("compatibility_flags").remark("compatibility_flags", problem)
     variables = _variables(settings)
     secrets = _secrets(settings, file.parent, environment, environ, variables)
     ai = bindings.ai_binding(settings)

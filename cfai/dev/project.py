@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cfai.config import Config, ConfigError, load_config, parse_variable
+from cfai.config import Config, ConfigError, Remark, load_config, parse_variable, problems_of_flags
 
 __all__ = ["Project"]
 
@@ -47,6 +47,7 @@ class Project:
             secret_names=config.secret_names - {_variable(text)[0] for text in self.variables},
             compatibility_date=_date(self.date) if self.date else config.compatibility_date,
             compatibility_flags=(*config.compatibility_flags, *self.flags),
+            warnings=(*config.warnings, *map(Remark, problems_of_flags(self.flags))),
         )
 
     def state_of(self, config: Config) -> Path:

@@ -46,6 +46,21 @@ def test_help_imports_nothing_slow() -> None:
     assert not {"torch", "transformers", "uvicorn", "starlette", "httpx2", "watchfiles"} & set(out.stderr.split())
 
 
+def test_ctrl_c_while_it_starts_prints_nothing() -> None:
+    code = (
+        "import cfai, runpy, signal, sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'cfai.cli.doctor':\n"
+        "            signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "sys.argv = ['cfai', '--version']\n"
+        "runpy.run_module('cfai', run_name='__main__')"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (out.returncode, out.stdout, out.stderr) == (130, "", "")
+
+
 def test_the_version() -> None:
     assert cfai("--version").stdout.strip().count(".") == 2
 

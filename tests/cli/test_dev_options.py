@@ -75,6 +75,8 @@ def test_requests_are_left_out_of_a_quiet_log(project: Path, temporary: Path) ->
         (["--remote"], "CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN are not set"),
         (["--remote", "--local"], "--local and --remote exclude each other"),
         (["--remote", "--ai-url", "http://localhost:8788"], "--remote and --ai-url exclude each other"),
+        (["--ai-url", "notaurl"], "'notaurl' is no URL of a server, such as http://127.0.0.1:8788"),
+        (["--persist-to", __file__], f"'{__file__}' is a file, and a folder is expected"),
         (["--python", "/no/python"], "/no/python is no Python interpreter: No such file or directory"),
     ],
 )
@@ -82,6 +84,14 @@ def test_options_that_cannot_be(project: Path, options: list[str], said: str) ->
     ran = run(str(project), *options)
     assert ran.returncode == 2
     assert said in ran.stderr
+
+
+def test_a_flag_that_is_a_slip_is_told(project: Path, temporary: Path) -> None:
+    options = ("--compatibility-flag", "python_worker", "--compatibility-flag", "nodejs_compat")
+    with dev(project, temporary, *options) as process:
+        said = process.lines_until("Ready on")
+    assert '[WARNING] unknown compatibility flag "python_worker", did you mean "python_workers"?' in said
+    assert "nodejs_compat" not in said
 
 
 def test_another_interpreter(project: Path, temporary: Path, tmp_path: Path) -> None:

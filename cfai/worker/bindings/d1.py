@@ -14,9 +14,10 @@ from cfai.worker import instead
 from cfai.worker.bindings.javascript import BindingObject, as_result, as_text, as_well_formed, null
 from cfai.worker.bindings.lane import Lane
 from cfai.worker.compat import current
-from cfai.worker.web.buffers import ArrayBuffer, TypedArray
+from cfai.worker.web.buffers import ArrayBuffer
 from cfai.worker.web.conversion import members_of
 from cfai.worker.web.promises import promised
+from cfai.worker.web.typed_arrays import TypedArray
 from cfai.worker.web.values import JsArray, JsException, JsObject, JsProxy, JsTypeError, jsnull
 
 if TYPE_CHECKING:

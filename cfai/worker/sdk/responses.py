@@ -14,10 +14,12 @@ from cfai.worker.sdk.blobs import Blob
 from cfai.worker.sdk.errors import as_pythons
 from cfai.worker.sdk.forms import FormData
 from cfai.worker.web import messages
-from cfai.worker.web.buffers import ArrayBuffer, DataView, TypedArray
+from cfai.worker.web.buffers import ArrayBuffer
+from cfai.worker.web.data_views import DataView
 from cfai.worker.web.nulls import jsnull
 from cfai.worker.web.proxies import JsProxy, is_ours
 from cfai.worker.web.streams import ReadableStream
+from cfai.worker.web.typed_arrays import TypedArray
 from cfai.worker.web.urls import URLSearchParams
 
 __all__ = ["FetchResponse", "Response"]

@@ -7,13 +7,15 @@ import time
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
-from cfai.worker.web.buffers import ArrayBuffer, DataView, TypedArray, Uint8Array
+from cfai.worker.web.buffers import ArrayBuffer, Uint8Array
 from cfai.worker.web.conversion import options_of
+from cfai.worker.web.data_views import DataView
 from cfai.worker.web.errors import JsTypeError
 from cfai.worker.web.primitives import number_of, text_of
 from cfai.worker.web.promises import promised
 from cfai.worker.web.proxies import JsClass, JsProxy, missing
 from cfai.worker.web.streams import ReadableStream
+from cfai.worker.web.typed_arrays import TypedArray
 
 __all__ = ["Blob", "File", "bytes_of", "now"]
 

@@ -1,4 +1,4 @@
-"""Bytes in JavaScript: `ArrayBuffer`, the typed arrays and `DataView`.
+"""Bytes in JavaScript: `ArrayBuffer`, and the typed arrays that own its memory or look into it.
 
 A `Uint8Array` is a bytearray of Python's, so that whatever takes bytes takes a chunk of a stream, and owns its memory.
 Everything else looks into memory that a `Uint8Array` owns. A `Uint8Array` over a part of a buffer is a copy of it.
@@ -7,151 +7,17 @@ Everything else looks into memory that a `Uint8Array` owns. A `Uint8Array` over 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, ClassVar
+from collections.abc import Iterable
+from typing import Any
 
-from cfai.worker.compat import current
-from cfai.worker.web.errors import JsRangeError, JsTypeError
-from cfai.worker.web.nulls import as_number, number_text
-from cfai.worker.web.proxies import JsClass, JsProxy, is_ours, shown_as_proxy
+from cfai.worker.web.errors import JsRangeError
+from cfai.worker.web.proxies import JsProxy, shown_as_proxy
+from cfai.worker.web.typed_arrays import ArrayType, TypedArray, allow, refused_operand
 
-__all__ = ["TYPED_ARRAYS", "ArrayBuffer", "DataView", "TypedArray", "Uint8Array", "array_of_bytes"]
-
-
-class _ArrayType(JsClass):
-    @property
-    def __name__(self) -> str:  # type: ignore[override]
-        return "JsProxy"
-
-    def _problem_without_new(self) -> str:
-        return f"Constructor {self.name} requires 'new'"
-
-    def from_(self, items: Iterable[Any], call: Callable[..., Any] | None = None) -> Any:
-        return self.new(list(items) if call is None else [call(item, at) for at, item in enumerate(items)])
-
-    def of(self, *items: Any) -> Any:
-        return self.new(list(items))
+__all__ = ["TYPED_ARRAYS", "ArrayBuffer", "Uint8Array", "array_of_bytes"]
 
 
-class TypedArray(JsProxy, metaclass=_ArrayType):
-    """What the typed arrays share."""
-
-    js_name: ClassVar[str] = "TypedArray"
-    format: ClassVar[str] = "B"
-
-    def _view(self) -> memoryview:
-        raise NotImplementedError
-
-    @classmethod
-    def _element(cls, value: Any) -> Any:
-        """`value` as this kind of array holds it: whole numbers wrap round, as in C."""
-        if cls.format in "efd":
-            return float(value)
-        bits = struct.calcsize(cls.format) * 8
-        whole = int(value) & ((1 << bits) - 1)
-        signed = cls.format.islower()
-        return whole - (1 << bits) if signed and whole >> (bits - 1) else whole
-
-    def __getitem__(self, at: Any) -> Any:
-        if isinstance(at, slice):
-            problem = "Slice subscripting isn't implemented for typed arrays"
-            _lenient("a slice of a typed array", lambda: NotImplementedError(problem))
-            return _made(type(self), bytes(self._view()[at].tobytes()))
-        try:
-            return as_number(self._view()[at])
-        except IndexError:
-            raise IndexError(at) from None
-
-    def __setitem__(self, at: Any, value: Any) -> None:
-        if isinstance(at, slice):
-            problem = "Slice subscripting isn't implemented for typed arrays"
-            _lenient("a slice of a typed array", lambda: NotImplementedError(problem))
-            self._view()[at] = memoryview(bytes(value)).cast(self.format)  # type: ignore[call-overload]  # any format
-        else:
-            self._view()[at] = self._element(value)
-
-    def __len__(self) -> int:
-        return len(self._view())
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter([as_number(item) for item in self._view()])
-
-    def __bytes__(self) -> bytes:
-        return self._view().tobytes()
-
-    @property
-    def length(self) -> int:
-        return len(self._view())
-
-    @property
-    def byteLength(self) -> int:  # noqa: N802  # JavaScript's spelling
-        return self._view().nbytes
-
-    @property
-    def BYTES_PER_ELEMENT(self) -> int:  # noqa: N802
-        return struct.calcsize(self.format)
-
-    @property
-    def byteOffset(self) -> int:  # noqa: N802
-        return 0
-
-    def to_bytes(self) -> bytes:
-        return self._view().tobytes()
-
-    def to_py(self, *, depth: int = -1, default_converter: Any = None) -> memoryview:
-        copied: memoryview = memoryview(bytearray(self._view().tobytes())).cast(self.format)  # type: ignore[call-overload]
-        return copied
-
-    to_memoryview = to_py
-
-    def to_string(self, encoding: str | None = None) -> str:
-        return self.to_bytes().decode(encoding or "utf-8")
-
-    def to_file(self, file: Any) -> None:
-        file.write(self.to_bytes())
-
-    def assign(self, data: Any) -> None:
-        """Fill the array with the bytes of `data`, which are as many."""
-        source = memoryview(data).cast("B")
-        if source.nbytes != self._view().nbytes:
-            raise ValueError(f"cannot assign {source.nbytes} bytes to an array of {self._view().nbytes}")
-        self._view().cast("B")[:] = source
-
-    def assign_to(self, data: Any) -> None:
-        """Fill `data` with the bytes of the array."""
-        memoryview(data).cast("B")[:] = self._view().cast("B")
-
-    def set(self, source: Any, offset: int = 0) -> None:
-        items = list(source)
-        if offset + len(items) > len(self):
-            raise JsRangeError("offset is out of bounds")
-        for at, item in enumerate(items, offset):
-            self._view()[at] = self._element(item)
-
-    def fill(self, value: Any, start: int | None = None, end: int | None = None) -> Any:
-        for at in range(*slice(start, end).indices(len(self))):
-            self._view()[at] = self._element(value)
-        return self
-
-    def slice(self, start: int | None = None, end: int | None = None) -> Any:
-        return _made(type(self), self._view()[start:end].tobytes())
-
-    def subarray(self, start: int | None = None, end: int | None = None) -> Any:
-        return TypedArray.slice(self, start, end)
-
-    def join(self, separator: str = ",") -> str:
-        return separator.join(number_text(item) for item in self)
-
-    def toString(self) -> str:  # noqa: N802
-        return self.join()
-
-    def __bool__(self) -> bool:
-        return len(self) > 0
-
-    def __str__(self) -> str:
-        return self.join()
-
-    __repr__ = __str__
+_BYTES = "chunk.to_bytes()"
 
 
 class Uint8Array(TypedArray, bytearray):  # type: ignore[misc]  # bytearray's methods are the lenient ones
@@ -174,6 +40,10 @@ class Uint8Array(TypedArray, bytearray):  # type: ignore[misc]  # bytearray's me
             data = memoryview(memory)[offset : None if length is None else offset + length]
         made: Uint8Array = array_of_bytes(bytes(_elements_of(cls, data)))
         return made
+
+    @classmethod
+    def _of_bytes(cls, data: bytes) -> Any:
+        return array_of_bytes(data)
 
     def __init__(self, data: Any = b"") -> None:
         bytearray.__init__(self, data)
@@ -201,35 +71,22 @@ class Uint8Array(TypedArray, bytearray):  # type: ignore[misc]  # bytearray's me
 
     # What Pyodide's proxy of a Uint8Array does not have, and bytes do.
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        _lenient("chunk.decode()", lambda: AttributeError("decode"), "chunk.to_bytes().decode()")
+        allow("chunk.decode()", lambda: AttributeError("decode"), "chunk.to_bytes().decode()")
         return bytes(memoryview(self)).decode(encoding, errors)
 
     def encode(self, encoding: str = "utf-8") -> bytes:
         # What Starlette asks of a chunk that is neither bytes nor a memoryview.
-        _lenient("a chunk of a stream given to a framework as it is", lambda: AttributeError("encode"), _BYTES)
+        allow("a chunk of a stream given to a framework as it is", lambda: AttributeError("encode"), _BYTES)
         return bytes(memoryview(self))
 
     def hex(self, *args: Any) -> str:
-        _lenient("chunk.hex()", lambda: AttributeError("hex"), "chunk.to_bytes().hex()")
+        allow("chunk.hex()", lambda: AttributeError("hex"), "chunk.to_bytes().hex()")
         return bytes(memoryview(self)).hex(*args)
 
     def __add__(self, other: Any) -> Any:
         name = type(other).__name__
-        _lenient("chunk + bytes", refused_operand("+", name), _BYTES)
+        allow("chunk + bytes", refused_operand("+", name), _BYTES)
         return bytes(memoryview(self)) + bytes(other)
-
-
-_BYTES = "chunk.to_bytes()"
-
-
-def _lenient(idiom: str, refusal: Callable[[], BaseException], remedy: str = "") -> None:
-    # cfai itself may take a Uint8Array for the bytes that it is.
-    if not is_ours(2):
-        current().lenient(idiom, refusal, instead=remedy)
-
-
-def refused_operand(operator: str, other: str) -> Callable[[], TypeError]:
-    return lambda: TypeError(f"unsupported operand type(s) for {operator}: 'pyodide.ffi.JsProxy' and '{other}'")
 
 
 def array_of_bytes(data: Any) -> Any:
@@ -239,10 +96,10 @@ def array_of_bytes(data: Any) -> Any:
     if kind is Uint8Array:
         made: Uint8Array = type.__call__(Uint8Array, view.tobytes())
         return made
-    return _made(kind, view.tobytes())
+    return kind._of_bytes(view.tobytes())
 
 
-class ArrayBuffer(JsProxy, metaclass=_ArrayType):
+class ArrayBuffer(JsProxy, metaclass=ArrayType):
     """`ArrayBuffer.new(4)`, or the `buffer` of a typed array."""
 
     js_name = "ArrayBuffer"
@@ -322,6 +179,10 @@ class _View(TypedArray):
         self._start = offset
         self._cast: memoryview = memoryview(data.memory)[offset:end].cast(self.format)  # type: ignore[call-overload]
 
+    @classmethod
+    def _of_bytes(cls, data: bytes) -> Any:
+        return cls.new(_buffer_of(array_of_bytes(data)))
+
     def _view(self) -> memoryview:
         return self._cast
 
@@ -339,57 +200,6 @@ class _View(TypedArray):
         return type(self).new(self._buffer, at, max(0, stop - first))
 
 
-def _made(kind: type[TypedArray], data: bytes) -> Any:
-    if kind is Uint8Array:
-        return array_of_bytes(data)
-    return kind.new(_buffer_of(array_of_bytes(data)))
-
-
-class DataView(JsProxy, metaclass=_ArrayType):
-    """`DataView.new(buffer)`: numbers of any kind, at any place, big-endian unless said otherwise."""
-
-    js_name = "DataView"
-
-    def __init__(self, buffer: ArrayBuffer, offset: int = 0, length: int | None = None) -> None:
-        if not isinstance(buffer, ArrayBuffer):
-            raise JsTypeError("First argument to DataView constructor must be an ArrayBuffer")
-        self.buffer = buffer
-        self.byteOffset = offset
-        end = len(buffer.memory) if length is None else offset + length
-        self._view = memoryview(buffer.memory)[offset:end]
-
-    @property
-    def byteLength(self) -> int:  # noqa: N802  # JavaScript's spelling
-        return self._view.nbytes
-
-    def to_bytes(self) -> bytes:
-        return self._view.tobytes()
-
-    __bytes__ = to_bytes
-
-    def __getattr__(self, name: str) -> Any:
-        kind = _OF_VIEWS.get(name[3:])
-        if kind is None or name[:3] not in ("get", "set"):
-            raise AttributeError(name)
-
-        def get(at: int, little: bool = False) -> Any:
-            return as_number(struct.unpack_from(_order(little) + kind.format, self._view, _place(at))[0])
-
-        def put(at: int, value: Any, little: bool = False) -> None:
-            struct.pack_into(_order(little) + kind.format, self._view, _place(at), kind._element(value))
-
-        def _place(at: int) -> int:
-            if not 0 <= at <= self._view.nbytes - struct.calcsize(kind.format):
-                raise JsRangeError("Offset is outside the bounds of the DataView")
-            return at
-
-        return get if name[:3] == "get" else put
-
-
-def _order(little: bool) -> str:
-    return "<" if little else ">"
-
-
 def _kinds() -> dict[str, type[TypedArray]]:
     formats = {
         "Int8": "b",
@@ -403,22 +213,21 @@ def _kinds() -> dict[str, type[TypedArray]]:
         "BigInt64": "q",
         "BigUint64": "Q",
     }
-    kinds: dict[str, type[TypedArray]] = {"Uint8": Uint8Array}
+    kinds: dict[str, type[TypedArray]] = {"Uint8Array": Uint8Array}
     for name, code in formats.items():
-        made: Any = _ArrayType(f"{name}Array", (_View,), {"js_name": f"{name}Array", "format": code})
-        kinds[name] = made
+        made: Any = ArrayType(f"{name}Array", (_View,), {"js_name": f"{name}Array", "format": code})
+        kinds[made.name] = made
     return kinds
 
 
-_OF_VIEWS = _kinds()
-TYPED_ARRAYS = {kind.name: kind for kind in _OF_VIEWS.values()}
+TYPED_ARRAYS = _kinds()
 """The typed arrays by their names."""
-_BY_FORMAT = {kind.format: kind for name, kind in _OF_VIEWS.items() if name != "Uint8Clamped"} | {
+_BY_FORMAT = {kind.format: kind for name, kind in TYPED_ARRAYS.items() if name != "Uint8ClampedArray"} | {
     "l": TYPED_ARRAYS["BigInt64Array"],
     "c": Uint8Array,
 }
 
-_all: tuple[type, ...] = (*TYPED_ARRAYS.values(), ArrayBuffer, DataView)
+_all: tuple[type, ...] = (*TYPED_ARRAYS.values(), ArrayBuffer)
 for _kind in _all:
     shown_as_proxy(_kind)
 

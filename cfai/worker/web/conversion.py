@@ -8,12 +8,13 @@ from typing import Any
 from cfai.worker import instead
 from cfai.worker.compat import current
 from cfai.worker.web.arrays import JsArray, items_of
-from cfai.worker.web.buffers import TypedArray, array_of_bytes
+from cfai.worker.web.buffers import array_of_bytes
 from cfai.worker.web.errors import JsTypeError, destroyed_proxy
 from cfai.worker.web.maps import JsMap, JsSet, LiteralMap, map_entries, shown_members
 from cfai.worker.web.nulls import as_number, jsnull, seen
 from cfai.worker.web.objects import JsObject, ObjectMap, members
 from cfai.worker.web.proxies import JsProxy
+from cfai.worker.web.typed_arrays import TypedArray
 
 __all__ = [
     "ConversionError",

@@ -8,13 +8,14 @@ import uuid
 from functools import cached_property
 from typing import Any
 
-from cfai.worker.web.buffers import ArrayBuffer, TypedArray, Uint8Array
+from cfai.worker.web.buffers import ArrayBuffer, Uint8Array
 from cfai.worker.web.exceptions import dom_exception
 from cfai.worker.web.promises import Promise
 from cfai.worker.web.proxies import JsProxy
 from cfai.worker.web.streams.identity import bytes_of
 from cfai.worker.web.streams.writable import WritableStream
 from cfai.worker.web.subtle import Subtle, hash_of
+from cfai.worker.web.typed_arrays import TypedArray
 
 __all__ = ["crypto"]
 

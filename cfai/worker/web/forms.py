@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
 from email.message import Message
 from typing import Any
 
-from cfai.worker.web.arrays import JsArray, callback
 from cfai.worker.web.blobs import Blob, File
 from cfai.worker.web.errors import JsTypeError
 from cfai.worker.web.multipart import Part, parts_in, write_parts
-from cfai.worker.web.nulls import jsnull, seen
+from cfai.worker.web.pairs import Pairs
 from cfai.worker.web.primitives import text_of
 from cfai.worker.web.proxies import JsClass, JsProxy, missing
 from cfai.worker.web.urls import parse_form
@@ -21,7 +19,7 @@ __all__ = ["FormData"]
 _MULTIPART, _URLENCODED = "multipart/form-data", "application/x-www-form-urlencoded"
 
 
-class FormData(JsProxy, metaclass=JsClass):
+class FormData(Pairs, JsProxy, metaclass=JsClass):
     """`form.append("a", "1")`, `form.append("file", blob, "name.txt")`; a Blob comes back as a File."""
 
     def __init__(self) -> None:
@@ -67,50 +65,11 @@ class FormData(JsProxy, metaclass=JsClass):
 
     def set(self, name: Any, value: Any, filename: Any = None) -> None:
         """The first of that name changes in its place; the others go."""
-        key = text_of(name)
-        first = next((at for at, pair in enumerate(self._pairs) if pair[0] == key), len(self._pairs))
-        after = [pair for pair in self._pairs[first + 1 :] if pair[0] != key]
-        self._pairs = [*self._pairs[:first], (key, _entry(name, value, filename)), *after]
+        self._pairs = self._with(text_of(name), _entry(name, value, filename))
 
     def delete(self, name: Any) -> None:
-        self._pairs = [pair for pair in self._pairs if pair[0] != text_of(name)]
-
-    def get(self, name: Any) -> Any:
-        return next((value for key, value in self._pairs if key == text_of(name)), seen(jsnull))
-
-    def getAll(self, name: Any) -> JsArray:  # noqa: N802  # JavaScript's spelling
-        return JsArray(value for key, value in self._pairs if key == text_of(name))
-
-    def has(self, name: Any) -> bool:
-        return any(key == text_of(name) for key, _ in self._pairs)
-
-    def keys(self) -> Iterator[str]:
-        return iter([name for name, _ in self._pairs])
-
-    def values(self) -> Iterator[str | File]:
-        return iter([value for _, value in self._pairs])
-
-    def entries(self) -> Iterator[JsArray]:
-        return iter([JsArray(pair) for pair in self._pairs])
-
-    __iter__ = entries
-
-    def forEach(self, call: Callable[..., Any], this: Any = None) -> None:  # noqa: N802
-        call = callback(call, 3)
-        for name, value in list(self._pairs):
-            call(value, name, self)
-
-    def __getitem__(self, name: Any) -> Any:
-        return self.get(name)
-
-    def __setitem__(self, name: Any, value: Any) -> None:
-        self.set(name, value)
-
-    def __delitem__(self, name: Any) -> None:
-        self.delete(name)
-
-    def __contains__(self, name: object) -> bool:
-        return self.has(name)
+        key = text_of(name)
+        self._pairs = [pair for pair in self._pairs if pair[0] != key]
 
 
 def _entry(name: Any, value: Any, filename: Any) -> str | File:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cfai.worker import instead
 from cfai.worker.compat import current
-from cfai.worker.web.arrays import JsArray, callback
+from cfai.worker.web.arrays import JsArray
 from cfai.worker.web.conversion import iterated, members_of
 from cfai.worker.web.errors import JsTypeError
 from cfai.worker.web.nulls import jsnull, seen
+from cfai.worker.web.pairs import Pairs
 from cfai.worker.web.primitives import text_of
 from cfai.worker.web.proxies import JsClass, JsProxy, is_ours, missing
 
@@ -22,7 +23,7 @@ _BAD_VALUE = re.compile(r"[\x00\r\n]")
 _NO_PAIR = "To initialize a Headers object from a sequence, each inner sequence must have exactly two elements."
 
 
-class Headers(JsProxy, metaclass=JsClass):
+class Headers(Pairs, JsProxy, metaclass=JsClass):
     """Header names and values. Names are kept in lower case; a repeated name is one value joined by commas.
 
     On the wire a value is UTF-8, as workerd has it, where browsers refuse what is not Latin-1.
@@ -92,33 +93,8 @@ class Headers(JsProxy, metaclass=JsClass):
         """The lines in the order in which they were added, as they go onto the wire."""
         return list(self._pairs)
 
-    def keys(self) -> Iterator[str]:
-        return iter([name for name, _ in self.joined])
-
-    def values(self) -> Iterator[str]:
-        return iter([value for _, value in self.joined])
-
-    def entries(self) -> Iterator[JsArray]:
-        return iter([JsArray(pair) for pair in self.joined])
-
-    __iter__ = entries
-
-    def forEach(self, call: Callable[..., Any], this: Any = None) -> None:  # noqa: N802
-        call = callback(call, 3)
-        for name, value in self.joined:
-            call(value, name, self)
-
-    def __getitem__(self, name: Any) -> Any:
-        return self.get(name)
-
-    def __setitem__(self, name: Any, value: Any) -> None:
-        self.set(name, value)
-
-    def __delitem__(self, name: Any) -> None:
-        self.delete(name)
-
-    def __contains__(self, name: object) -> bool:
-        return self.has(name)
+    def _shown(self) -> list[tuple[str, str]]:
+        return self.joined
 
 
 def refuse_dict(init: Any, idiom: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from cfai.worker.web.arrays import JsArray, items_of
-from cfai.worker.web.buffers import ArrayBuffer, TypedArray
+from cfai.worker.web.buffers import ArrayBuffer
 from cfai.worker.web.dates import Date
 from cfai.worker.web.jsontext import JSON
 from cfai.worker.web.maps import JsMap, JsSet, map_entries
@@ -15,6 +15,7 @@ from cfai.worker.web.nulls import jsnull, number_text
 from cfai.worker.web.objects import JsObject, members
 from cfai.worker.web.primitives import number_of
 from cfai.worker.web.proxies import JsProxy
+from cfai.worker.web.typed_arrays import TypedArray
 
 __all__ = ["formatted", "inspect", "rows_and_columns"]
 

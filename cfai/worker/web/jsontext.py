@@ -12,13 +12,13 @@ from typing import Any
 from cfai.worker import instead
 from cfai.worker.compat import current
 from cfai.worker.web.arrays import JsArray, items_of
-from cfai.worker.web.buffers import TypedArray
 from cfai.worker.web.conversion import PyProxy, as_js, members_of
 from cfai.worker.web.errors import JsSyntaxError, JsTypeError, destroyed_proxy
 from cfai.worker.web.nulls import jsnull, number_text, seen
 from cfai.worker.web.objects import JsObject, members
 from cfai.worker.web.primitives import text_of
 from cfai.worker.web.proxies import JsProxy, Shown
+from cfai.worker.web.typed_arrays import TypedArray
 
 __all__ = ["JSON"]
 

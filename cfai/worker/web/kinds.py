@@ -7,11 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from cfai.worker.web.arrays import JsArray
-from cfai.worker.web.buffers import ArrayBuffer, DataView, TypedArray
+from cfai.worker.web.buffers import ArrayBuffer
 from cfai.worker.web.conversion import PyProxy
+from cfai.worker.web.data_views import DataView
 from cfai.worker.web.maps import JsMap, JsSet
 from cfai.worker.web.objects import ObjectMap
 from cfai.worker.web.proxies import JsProxy
+from cfai.worker.web.typed_arrays import TypedArray
 
 __all__ = ["KINDS", "SINCE_JSNULL"]
 

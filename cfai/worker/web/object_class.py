@@ -10,7 +10,7 @@ from typing import Any
 from cfai.worker import instead
 from cfai.worker.compat import current
 from cfai.worker.web.arrays import JsArray, items_of
-from cfai.worker.web.buffers import ArrayBuffer, TypedArray, array_of_bytes
+from cfai.worker.web.buffers import ArrayBuffer, array_of_bytes
 from cfai.worker.web.conversion import entries_of, members_of
 from cfai.worker.web.dates import Date
 from cfai.worker.web.errors import JsException, JsTypeError
@@ -19,6 +19,7 @@ from cfai.worker.web.nulls import jsnull
 from cfai.worker.web.objects import JsObject, freeze, is_frozen, members
 from cfai.worker.web.primitives import text_of
 from cfai.worker.web.proxies import JsProxy, Shown
+from cfai.worker.web.typed_arrays import TypedArray
 
 __all__ = ["Object", "structuredClone"]
 

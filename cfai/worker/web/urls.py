@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote_plus, unquote_to_bytes
 
-from cfai.worker.web.arrays import JsArray, callback
+from cfai.worker.web.arrays import JsArray
 from cfai.worker.web.conversion import entries_of, members_of
 from cfai.worker.web.errors import JsTypeError
 from cfai.worker.web.nulls import jsnull, seen
+from cfai.worker.web.pairs import Pairs
 from cfai.worker.web.primitives import text_of
 from cfai.worker.web.proxies import JsClass, JsProxy, missing
 
@@ -36,7 +37,7 @@ def _encoded(text: str) -> str:
     return quote_plus(text, safe="*", errors="replace").replace("~", "%7E")
 
 
-class URLSearchParams(JsProxy, metaclass=JsClass):
+class URLSearchParams(Pairs, JsProxy, metaclass=JsClass):
     """The names and values of a query, in order."""
 
     def __init__(self, init: Any = None) -> None:
@@ -46,12 +47,6 @@ class URLSearchParams(JsProxy, metaclass=JsClass):
     def __getattr__(self, name: str) -> Any:
         raise missing("js.URLSearchParams", name)
 
-    def get(self, name: Any) -> Any:
-        return next((value for key, value in self._pairs if key == text_of(name)), seen(jsnull))
-
-    def getAll(self, name: Any) -> JsArray:  # noqa: N802  # JavaScript's spelling
-        return JsArray(value for key, value in self._pairs if key == text_of(name))
-
     def has(self, name: Any, value: Any = None) -> bool:
         return any(_is(pair, name, value) for pair in self._pairs)
 
@@ -60,9 +55,7 @@ class URLSearchParams(JsProxy, metaclass=JsClass):
 
     def set(self, name: Any, value: Any) -> None:
         """The first of that name changes in its place; the others go."""
-        first = next((at for at, pair in enumerate(self._pairs) if _is(pair, name)), len(self._pairs))
-        after = [pair for pair in self._pairs[first + 1 :] if not _is(pair, name)]
-        self._change([*self._pairs[:first], (text_of(name), text_of(value)), *after])
+        self._change(self._with(text_of(name), text_of(value)))
 
     def delete(self, name: Any, value: Any = None) -> None:
         self._change([pair for pair in self._pairs if not _is(pair, name, value)])
@@ -76,38 +69,13 @@ class URLSearchParams(JsProxy, metaclass=JsClass):
         if self._url is not None:
             self._url._parsed.search = write_form(pairs)
 
-    def keys(self) -> Iterator[str]:
-        return iter([name for name, _ in self._pairs])
-
-    def values(self) -> Iterator[str]:
-        return iter([value for _, value in self._pairs])
-
-    def entries(self) -> Iterator[JsArray]:
-        return iter([JsArray(pair) for pair in self._pairs])
-
-    # What has get, has and size is a Map to Pyodide, and a Map is iterated by its keys.
-    __iter__ = keys
-
-    def forEach(self, call: Callable[..., Any], this: Any = None) -> None:  # noqa: N802
-        call = callback(call, 3)
-        for name, value in list(self._pairs):
-            call(value, name, self)
+    def __iter__(self) -> Iterator[str]:
+        # What has get, has and size is a Map to Pyodide, and a Map is iterated by its keys.
+        return self.keys()
 
     @property
     def size(self) -> int:
         return len(self._pairs)
-
-    def __getitem__(self, name: Any) -> Any:
-        return self.get(name)
-
-    def __setitem__(self, name: Any, value: Any) -> None:
-        self.set(name, value)
-
-    def __delitem__(self, name: Any) -> None:
-        self.delete(name)
-
-    def __contains__(self, name: object) -> bool:
-        return self.has(name)
 
     def __len__(self) -> int:
         return len(self._pairs)

@@ -9,7 +9,7 @@ jsontext, object_class     `JSON`, `Object`
 """
 
 from cfai.worker.web.arrays import Array, JsArray, callback
-from cfai.worker.web.buffers import ArrayBuffer, DataView, TypedArray, Uint8Array
+from cfai.worker.web.buffers import ArrayBuffer, Uint8Array
 from cfai.worker.web.conversion import (
     ConversionError,
     PyProxy,
@@ -20,6 +20,7 @@ from cfai.worker.web.conversion import (
     pairs_of,
     to_js,
 )
+from cfai.worker.web.data_views import DataView
 from cfai.worker.web.errors import JsException, JsRangeError, JsSyntaxError, JsTypeError
 from cfai.worker.web.jsontext import JSON
 from cfai.worker.web.maps import JsMap, JsSet, LiteralMap
@@ -27,6 +28,7 @@ from cfai.worker.web.nulls import JsNull, jsnull, seen
 from cfai.worker.web.object_class import Object, structuredClone
 from cfai.worker.web.objects import JsObject, members
 from cfai.worker.web.proxies import JsClass, JsProxy, missing
+from cfai.worker.web.typed_arrays import TypedArray
 
 __all__ = [
     "JSON",
