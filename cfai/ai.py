@@ -9,7 +9,7 @@ from typing import Any, NoReturn, Protocol, Self, TypedDict, cast, runtime_check
 from cfai import sse
 from cfai.binding import EVENT_STREAM, JSON, Binding, Call, Listing, Reply, Searchable
 from cfai.blocking import BlockingStream, OwnLoop
-from cfai.errors import AiError, EngineFailure
+from cfai.errors import AiError, EngineFailure, NoSuchModel
 from cfai.results import ByteStream, plain, wrap
 
 __all__ = ["Ai", "HasRun", "SessionOptions"]
@@ -114,6 +114,8 @@ class Ai:
         session = self._session | _session_options(given.pop("sessionOptions", None) or {})
         if not isinstance(self._binding, Binding):
             return await self._run_through(self._binding, model, inputs, given, session)
+        if not isinstance(model, str):
+            raise NoSuchModel(str(model))
         raw = bool(given.pop("returnRawResponse", False))
         headers = {**session.get("extra_headers", {}), **(given.pop("extraHeaders", None) or {})}
         if prefix := given.pop("prefix", None) or session.get("prefix"):

@@ -261,6 +261,9 @@ class Guard:
             await self._app(scope, receive, send)
         elif _is_headed_too_much(scope):
             await _refuse(431, "Request Header Fields Too Large", scope, send)
+        elif {b"transfer-encoding", b"content-length"} <= {name for name, _ in scope["headers"]}:
+            # Somebody in between may have read it by the other of the two (RFC 9112, section 6.3).
+            await _refuse(400, "Bad Request: both Transfer-Encoding and Content-Length", scope, send)
         elif problem := self._problem(scope):
             await _refuse(403, f"Forbidden: {problem}", scope, send)
         else:
@@ -309,6 +312,8 @@ async def _refuse(status: int, sentence: str, scope: Scope, send: Send) -> None:
     of = "websocket." if scope["type"] == "websocket" else ""
     body = f"{sentence}\n".encode()
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+    if status == 400:  # where the next request begins is not certain
+        headers.append((b"connection", b"close"))
     await send({"type": f"{of}http.response.start", "status": status, "headers": headers})
     await send({"type": f"{of}http.response.body", "body": body})
 

@@ -37,6 +37,7 @@ from cfai.worker.engine import EngineProcess
 from cfai.worker.footprint import Modules, preload, tell_files
 from cfai.worker.heartbeat import watch_the_loop
 from cfai.worker.loader import import_path
+from cfai.worker.loop import WorkerLoop
 from cfai.worker.prompts import Prompts
 from cfai.worker.sockets import socket_protocol
 
@@ -76,7 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PortTaken as error:
         sys.stderr.write(f"{error.strerror}\n")
         return 2
-    anyio.run(_Process(given, project, supervisor, os.environ.get(TOKEN)).run, config, listener)
+    process = _Process(given, project, supervisor, os.environ.get(TOKEN))
+    anyio.run(process.run, config, listener, backend_options={"loop_factory": WorkerLoop})
     if given.parent is not None and os.getppid() != given.parent and os.getsid(0) == os.getpid():
         os.killpg(0, signal.SIGKILL)  # nobody else is there to end what the script has started
     return 0

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import anyio
+from anyio.abc import TaskGroup
 
 from cfai.ai import HasRun
 from cfai.binding import Binding
@@ -247,9 +248,16 @@ class WorkerApp:
                 return
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with anyio.create_task_group() as background:
-            scope_of_waiting = background.cancel_scope
-            self._background.add(scope_of_waiting)
+        background = anyio.create_task_group()
+        self._background.add(background.cancel_scope)
+        try:
+            await self._answer_within(background, scope, receive, send)
+        finally:
+            self._background.discard(background.cancel_scope)
+
+    async def _answer_within(self, background: TaskGroup, scope: Scope, receive: Receive, send: Send) -> None:
+        scope_of_waiting = background.cancel_scope
+        async with background:
             ctx = Context(background, lambda error: self._report(trace_of(error)))
             exchange: HttpExchange | SocketExchange
             if is_socket := scope["type"] == "websocket":
@@ -265,7 +273,6 @@ class WorkerApp:
                 # From here on only what was given to waitUntil is left.
                 limit = anyio.current_time() + WAIT_UNTIL_LIMIT
                 scope_of_waiting.deadline = min(scope_of_waiting.deadline, limit)
-        self._background.discard(scope_of_waiting)
         if scope_of_waiting.cancel_called:
             self._report(f"waitUntil: work was still going on {WAIT_UNTIL_LIMIT:.0f} s after the response; cancelled")
         await ctx.close_streams()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dis
 
 import anyio
 
@@ -32,8 +33,23 @@ def said(error: Exception) -> str:
 def is_the_scripts(error: BaseException) -> bool:
     """Whether the script raised `error`, as opposed to this request being cancelled from outside."""
     if isinstance(error, KeyboardInterrupt | GeneratorExit):
-        return False
+        return _has_a_raise(error)
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()
         return task is not None and task.cancelling() == 0
     return not isinstance(error, anyio.get_cancelled_exc_class())
+
+
+_RAISE = dis.opmap["RAISE_VARARGS"]
+# Its handler of SIGINT, which raises by a statement.
+_RUNNER = asyncio.Runner.__module__
+
+
+def _has_a_raise(error: BaseException) -> bool:
+    """Whether a `raise` is where `error` began. A signal, and the end of a coroutine, come between instructions."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None or trace.tb_frame.f_globals.get("__name__") == _RUNNER:
+        return False
+    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == _RAISE

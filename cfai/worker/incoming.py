@@ -72,8 +72,8 @@ class Incoming:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 self._gone = True
+                gone()  # first, so that who waits for the body is cancelled, and does not fail
                 self._tell()
-                gone()
                 return
             if chunk := message.get("body", b""):
                 self._chunks.append(chunk)
@@ -127,5 +127,7 @@ def path_of(scope: Scope) -> str:
     """The path as it came, percent-encoded: /caf%C3%A9 stays that in request.url."""
     raw: bytes | None = scope.get("raw_path")
     if raw:
-        return raw.decode("latin-1").partition("?")[0]
+        target = raw.decode("latin-1").partition("?")[0]
+        # What begins otherwise (RFC 9112, section 3.2) is a whole URL, as clients of proxies send it, or `OPTIONS *`.
+        return target if target.startswith("/") else "/" + target.partition("://")[2].partition("/")[2]
     return quote(scope["path"], safe="/%:@!$&'()*+,;=~")

@@ -12,7 +12,7 @@ from cfai.worker import ctx as contexts
 from cfai.worker.ctx import Context
 from cfai.worker.web.messages import Request, Response, status_text
 from cfai.worker.web.values import JsTypeError
-from cfai.worker.web.websockets import NO_CLOSE_FRAME, Close, Failure, Line, WebSocket
+from cfai.worker.web.websockets import MAX_WAITING_BYTES, NO_CLOSE_FRAME, Close, Failure, Line, WebSocket
 
 __all__ = ["SocketExchange", "socket_protocol"]
 
@@ -23,15 +23,17 @@ Send = Callable[[Message], Awaitable[None]]
 # Service Restart: https://www.iana.org/assignments/websocket/
 RESTART = 1012
 
+TOO_SLOW = f"more than {MAX_WAITING_BYTES >> 20} MiB wait for a client that does not read"
+
 # What the handshake itself sets.
 _OF_THE_HANDSHAKE = {"connection", "upgrade", "sec-websocket-accept", "sec-websocket-protocol", "content-length"}
 
 
 def socket_protocol(**given: Any) -> asyncio.Protocol:
     """What takes over a connection that asks to become a WebSocket; loaded when the first one does."""
-    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+    from cfai.worker.socket_protocol import SocketProtocol
 
-    return WebSocketsSansIOProtocol(**given)
+    return SocketProtocol(**given)
 
 
 class SocketExchange:
@@ -47,12 +49,18 @@ class SocketExchange:
         self._send = send
         self._log = log
         self._work: asyncio.Task[Any] | None = None
-        self._is_stopped = False
+        self._is_stopped = self._is_full = False
         self._started_at = time.perf_counter()
 
     def stop(self) -> None:
         """Close because the process ends."""
         self._is_stopped = True
+        if self._work is not None:
+            self._work.cancel()
+
+    def _give_up(self) -> None:
+        self._is_full = True
+        self._log(f"▲ [WARNING] GET {self._path}: the WebSocket is closed with 1011: {TOO_SLOW}")
         if self._work is not None:
             self._work.cancel()
 
@@ -136,13 +144,14 @@ class SocketExchange:
     async def _send_all(self, to_client: Line) -> None:
         with contextlib.suppress(OSError):
             try:
+                to_client.when_full(self._give_up)
                 while not isinstance(message := await to_client.take(), Close | Failure):
                     kind = "text" if isinstance(message, str) else "bytes"
                     await self._send({"type": "websocket.send", kind: message})
             except asyncio.CancelledError:
-                if not self._is_stopped:
+                if not self._is_stopped and not self._is_full:
                     raise
-                message = Close(RESTART)
+                message = Close(RESTART) if self._is_stopped else Close(1011, TOO_SLOW)
             code = message.code if isinstance(message, Close) else 1011
             reason = message.reason if isinstance(message, Close) else ""
             # No code at all is how ASGI servers are told to send a close frame without one.

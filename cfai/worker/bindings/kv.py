@@ -176,8 +176,9 @@ class KvNamespace(BindingObject):
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
         except Exception as error:  # of SQLite or of the file system: a full disk, a damaged file, a busy one
-            problem = error if isinstance(error, OSError) else f"{self._store.file}: {error}"
-            raise JsException(f"KV {method} failed: 500 {problem}") from error
+            says_all = isinstance(error, OSError)
+            problem = error if says_all else f"{self._store.file}: {error}"
+            raise JsException(f"KV {method} failed: 500 {problem}") from (None if says_all else error)
 
 
 def _wrong_type(method: str, position: int, expected: str) -> JsTypeError:

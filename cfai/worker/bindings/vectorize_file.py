@@ -85,7 +85,8 @@ class VectorizeFile:
         try:
             self._connection = open_database(file)
         except (OSError, sqlite3.Error) as error:
-            raise VectorizeError("INDEX_GET", f"{file}: {error}") from error
+            problem = str(error) if isinstance(error, OSError) else f"{file}: {error}"
+            raise VectorizeError("INDEX_GET", problem) from error
         try:
             with self._writing("INDEX_GET"):
                 for statement in _SCHEMA.strip().removesuffix(";").split(";\n"):

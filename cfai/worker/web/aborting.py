@@ -71,7 +71,7 @@ class AbortSignal(EventTarget):
             call()
         try:
             self.dispatchEvent(Event.new("abort"))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             report(error)
 
     def on_abort(self, call: Callable[[], Any]) -> Callable[[], None]:

@@ -42,7 +42,7 @@ def call_back(call: Callable[..., Any], *args: Any) -> Any:
     """Call `call`, or begin it if it is async. What it raises is reported, there being nobody else to see it."""
     try:
         result = call(*args)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         report(error)
         return None
     if inspect.isawaitable(result):
@@ -55,7 +55,7 @@ async def reported(work: Awaitable[Any]) -> None:
     """`work`, with what it raises shown."""
     try:
         await work
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         report(error)
 
 

@@ -43,7 +43,7 @@ class Promise(JsProxy, metaclass=JsClass):
         if executor is not None:
             try:
                 executor(self.settle, self.fail)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 self.fail(error)
 
     @classmethod
@@ -122,7 +122,7 @@ class Promise(JsProxy, metaclass=JsClass):
         async def follow() -> Any:
             try:
                 value = await self
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 if rejected is None:
                     raise
                 return await _awaited(rejected(error))
@@ -206,7 +206,7 @@ class Promise(JsProxy, metaclass=JsClass):
             self._is_handled = True
             self.fail(error)
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self.fail(error)
         else:
             self._task = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +21,13 @@ from cfai.worker.web.events import CloseEvent, ErrorEvent, Event, EventTarget, M
 from cfai.worker.web.exceptions import dom_exception
 from cfai.worker.web.values import JsObject, JsTypeError, Uint8Array, options_of
 
-__all__ = ["NO_CLOSE_FRAME", "Close", "Failure", "Line", "WebSocket", "WebSocketPair"]
+__all__ = ["MAX_WAITING_BYTES", "NO_CLOSE_FRAME", "Close", "Failure", "Line", "WebSocket", "WebSocketPair"]
 
 # What is waiting at an end before the network is asked for more.
 WAITING = 16
+
+MAX_WAITING_BYTES = 128 << 20
+"""What may wait to be sent: the memory of a Worker (developers.cloudflare.com/workers/platform/limits)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +56,39 @@ class Line:
     def __init__(self) -> None:
         self._messages: deque[Message] = deque()
         self._changed = asyncio.Event()
+        self._size = 0
+        self._is_full = False
+        self._when_full: Callable[[], None] | None = None
 
     def put(self, message: Message) -> None:
+        if self._is_full:
+            return
         self._messages.append(message)
+        self._size += _size_of(message)
+        if self._when_full is not None:
+            self._check()
         self._changed.set()
+
+    def when_full(self, call: Callable[[], None]) -> None:
+        """Call `call` when more than a Worker's memory is waiting, which is let go then. Nothing more is taken."""
+        self._when_full = call
+        self._check()
+
+    def _check(self) -> None:
+        if self._size > MAX_WAITING_BYTES and self._when_full is not None:
+            self._is_full = True
+            self._messages.clear()
+            self._size = 0
+            self._when_full()
 
     async def take(self) -> Message:
         while not self._messages:
             self._changed.clear()
             await self._changed.wait()
         self._changed.set()
-        return self._messages.popleft()
+        message = self._messages.popleft()
+        self._size -= _size_of(message)
+        return message
 
     async def is_read(self) -> None:
         """Return when nothing is left to read."""
@@ -75,6 +101,12 @@ class Line:
         while len(self._messages) >= WAITING:
             self._changed.clear()
             await self._changed.wait()
+
+
+def _size_of(message: Message) -> int:
+    if isinstance(message, str):
+        return len(message) if message.isascii() else len(message.encode("utf-8", "surrogatepass"))
+    return len(message) if isinstance(message, bytes) else 0
 
 
 class WebSocket(EventTarget):
@@ -242,7 +274,7 @@ class WebSocket(EventTarget):
     def _dispatch_safely(self, event: Event) -> None:
         try:
             self.dispatchEvent(event)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             report(error)
 
     def serializeAttachment(self, value: Any) -> None:  # noqa: N802

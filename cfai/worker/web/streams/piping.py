@@ -67,7 +67,7 @@ class _Pipe:
             if self._stopped is None:
                 await self._finish(last)
                 return
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if self._stopped is None and source.state == "errored":
                 if not self._keeps_whole:
                     await writer.abort(error)

@@ -115,7 +115,7 @@ class Controller(JsProxy):
             return
         try:
             self._queue.put(chunk)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self.error(error)
             raise
 
@@ -295,7 +295,7 @@ class FromIterable:
             return await stream.wait()
         try:
             return await anext(self._chunks)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             await self._end(error)
             raise
         except BaseException:  # the reader was cancelled: nothing more will be read
@@ -312,7 +312,7 @@ class FromIterable:
         try:
             while self._stream.has_reads:
                 self._deliver(await anext(self._chunks))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             await self._end(error)
         finally:
             self._pulling = None
