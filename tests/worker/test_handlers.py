@@ -602,3 +602,16 @@ async def test_a_binding_tells_which_version_runs(worker: Workers) -> None:
         version_metadata="VERSION",
     )
     assert (await client.get("/")).text == "36 '' Z"
+
+
+async def test_every_name_of_js_can_be_used(worker: Workers) -> None:
+    client = worker("""
+        import js
+        from workers import Response, WorkerEntrypoint
+
+        class Default(WorkerEntrypoint):
+            async def fetch(self, request):
+                lacking = [name for name in js.__all__ if not hasattr(js, name)]
+                return Response(f"{'DataView' in js.__all__} {lacking}")
+        """)
+    assert (await client.get("/")).text == "True []"

@@ -15,7 +15,6 @@ _NAMES = {
         "ArrayBuffer",
         "BigInt64Array",
         "BigUint64Array",
-        "DataView",
         "Float32Array",
         "Float64Array",
         "Int16Array",
@@ -29,6 +28,7 @@ _NAMES = {
     "blobs": ("Blob", "File"),
     "console": ("console",),
     "crypto": ("crypto",),
+    "data_views": ("DataView",),
     "dates": ("Date",),
     "error_classes": (
         "AggregateError",

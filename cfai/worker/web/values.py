@@ -1,11 +1,11 @@
 """JavaScript's values as Python sees them, under one roof.
 
-proxies, nulls, errors     what all have in common
-objects, arrays, maps      `{}`, `[]`, Map, Set
-buffers, dates             ArrayBuffer and typed arrays, Date
-primitives                 String, Number, Math and the like
-conversion                 between these and Python's own containers
-jsontext, object_class     `JSON`, `Object`
+proxies, nulls, errors      what all have in common
+objects, arrays, maps       `{}`, `[]`, Map, Set
+buffers, data_views, dates  ArrayBuffer and typed arrays, DataView, Date
+primitives                  String, Number, Math and the like
+conversion                  between these and Python's own containers
+jsontext, object_class      `JSON`, `Object`
 """
 
 from cfai.worker.web.arrays import Array, JsArray, callback
