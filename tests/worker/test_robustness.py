@@ -202,16 +202,20 @@ async def test_a_body_of_two_lengths_is_refused_with_what_follows_it(worker: Wor
     assert not any("[wrangler:info]" in line for line in worker.logged)
 
 
-async def test_a_client_that_leaves_in_its_body_has_canceled(worker: Workers) -> None:
-    app = worker.app("""
+@pytest.mark.parametrize("read", ["request.text()", "request.bytes()", "anext(rest(request.body))"])
+async def test_a_client_that_leaves_in_its_body_has_canceled(worker: Workers, read: str) -> None:
+    app = worker.app(f"""
         from workers import Response
 
+        async def rest(body):
+            yield b"".join([bytes(chunk) async for chunk in body])
+
         async def on_fetch(request):
-            return Response(await request.text())
+            return Response(await {read})
         """)
     async with served(app) as at:
         _, writer = await asyncio.open_connection(*at.split(":"))
-        writer.write(b"POST /up HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nabc")
+        writer.write(b"POST /up HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc")
         await asyncio.sleep(0.1)
         writer.close()
         async with asyncio.timeout(5):
