@@ -1,4 +1,4 @@
-"""The command `cfai`, which Ctrl-C ends without a traceback from its first import on."""
+"""The command `cfai`, which Ctrl-C ends without a traceback, also while the commands are imported."""
 
 import sys
 
