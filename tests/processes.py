@@ -6,11 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
 __all__ = ["Process"]
+
+MOST_SECONDS = 60.0
+"""How long a process may take to end."""
 
 
 class Process:
@@ -56,11 +60,19 @@ class Process:
         self._process.send_signal(number)
 
     def end(self, number: signal.Signals) -> int:
-        """Send the signal, read what is left to read into `rest`, and return the exit status."""
-        self.tell(number)
-        self.rest = "".join(self._lines)
-        self._output.close()
-        return self._process.wait(30)
+        """Send the signal, read what is left to read into `rest`, and return the exit status.
+
+        A process that does not end is killed, so that its test fails, not the whole run.
+        """
+        too_long = threading.Timer(MOST_SECONDS, self._process.kill)
+        too_long.start()
+        try:
+            self.tell(number)
+            self.rest = "".join(self._lines)
+            self._output.close()
+            return self._process.wait(30)
+        finally:
+            too_long.cancel()
 
     def __enter__(self) -> Self:
         return self

@@ -136,8 +136,9 @@ class Child:
             run.retire()
 
     def kill_overdue(self) -> None:
+        """End who takes too long, and what was started by who has ended."""
         for run in self._runs:
-            if time.monotonic() > run.end_by:
+            if run.is_running and time.monotonic() > run.end_by:
                 run.tell(signal.SIGKILL)
 
 

@@ -66,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         is_strict=given.strict_compat,
     )
     supervisor = Supervisor(given.channel) if given.channel is not None else None
+    # From here on: what was imported in reserve, for the script, is what the next one in reserve imports too.
+    modules = Modules()
     if supervisor is not None and not _is_wanted(supervisor, project):
         return 0
     try:
@@ -77,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PortTaken as error:
         sys.stderr.write(f"{error.strerror}\n")
         return 2
-    process = _Process(given, project, supervisor, os.environ.get(TOKEN))
+    process = _Process(given, project, supervisor, modules, os.environ.get(TOKEN))
     anyio.run(process.run, config, listener, backend_options={"loop_factory": WorkerLoop})
     if given.parent is not None and os.getppid() != given.parent and os.getsid(0) == os.getpid():
         os.killpg(0, signal.SIGKILL)  # nobody else is there to end what the script has started
@@ -154,11 +156,17 @@ class _Process:
     """What goes on beside the answers: the supervisor is told of the script, and the script of itself."""
 
     def __init__(
-        self, given: argparse.Namespace, project: Project, supervisor: Supervisor | None, token: str | None
+        self,
+        given: argparse.Namespace,
+        project: Project,
+        supervisor: Supervisor | None,
+        modules: Modules,
+        token: str | None,
     ) -> None:
         self._given = given
         self._project = project
         self._supervisor = supervisor
+        self._modules = modules
         self._token = token
         self._console = Console(given.log_level)
 
@@ -170,7 +178,6 @@ class _Process:
                 return
             self._accompany(config)
             with import_path(config.root):
-                modules = Modules(within=(config.folder, config.root))
                 app = worker_app(
                     config,
                     ai,
@@ -180,8 +187,8 @@ class _Process:
                     log=self._console.note,
                 )
                 if self._supervisor is not None:
-                    self._supervisor.tell_names("modules", modules.installed())
-                    self._supervisor.tell_names("outside", modules.outside())
+                    self._supervisor.tell_names("modules", self._modules.installed())
+                    self._supervisor.tell_names("outside", self._modules.outside((config.folder, config.root)))
                 await self._serve(app, listener, self._timer(app, config))
 
     def _timer(self, app: WorkerApp, config: Config) -> CronTimer | None:

@@ -16,22 +16,21 @@ MOST_FILES = 2000
 
 
 class Modules:
-    """The modules that have been imported since."""
+    """The modules that have been imported since, in reserve or by the script."""
 
-    def __init__(self, *, within: Collection[Path]) -> None:
+    def __init__(self) -> None:
         self._before = set(sys.modules)
-        self._within = within
 
     def installed(self) -> list[str]:
         """Those of installed packages and of the standard library, in the order of their imports."""
         return [name for name, file in self._new() if _is_installed(file)]
 
-    def outside(self) -> list[str]:
-        """The files of those that are neither installed nor the project's."""
+    def outside(self, folders: Collection[Path]) -> list[str]:
+        """The files of those that are neither installed nor in one of `folders`."""
         return [
             str(file)
             for _, file in self._new()
-            if not _is_installed(file) and not any(file.is_relative_to(folder) for folder in self._within)
+            if not _is_installed(file) and not any(file.is_relative_to(folder) for folder in folders)
         ]
 
     def _new(self) -> list[tuple[str, Path]]:
