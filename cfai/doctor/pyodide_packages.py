@@ -29,7 +29,10 @@ json.dumps(missing)
 """
 
 
-def main(folders: list[str]) -> None:
+TARGET = Path(__file__).with_name("pyodide.json")
+
+
+def main(folders: list[str], target: Path = TARGET) -> None:
     made = {}
     for folder in map(Path, folders):
         version = json.loads((folder / "package.json").read_text())["version"]
@@ -41,7 +44,6 @@ def main(folders: list[str]) -> None:
             "packages": {_normal(one["name"]): sorted(one["imports"]) for one in kept},
             "missing": [name for name in _missing(folder) if name not in loaded and not name.startswith("_")],
         }
-    target = Path(__file__).with_name("pyodide.json")
     target.write_text(_in_lines(made) + "\n", "utf-8")
 
 

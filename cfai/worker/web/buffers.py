@@ -200,6 +200,14 @@ class _View(TypedArray):
         return type(self).new(self._buffer, at, max(0, stop - first))
 
 
+class _Clamped(_View):
+    @classmethod
+    def _element(cls, value: Any) -> Any:
+        """Between 0 and 255, halves to the even side; what is no number is 0."""
+        number = float(value)
+        return 0 if number != number else round(min(max(number, 0), 255))
+
+
 def _kinds() -> dict[str, type[TypedArray]]:
     formats = {
         "Int8": "b",
@@ -215,7 +223,11 @@ def _kinds() -> dict[str, type[TypedArray]]:
     }
     kinds: dict[str, type[TypedArray]] = {"Uint8Array": Uint8Array}
     for name, code in formats.items():
-        made: Any = ArrayType(f"{name}Array", (_View,), {"js_name": f"{name}Array", "format": code})
+        made: Any = ArrayType(
+            f"{name}Array",
+            (_Clamped if name == "Uint8Clamped" else _View,),
+            {"js_name": f"{name}Array", "format": code},
+        )
         kinds[made.name] = made
     return kinds
 
