@@ -18,12 +18,12 @@ import threading
 import time
 from collections.abc import Callable
 from collections.abc import Sequence as Tokens
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from cfai.engine.answer import Answer
 from cfai.engine.attention import Unbatchable
 from cfai.engine.checkpoint import Checkpoint, Progress, load_checkpoint
 from cfai.engine.regions import Regions
@@ -34,9 +34,8 @@ from cfai.engine.sequence import Sampling, Sequence, Token
 from cfai.engine.settings import EngineSettings, step_tokens_on
 from cfai.engine.solo import Soloist
 from cfai.engine.stream import Crossing, Ready, TextStream
-from cfai.engine.streamer import PieceStreamer
 from cfai.errors import AiError, BadInput, ContextExceeded, EngineFailure, OutOfCapacity, RequestAborted
-from cfai.metrics import ModelMetrics, RequestMetrics
+from cfai.metrics import ModelMetrics
 
 __all__ = ["LocalEngine"]
 
@@ -103,12 +102,11 @@ class LocalEngine:
         self._under_way: Pending | None = None
         self._broken_in_a_row = 0
         self._out_of_memory_at = -OUT_OF_MEMORY_SECONDS
-        self._streamers: dict[Sequence, PieceStreamer] = {}
+        self._answers: dict[Sequence, Answer] = {}
         self._crossing = Crossing()
         self._lock = threading.Lock()
         self._wakeup = threading.Event()
         self._metrics = ModelMetrics()
-        self._requests: dict[Sequence, RequestMetrics] = {}
         self._closing = False
         # A daemon: a process that is told to end does not wait for a model.
         self._thread = threading.Thread(target=self._run, name=f"cfai-engine {self.name}", daemon=True)
@@ -160,7 +158,7 @@ class LocalEngine:
                     f"{len(scheduler.running)} requests run and {len(scheduler.waiting)} wait; "
                     "slots and the queue's limit are settings"
                 )
-            self._requests[sequence] = self._metrics.request(len(prompt))
+            self._answers[sequence] = Answer(sequence, self.checkpoint, self._metrics.request(len(prompt)))
             scheduler.add(sequence)
         self._wakeup.set()
         return stream
@@ -326,12 +324,12 @@ class LocalEngine:
     def _plan(self) -> Step:
         with self._lock:
             for sequence in self._loaded_scheduler.drop_abandoned():
-                self._requests.pop(sequence).stopped()
-                self._forget(sequence, "stopped, nobody reads on")
+                self._answers.pop(sequence).metrics.stopped()
+                self._tell(sequence, "stopped, nobody reads on")
             step = self._loaded_scheduler.next_step()
         for work in step.works:
             if work.sequence.drawn == work.draws:  # it has nothing yet
-                self._requests[work.sequence].admitted(cached_tokens=work.sequence.stream.cached_tokens)
+                self._answers[work.sequence].metrics.admitted(cached_tokens=work.sequence.stream.cached_tokens)
         return step
 
     def _may_lag(self, step: Step) -> bool:
@@ -393,61 +391,22 @@ class LocalEngine:
 
     def _take(self, sequence: Sequence, tokens: Tokens[Token]) -> None:
         """Give an answer its next tokens; with the last one it ends."""
-        self._requests[sequence].tokens(count=len(tokens))
+        answer = self._answers[sequence]
+        answer.metrics.tokens(count=len(tokens))
         for token in tokens:
             if token.id == BROKEN:
                 problem = "the model's scores are not numbers (NaN or infinity)"
                 self._broken_in_a_row += 1
                 self._finish(sequence, EngineFailure(problem, hint="check the weights and the dtype"))
                 return
-            if (constraint := sequence.sampling.constraint) is not None:
-                if (settled := constraint.settle(token.id)) is None:
-                    self._streamer(sequence).end()
-                    sequence.stream.finish_reason = "stop"
-                    self._finish(sequence, None)
-                    return
-                token = replace(token, id=settled)
-            sequence.ids.append(token.id)
-            if (asked := sequence.sampling.logprobs) is not None:
-                sequence.stream.logprobs.append(
-                    replace(token, likeliest=token.likeliest[:asked], their_logprobs=token.their_logprobs[:asked])
-                )
-            self.tokens_made += 1
-            if self._is_last(sequence, token.id):
+            made = sequence.made
+            is_last = answer.take(token)
+            self.tokens_made += sequence.made - made
+            if is_last:
                 self._broken_in_a_row = 0
                 self._finish(sequence, None)
                 return
         self._crossing.touch(sequence.stream)
-
-    def _is_last(self, sequence: Sequence, token: int) -> bool:
-        """Hand a token's text over; true if the answer ends with it."""
-        streamer, constraint = self._streamer(sequence), sequence.sampling.constraint
-        is_end = token in self.checkpoint.end_tokens
-        if not is_end:
-            streamer.put(token)
-            if constraint is not None:
-                constraint.advance(token)
-        is_end = is_end or streamer.is_stopped or (constraint is not None and constraint.is_over)
-        is_out = sequence.made >= sequence.sampling.max_tokens
-        if not (is_end or is_out):
-            return False
-        streamer.end()
-        # A constraint that has led the answer to an end in time has not cut it short.
-        is_whole = is_end or (constraint is not None and constraint.is_satisfied)
-        sequence.stream.finish_reason = "stop" if is_whole or streamer.is_stopped else "length"
-        return True
-
-    def _streamer(self, sequence: Sequence) -> PieceStreamer:
-        if (known := self._streamers.get(sequence)) is not None:
-            return known
-        stream, sampling = sequence.stream, sequence.sampling
-
-        def deliver(piece: str) -> None:
-            stream.put(piece, streamer.tokens_delivered)
-
-        streamer = PieceStreamer(self.checkpoint.tokenizer, deliver, stop=sampling.stop, shown=sampling.shown)
-        self._streamers[sequence] = streamer
-        return streamer
 
     def _perform_alone(self, sequence: Sequence) -> None:
         def take(token: Token) -> bool:
@@ -489,20 +448,19 @@ class LocalEngine:
         with self._lock:
             self._loaded_scheduler.remove(sequence, keep=error is None and self._runner is not None)
         self._end(sequence, error)
-        self._forget(sequence, "failed" if error else "finished")
+        self._tell(sequence, "failed" if error else "finished")
 
     def _end(self, sequence: Sequence, error: AiError | None) -> None:
-        request = self._requests.pop(sequence)
+        metrics = self._answers.pop(sequence).metrics
         if error is None:
-            request.finished()
+            metrics.finished()
         else:
-            request.failed()
+            metrics.failed()
         sequence.stream.completion_tokens = sequence.made
         sequence.stream.end(error)
         self._crossing.touch(sequence.stream)
 
-    def _forget(self, sequence: Sequence, how: str) -> None:
-        self._streamers.pop(sequence, None)
+    def _tell(self, sequence: Sequence, how: str) -> None:
         phase = "" if sequence.made else " before its first token"
         request = {"request": sequence.request_id}
         log.info("%s: %s%s, %d tokens", self.name, how, phase, sequence.made, extra=request)
@@ -513,5 +471,4 @@ class LocalEngine:
             left = self._loaded_scheduler.clear()
         for sequence in left:
             self._end(sequence, error)
-        self._streamers.clear()
         self._crossing.flush()
