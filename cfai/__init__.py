@@ -8,11 +8,17 @@ async with cfai.Ai(cfai.LocalBinding()) as ai:
 ```
 """
 
-from cfai.ai import Ai, SessionOptions
-from cfai.binding import Binding, Call, Reply
-from cfai.bindings import FakeBinding, HttpBinding, LocalBinding
-from cfai.errors import AiError
-from cfai.results import AiResult, ByteStream
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cfai.ai import Ai, SessionOptions
+    from cfai.binding import Binding, Call, Reply
+    from cfai.bindings.fake import FakeBinding
+    from cfai.bindings.http import HttpBinding
+    from cfai.bindings.local import LocalBinding
+    from cfai.errors import AiError
+    from cfai.results import AiResult, ByteStream
 
 __version__ = "0.1.0"
 
@@ -29,3 +35,30 @@ __all__ = [
     "Reply",
     "SessionOptions",
 ]
+
+_HOMES = {
+    "Ai": "cfai.ai",
+    "AiError": "cfai.errors",
+    "AiResult": "cfai.results",
+    "Binding": "cfai.binding",
+    "ByteStream": "cfai.results",
+    "Call": "cfai.binding",
+    "FakeBinding": "cfai.bindings.fake",
+    "HttpBinding": "cfai.bindings.http",
+    "LocalBinding": "cfai.bindings.local",
+    "Reply": "cfai.binding",
+    "SessionOptions": "cfai.ai",
+}
+
+
+# Whatever is imported of cfai, this file comes first, before the command line can take care of Ctrl-C.
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -140,7 +140,7 @@ class Ai:
         if isinstance(reply.body, ByteStream):
             if not reply.headers.get("content-type", "").startswith(EVENT_STREAM):
                 return reply.body
-            stream = ByteStream(_WholeAnswer(reply.body))
+            stream = ByteStream(_WholeAnswer(reply.body), clock=reply.body.clock)
             if ctx := session.get("ctx"):
                 ctx.waitUntil(stream.wait_closed())
             return stream

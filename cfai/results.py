@@ -8,6 +8,8 @@ from typing import Any, Protocol, Self, SupportsIndex, overload
 
 import anyio
 
+from cfai.clock import Clock
+
 __all__ = ["AiList", "AiResult", "ByteStream", "plain", "wrap"]
 
 
@@ -97,10 +99,11 @@ class ByteStream:
     ```
 
     Closing it, or leaving the `async with`, stops the model, also when nothing was read yet. Reading it to its end
-    closes it too. It can be read once.
+    closes it too. It can be read once. `clock` is the one by which its bytes come, the machine's where there is none.
     """
 
-    def __init__(self, source: ByteSource) -> None:
+    def __init__(self, source: ByteSource, *, clock: Clock | None = None) -> None:
+        self.clock = clock
         self._source = source
         self._closed = False
         self._on_close: list[anyio.Event] = []

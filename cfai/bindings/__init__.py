@@ -1,7 +1,25 @@
-"""What answers AI requests: a model in this process, a server over HTTP, a script."""
+"""What answers AI requests: a model in this process, a server over HTTP, a script, a tape, any of them with faults."""
 
-from cfai.bindings.fake import FakeBinding
-from cfai.bindings.http import HttpBinding
-from cfai.bindings.local import LocalBinding
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cfai.bindings.fake import FakeBinding
+    from cfai.bindings.http import HttpBinding
+    from cfai.bindings.local import LocalBinding
 
 __all__ = ["FakeBinding", "HttpBinding", "LocalBinding"]
+
+_HOMES = {
+    "FakeBinding": "cfai.bindings.fake",
+    "HttpBinding": "cfai.bindings.http",
+    "LocalBinding": "cfai.bindings.local",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = found
+    return found

@@ -41,7 +41,7 @@ def run(
     import anyio
 
     from cfai.ai import Ai
-    from cfai.bindings import LocalBinding
+    from cfai.bindings.local import LocalBinding
     from cfai.cli.loading import loading_bar
 
     text = _read_stdin() if prompt == "-" else prompt

@@ -82,8 +82,7 @@ def serve(
     """
     import anyio
 
-    from cfai.bindings import LocalBinding
-    from cfai.bindings.local import parse_fidelity
+    from cfai.bindings.local import LocalBinding, parse_fidelity
     from cfai.cli.logs import show_logs
     from cfai.server.app import binding_app, rest_app
     from cfai.server.tail import TailSocket

@@ -216,7 +216,8 @@ class _Process:
         if self._given.inspect:
             from cfai.dev.debugger import is_attached, listen_for_debuggers
 
-            self._tell(f"debugger {listen_for_debuggers()}")
+            with self._modules.uncounted():
+                self._tell(f"debugger {listen_for_debuggers()}")
             person.append(is_attached)
         watch_the_loop(config.folder, self._console.note, lambda: any(waits() for waits in person))
 

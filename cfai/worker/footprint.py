@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import sysconfig
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,16 @@ class Modules:
     """The modules that have been imported since, in reserve or by the script."""
 
     def __init__(self) -> None:
-        self._before = set(sys.modules)
+        self._others = set(sys.modules)
+
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """What is imported meanwhile is no wish of the script's."""
+        before = set(sys.modules)
+        try:
+            yield
+        finally:
+            self._others |= sys.modules.keys() - before
 
     def installed(self) -> list[str]:
         """Those of installed packages and of the standard library, in the order of their imports."""
@@ -34,7 +44,7 @@ class Modules:
         ]
 
     def _new(self) -> list[tuple[str, Path]]:
-        new = [(name, module) for name, module in sys.modules.items() if name not in self._before]
+        new = [(name, module) for name, module in sys.modules.items() if name not in self._others]
         files = [(name, getattr(module, "__file__", None)) for name, module in new]
         return [
             (name, Path(file))

@@ -174,5 +174,10 @@ def test_a_debugger_comes_back_after_a_reload(project: Path, temporary: Path) ->
         wait_for(lambda: httpx2.get(address, timeout=60).text == "bye")
         assert greets(port)
         children += children_of(process)
+        # The next one is told in reserve what the script has imported, of which debugpy is none.
+        (project / "entry.py").write_text((project / "entry.py").read_text().replace("bye", "again"))
+        wait_for(lambda: httpx2.get(address, timeout=60).text == "again")
+        assert greets(port)
         assert process.end(signal.SIGINT) == 0
+        assert "frozen" not in process.rest
         assert not any(map(is_alive, children))
