@@ -17,7 +17,7 @@ PACKAGE = Path(cfai.__file__).parent
 # From the top floor down. A room imports rooms of the floors below, and of its own floor.
 FLOORS = [
     {"cli", "__main__", "pytest_plugin"},
-    {"dev", "doctor", "server", "worker"},
+    {"dev", "doctor", "server", "testing", "worker"},
     {"serving", "http_writes", "__init__"},
     {"bindings"},
     {"engine", "tasks", "weights"},
