@@ -26,6 +26,7 @@
     │   ├── NoRoute              7003  404
     │   └── MethodNotAllowed     7001  405
     └── EngineFailure            8500  500   the model itself failed; the code is cfai's own
+        └── ConnectionDropped    8500  500   the answer broke off, and nothing came to say so
 
 Codes and statuses follow https://developers.cloudflare.com/workers-ai/platform/errors/ where that page has them;
 5006, 5021, 5028, 3021, 10000, 7001 and 7003 are as seen on the wire.
@@ -41,6 +42,7 @@ __all__ = [
     "AccessDenied",
     "AiError",
     "BadInput",
+    "ConnectionDropped",
     "ContextExceeded",
     "DailyLimit",
     "DeprecatedModel",
@@ -396,3 +398,11 @@ class EngineFailure(AiError):
     """The model failed while loading or running. The code is cfai's own: Cloudflare documents none."""
 
     code, status = 8500, 500
+
+
+class ConnectionDropped(EngineFailure):
+    """The connection to whoever answers broke off, and no event says so. A server cuts its own in turn."""
+
+    def __init__(self, description: str = "Network connection lost.", *, hint: str = "") -> None:
+        # workerd says this to a Worker whose connection breaks off (src/workerd/jsg/util.c++).
+        super().__init__(description, hint=hint)

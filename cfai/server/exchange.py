@@ -17,7 +17,7 @@ from starlette.types import Receive, Send
 
 from cfai import sse
 from cfai.binding import EVENT_STREAM, JSON, Reply
-from cfai.errors import AiError, EngineFailure
+from cfai.errors import AiError, ConnectionDropped, EngineFailure
 from cfai.results import ByteStream
 
 __all__ = ["native_failure", "respond", "send_reply"]
@@ -48,11 +48,13 @@ async def respond(
 
         async def answer() -> None:
             try:
-                reply = await produce()
+                reply = render(await produce())
+            except ConnectionDropped as error:
+                # A server cannot close a connection before there is a head.
+                reply = Reply(ByteStream(_BrokenOff(error)), headers={"content-type": JSON})
             except Exception as error:  # a binding replies to what it refuses; this one is broken
                 log.exception("the binding failed")
-                reply = Reply.from_error(EngineFailure(f"the binding failed: {error}"))
-            reply = render(reply)
+                reply = render(Reply.from_error(EngineFailure(f"the binding failed: {error}")))
             try:
                 await send_reply(reply, send, failure=failure)
             finally:
@@ -83,6 +85,8 @@ async def send_reply(reply: Reply, send: Send, *, failure: Callable[[AiError], l
     try:
         async for chunk in reply.body:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    except ConnectionDropped:
+        return  # a body that is left like this is cut: no last chunk, no [DONE], and so the client can tell
     except Exception as error:
         log.exception("the stream failed")
         if not reply.headers.get("content-type", "").startswith(EVENT_STREAM):
@@ -90,6 +94,19 @@ async def send_reply(reply: Reply, send: Send, *, failure: Callable[[AiError], l
         told = error if isinstance(error, AiError) else EngineFailure(f"the stream failed: {error}")
         last = b"".join(failure(told))
     await send({"type": "http.response.body", "body": last})
+
+
+class _BrokenOff:
+    """A body of which nothing comes."""
+
+    def __init__(self, error: ConnectionDropped) -> None:
+        self._error = error
+
+    async def __anext__(self) -> bytes:
+        raise self._error
+
+    async def aclose(self) -> None:
+        """It holds nothing."""
 
 
 async def _start(send: Send, status: int, headers: Mapping[str, str]) -> None:

@@ -28,7 +28,7 @@ from starlette.types import Receive, Scope, Send
 
 from cfai import sse
 from cfai.binding import EVENT_STREAM, Reply
-from cfai.errors import AiError, EngineFailure, RequestAborted, StreamGone
+from cfai.errors import AiError, ConnectionDropped, EngineFailure, RequestAborted, StreamGone
 from cfai.request_id import of_request
 from cfai.results import ByteStream
 from cfai.server.envelope import edge_error, success
@@ -202,6 +202,8 @@ class _Stream:
         self.id = secrets.token_hex(16)
         self.size = _OVERHEAD
         self.is_complete = False
+        self.break_off: ConnectionDropped | None = None
+        """Why there is nothing behind the last event, not even an end."""
         self.reader: _Reader | None = None
         self.task: asyncio.Task[None] | None = None
         self._streams = streams
@@ -260,6 +262,8 @@ class _Stream:
                         await self._take(event)
             if splitter.rest:
                 await self._take(splitter.rest)
+        except ConnectionDropped as error:
+            self.break_off = error
         except Exception as error:
             log.exception("the stream failed")
             self._append_last(error if isinstance(error, AiError) else EngineFailure(f"the stream failed: {error}"))
@@ -341,6 +345,8 @@ class _Reader:
                 event = stream.event(self.position)
                 stream.wake()
                 return event
+            if stream.break_off is not None:
+                raise stream.break_off
             if stream.is_complete:
                 break
             await stream.change()

@@ -6,7 +6,8 @@ closed, which stops the model behind it. Work given to `waitUntil` runs beside t
 
 How a stream ends. A whole body ends cleanly. A `text/event-stream` that fails ends with one event that carries the
 error, `[DONE]` and a clean close, because an EventSource that sees a cut reconnects and runs the prompt again. Any
-other body that fails is cut without its last chunk, so that the client can tell.
+other body that fails is cut without its last chunk, so that the client can tell; so is an event stream of which only a
+connection that broke off is known, as on Cloudflare.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import anyio
 
 from cfai import sse
 from cfai.binding import EVENT_STREAM
-from cfai.errors import AiError, EngineFailure
+from cfai.errors import AiError, ConnectionDropped, EngineFailure
 from cfai.worker import ctx as contexts
 from cfai.worker.ctx import Context
 from cfai.worker.failures import failure, is_the_scripts, python_error
@@ -148,7 +149,7 @@ class HttpExchange:
                 if not is_the_scripts(error):
                     raise
                 self._report(trace_of(error))
-                if self._is_event_stream:
+                if self._is_event_stream and not isinstance(error, ConnectionDropped):
                     await self._end(self._last_events(error))
                 return
             if chunk:

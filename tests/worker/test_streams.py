@@ -9,7 +9,7 @@ import pytest
 
 from cfai import Call, Reply, sse
 from cfai.binding import EVENT_STREAM
-from cfai.errors import EngineFailure, OutOfCapacity
+from cfai.errors import ConnectionDropped, EngineFailure, OutOfCapacity
 from cfai.results import ByteStream
 from tests.worker.asgi_client import Client
 from tests.worker.conftest import Workers
@@ -160,6 +160,14 @@ async def test_what_a_script_raises_in_an_event_stream(worker: Workers, before: 
     assert response.text.startswith(expected)
     assert response.text.endswith("}]}\n\ndata: [DONE]\n\n")
     assert response.ended
+
+
+async def test_a_stream_of_the_model_that_breaks_off_is_cut(worker: Workers) -> None:
+    app = worker.app(STREAMING, ai=SlowModel(ConnectionDropped()))
+    response = await worker.client(app).get("/worker-endpoint")
+    assert response.text == 'data: {"response":" 1"}\n\ndata: {"response":" 2"}\n\n'
+    assert not response.ended
+    assert "Network connection lost." in worker.reported[-1]
 
 
 async def test_another_body_that_fails_is_cut(worker: Workers) -> None:
