@@ -2,7 +2,7 @@
 
 import sys
 
-INTERRUPTED = 130  # cfai.cli.options has it, too, and is among what is imported late
+FAILED, INTERRUPTED = 1, 130  # cfai.cli.options has them, too, and is among what is imported late
 
 
 def main() -> None:
@@ -12,6 +12,14 @@ def main() -> None:
         command_line()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except ModuleNotFoundError as error:
+        from cfai.packages import problem_of
+
+        if (found := problem_of(error)) is None:
+            raise
+        problem, command = found
+        sys.stderr.write(f"error: {problem}\ntry: {command}\n")
+        sys.exit(FAILED)
 
 
 if __name__ == "__main__":

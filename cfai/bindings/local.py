@@ -22,7 +22,8 @@ from cfai import weights
 from cfai.binding import EVENT_STREAM, JSON, Call, Reply
 from cfai.bindings.generation import Generation
 from cfai.catalog import Catalog, Model, parse_as_of
-from cfai.errors import AiError, BadInput, LoraUnsupported, NoSuchModel, OutOfCapacity, WeightsMissing
+from cfai.errors import AiError, BadInput, EngineFailure, LoraUnsupported, NoSuchModel, OutOfCapacity, WeightsMissing
+from cfai.packages import problem_of
 from cfai.request_id import of_request
 from cfai.results import ByteStream
 from cfai.tasks import text_generation
@@ -296,7 +297,13 @@ def _as_source(place: str | Path | weights.Source) -> weights.Source:
 
 
 def _import_engine() -> Any:
-    import cfai.engine
+    try:
+        import cfai.engine
+    except ModuleNotFoundError as error:
+        if (found := problem_of(error)) is None:
+            raise
+        problem, command = found
+        raise EngineFailure(f"a model cannot run here: {problem}", hint=command) from error
 
     return cfai.engine
 

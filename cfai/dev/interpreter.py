@@ -6,12 +6,11 @@ import json
 import subprocess
 from collections.abc import Sequence
 
+from cfai.packages import WORKER, install
+
 __all__ = ["NoInterpreter", "check_interpreter"]
 
 OLDEST = (3, 11)
-NEEDED = ("ada_url", "anyio", "greenlet", "httpx2", "uvicorn", "websockets")
-"""What cfai's own modules import in a worker process."""
-
 PROBE = """
 import importlib.util, json, sys
 missing = [name for name in sys.argv[1:] if importlib.util.find_spec(name) is None]
@@ -38,7 +37,7 @@ def check_interpreter(python: str, *, also: Sequence[str] = ()) -> None:
     """
     try:
         ran = subprocess.run(
-            [python, "-c", PROBE, *NEEDED, *also], capture_output=True, text=True, check=True, timeout=30
+            [python, "-c", PROBE, *WORKER, *also], capture_output=True, text=True, check=True, timeout=30
         )
         version, missing = json.loads(ran.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
@@ -52,7 +51,7 @@ def check_interpreter(python: str, *, also: Sequence[str] = ()) -> None:
             hint="another --python",
         )
     if missing:
-        raise NoInterpreter(f"{python} lacks {_and(missing)}", hint=f"{python} -m pip install {' '.join(missing)}")
+        raise NoInterpreter(f"{python} lacks {_and(missing)}", hint=f"{python} -m {install(missing)}")
 
 
 def _and(names: Sequence[str]) -> str:

@@ -102,7 +102,7 @@ def test_another_interpreter(project: Path, temporary: Path, tmp_path: Path) -> 
     lacking = run(str(project), "--python", str(python), PYTHONPATH="")
     assert lacking.returncode == 2
     assert f"{python} lacks ada_url, anyio, greenlet, httpx2, uvicorn and websockets" in lacking.stderr
-    assert f"{python} -m pip install ada_url anyio greenlet httpx2 uvicorn websockets" in lacking.stderr
+    assert f"{python} -m pip install ada-url anyio greenlet httpx2 uvicorn websockets" in lacking.stderr
 
     # What cfai is among is out of its reach; cfai itself is not.
     packages = next((other / "lib").glob("python*")) / "site-packages"

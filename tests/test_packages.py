@@ -1,0 +1,59 @@
+"""What is said where a package is not installed."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from cfai import packages
+
+ROOT = Path(__file__).parents[1]
+HIDE = """
+import sys
+
+class Without:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {hidden!r}:
+            return None
+        return next(filter(None, (finder.find_spec(name, path, target) for finder in finders)), None)
+
+finders = sys.meta_path[:]
+sys.meta_path[:] = [Without()]
+"""
+COMMAND = "import runpy; sys.argv[1:] = {}; runpy.run_module('cfai', run_name='__main__')"
+
+
+def without(*hidden: str, code: str) -> subprocess.CompletedProcess[str]:
+    """A program in an interpreter that lacks these packages."""
+    program = HIDE.format(hidden=set(hidden)) + code
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+
+def test_the_lists_are_the_dependencies_of_cfai() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    names = {re.split(r"[<>=;\[ ]", needed)[0].replace("-", "_") for needed in project["dependencies"]}
+    assert {*packages.COMMAND_LINE, *packages.MODELS} == names - {
+        "typing_extensions"
+    }  # which anyio and starlette bring
+
+
+@pytest.mark.parametrize("package", ["typer", "rich", "anyio"])
+def test_a_command_says_in_one_sentence_which_package_it_lacks(package: str) -> None:
+    ended = without(package, code=COMMAND.format(["doctor", "--help"]))
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        f"error: this needs {package}, which is not installed\ntry: pip install {package}\n",
+    )
+
+
+def test_a_command_without_a_models_packages_names_them() -> None:
+    ended = without("torch", code=COMMAND.format(["run", "@cfai/demo/tiny-chat", "hi"]))
+    assert "Traceback" not in ended.stderr
+    assert "a model cannot run here: this needs torch, which is not installed\ntry: pip install torch\n" in ended.stderr
+
+
+def test_other_modules_are_not_explained() -> None:
+    assert packages.problem_of(ModuleNotFoundError("No module named 'mine'", name="mine")) is None
