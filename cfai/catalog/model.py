@@ -176,6 +176,20 @@ class Model:
         cost = prompt_tokens * self.neurons.input + completion_tokens * (self.neurons.output or 0)
         return float(f"{cost / 1e6:.6g}")
 
+    def neurons_for(self, work: Mapping[str, float]) -> float | None:
+        """What `work` costs, by the units of the model's prices; None where no price is known.
+
+        ```python
+        Catalog.builtin().get("@cf/openai/whisper").neurons_for({"audio minute": 0.5})  # 0.0205909
+        ```
+        """
+        costs = dict(map(_neurons_per_unit, self.prices))
+        if self.neurons is not None:  # Cloudflare's own figures, where there are some, are the exact ones
+            costs |= {"input tokens": self.neurons.input / 1e6, "output tokens": (self.neurons.output or 0) / 1e6}
+        if not costs:
+            return None
+        return float(f"{sum(amount * costs.get(unit, 0) for unit, amount in work.items()):.6g}")
+
     @property
     def generates_text(self) -> bool:
         """Whether it writes text, which is the task that runs on this machine."""
@@ -224,6 +238,20 @@ _PRECISIONS: Mapping[str, Precision] = {
     "bf16": "bf16",
     "awq": "awq",
 }
+
+
+_USD_PER_NEURON = 0.011 / 1000
+"""https://developers.cloudflare.com/workers-ai/platform/pricing/"""
+
+_MULTIPLES = {"M ": 1e6, "1k ": 1e3}
+
+
+def _neurons_per_unit(price: Price) -> tuple[str, float]:
+    """The unit of a price without its `per` and its multiple, and what one costs: `input tokens` of `per M input
+    tokens`."""
+    unit = price.unit.removeprefix("per ")
+    multiple = next((name for name in _MULTIPLES if unit.startswith(name)), "")
+    return unit.removeprefix(multiple), price.usd / _MULTIPLES.get(multiple, 1) / _USD_PER_NEURON
 
 
 def _day(text: str | None) -> date | None:

@@ -1,0 +1,134 @@
+"""What models do that generate no text: what each takes, in Cloudflare's words, and what an answer looks like.
+
+    task_for(model) -> Task
+    task.check(inputs)            the inputs with defaults, or the refusal that production gives
+    task.plausible(inputs, rng)   an answer that no model made: true to the schema, and to what programs rely on
+
+A model's task, and where one model differs from its task the model, names a row of `kinds`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from cfai.catalog import Model
+from cfai.errors import BadInput
+from cfai.tasks import fields
+from cfai.tasks.answers.answer import Answer, Asked
+from cfai.tasks.kinds import Kind, kind_of
+from cfai.tasks.schema import Schema, types_of, validate
+from cfai.tasks.schemas import schema
+
+__all__ = ["Task", "task_for"]
+
+MOST_ITEMS = 10_000
+"""Of an array for which the schema has no bound of its own."""
+
+
+def task_for(model: Model) -> Task:
+    """What `model` does, for every model that generates no text.
+
+    ```python
+    task = task_for(Catalog.builtin().get("@cf/baai/bge-small-en-v1.5"))
+    task.plausible(task.check({"text": "hello"}), Random(0)).body["shape"]  # [1, 384]
+    ```
+    """
+    if model.generates_text:
+        raise ValueError(f"{model.id} generates text, which cfai.tasks.text_generation checks")
+    return Task(model, kind_of(model))
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task as one model does it."""
+
+    model: Model
+    kind: Kind
+
+    @property
+    def input_schema(self) -> Schema:
+        return schema(self.kind.schema, self.kind.input_entry)
+
+    @property
+    def output_schema(self) -> Schema:
+        return schema(self.kind.schema, self.kind.output_entry)
+
+    @property
+    def raw(self) -> str:
+        """The key of the inputs that a request's body is when it is no JSON: `audio`, `image`; or ""."""
+        return self.kind.raw
+
+    def check(self, inputs: Any) -> Any:
+        """The inputs with the defaults of the schema, bytes left as they are; raises `BadInput` or `InvalidData`."""
+        if isinstance(inputs, (bytes, bytearray, memoryview)):
+            if not self.raw:
+                raise BadInput("Type mismatch of '/', 'object' not in 'string'", hint="the body is not JSON")
+            inputs = {self.raw: bytes(inputs)}
+        checked = validate(self.input_schema, _for_the_validator(inputs))
+        fields.object_of(inputs, "/")
+        known = {**checked.payload, **{name: value for name, value in inputs.items() if _holds_bytes(value)}}
+        fields.check_json({name: value for name, value in known.items() if name not in _MEDIA})
+        option = self.input_schema if checked.option is None else self.input_schema["oneOf"][checked.option]
+        if "requests" in option["properties"]:
+            raise BadInput("'/requests' is a batch, and this is no batch", hint='say so: {"queueRequest": true}')
+        for name, wanted in option["properties"].items():
+            if name in known and name not in _MEDIA:
+                _look_at(wanted, known[name], f"/{name}")
+        self.kind.look_again(known)
+        return known
+
+    def plausible(self, inputs: Any, rng: Random) -> Answer:
+        """An answer to inputs that `check` gave back: its body, a JSON value or bytes, and its content type.
+
+        The same inputs and a generator of the same seed give the same answer. Vectors, and what is made with them, do
+        not depend on the generator: a text has one vector.
+        """
+        return self.kind.answer(Asked(self.model, inputs, rng))
+
+    def neurons(self, inputs: Any, answer: Answer) -> float | None:
+        """What the call costs by the prices of the catalog, in neurons; None where no price is known."""
+        return self.model.neurons_for(self.kind.work(inputs, answer))
+
+
+_MEDIA = frozenset({"audio", "image", "mask", "multipart"})
+
+
+def _holds_bytes(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return _holds_bytes(value.get("body"))
+    return isinstance(value, (bytes, bytearray, memoryview))
+
+
+def _for_the_validator(inputs: Any) -> Any:
+    """The inputs as JSON: to production, bytes are an object with a number for each, as JavaScript writes them."""
+    if not isinstance(inputs, Mapping):
+        return inputs
+    return {
+        name: {**value, "body": {}}
+        if isinstance(value, Mapping) and _holds_bytes(value)
+        else {"0": 0}
+        if _holds_bytes(value)
+        else value
+        for name, value in inputs.items()
+    }
+
+
+def _look_at(wanted: Schema, value: Any, where: str) -> None:
+    """Refuse what the validator does not look at: the type of what is not required, and the items of arrays."""
+    options = {one["type"]: one for one in (wanted, *wanted.get("oneOf", ())) if "type" in one}
+    if options and not set(options).intersection(types_of(value)):
+        fields.mismatch(value, where, next(iter(options)))
+    if not isinstance(value, (list, tuple)):
+        return
+    most = options["array"].get("maxItems", MOST_ITEMS)
+    if len(value) > most:
+        raise BadInput(f"Length of '{where}' must be <= {most}", hint=f"send {most} at a time")
+    for at, item in enumerate(value):
+        _look_at(options["array"]["items"], item, f"{where}/{at}")
+        for name, inner in options["array"]["items"].get("properties", {}).items():
+            if name not in item:
+                fields.missing(f"{where}/{at}", name)
+            _look_at(inner, item[name], f"{where}/{at}/{name}")
