@@ -1,0 +1,103 @@
+"""What answers the calls of a suite: the fake, the demo model, the weights of this machine, a tape, or Cloudflare."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Literal
+
+import anyio
+
+if TYPE_CHECKING:
+    from cfai.bindings.http import HttpBinding
+    from cfai.bindings.local import LocalBinding
+
+__all__ = ["Engines", "Rung", "missing_weights", "parse_rung", "remote_binding"]
+
+Rung = Literal["fake", "demo", "local", "tape", "remote"]
+
+CLOUDFLARE = "https://api.cloudflare.com/client/v4"
+
+
+def parse_rung(text: str) -> Rung:
+    """The rung that `text` names; a ValueError says which there are."""
+    match text:
+        case "fake" | "demo" | "local" | "tape" | "remote":
+            return text
+    near = get_close_matches(text, ("fake", "demo", "local", "tape", "remote"), 1)
+    raise ValueError(
+        f"cfai is {text!r}, and should be fake, demo, local, tape or remote"
+        + (f"; did you mean {near[0]}?" if near else "")
+    )
+
+
+def remote_binding(environ: Mapping[str, str]) -> HttpBinding:
+    """Cloudflare's own API, with the account and the token that wrangler takes from the environment.
+
+    A ValueError says which variable is not set.
+    """
+    from cfai.bindings.http import HttpBinding
+
+    missing = [name for name in ("CLOUDFLARE_ACCOUNT_ID", "CLOUDFLARE_API_TOKEN") if not environ.get(name)]
+    if missing:
+        raise ValueError(
+            f"--cfai=remote asks Cloudflare, and {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not "
+            "set: the account's id, and a token with the permission Workers AI Read. Another server, such as "
+            "`cfai serve`, is named with CLOUDFLARE_API_BASE_URL"
+        )
+    return HttpBinding(
+        environ.get("CLOUDFLARE_API_BASE_URL") or CLOUDFLARE,
+        account=environ["CLOUDFLARE_ACCOUNT_ID"],
+        token=environ["CLOUDFLARE_API_TOKEN"],
+    )
+
+
+def missing_weights(model: str) -> str | None:
+    """Why `model` cannot run on this machine; None where it can."""
+    from cfai import weights
+    from cfai.catalog import Catalog
+    from cfai.errors import AiError
+
+    try:
+        weights.find(Catalog.builtin().get(model))
+    except AiError as error:
+        return f"{error.description}{f'; {error.hint}' if error.hint else ''}"
+    return None
+
+
+class Engines:
+    """The models of a session of tests, each loaded once, when a test first wants it."""
+
+    def __init__(self) -> None:
+        self._local: LocalBinding | None = None
+        self._demo: LocalBinding | None = None
+
+    @property
+    def local(self) -> LocalBinding:
+        """The models whose weights are on this machine."""
+        from cfai.bindings.local import LocalBinding
+
+        self._local = self._local or LocalBinding(demo=False)
+        return self._local
+
+    @property
+    def demo(self) -> LocalBinding:
+        """The demo model, under the id of every model that generates text."""
+        from cfai import weights
+        from cfai.bindings.local import LocalBinding
+        from cfai.catalog import Catalog
+
+        if self._demo is None:
+            catalog = Catalog.builtin()
+            folder = weights.find(catalog.get(weights.DEMO_MODEL))
+            self._demo = LocalBinding({model.id: folder for model in catalog.models() if model.generates_text})
+        return self._demo
+
+    def close(self) -> None:
+        """Give the models' memory back."""
+        for binding in filter(None, (self._local, self._demo)):
+            # On a thread of its own, which has no event loop yet, whichever plugin runs the tests.
+            closing = threading.Thread(target=anyio.run, args=(binding.aclose,))
+            closing.start()
+            closing.join()
