@@ -1,1 +1,35 @@
-"""What tests are written with: assertions on streams, fuzzing of parsers, and what fixtures are made of."""
+"""What tests are written with: assertions on streams, fuzzing of parsers, and what fixtures are made of.
+
+```python
+answer = await assert_stream(await ai.run(model, {"prompt": "hi", "stream": True}), text="New York")
+```
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cfai.testing.assertions import assert_fails, assert_stream
+    from cfai.testing.report import StreamReport
+    from cfai.testing.sources import read_stream
+
+__all__ = ["StreamReport", "assert_fails", "assert_stream", "read_stream"]
+
+_HOMES = {
+    "StreamReport": "cfai.testing.report",
+    "assert_fails": "cfai.testing.assertions",
+    "assert_stream": "cfai.testing.assertions",
+    "read_stream": "cfai.testing.sources",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
