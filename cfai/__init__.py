@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cfai.bindings.fake import FakeBinding
     from cfai.bindings.http import HttpBinding
     from cfai.bindings.local import LocalBinding
+    from cfai.bindings.tape import TapeBinding
     from cfai.errors import AiError
     from cfai.results import AiResult, ByteStream
 
@@ -34,6 +35,7 @@ __all__ = [
     "LocalBinding",
     "Reply",
     "SessionOptions",
+    "TapeBinding",
 ]
 
 _HOMES = {
@@ -48,6 +50,7 @@ _HOMES = {
     "LocalBinding": "cfai.bindings.local",
     "Reply": "cfai.binding",
     "SessionOptions": "cfai.ai",
+    "TapeBinding": "cfai.bindings.tape",
 }
 
 

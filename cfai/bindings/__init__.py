@@ -7,13 +7,15 @@ if TYPE_CHECKING:
     from cfai.bindings.fake import FakeBinding
     from cfai.bindings.http import HttpBinding
     from cfai.bindings.local import LocalBinding
+    from cfai.bindings.tape import TapeBinding
 
-__all__ = ["FakeBinding", "HttpBinding", "LocalBinding"]
+__all__ = ["FakeBinding", "HttpBinding", "LocalBinding", "TapeBinding"]
 
 _HOMES = {
     "FakeBinding": "cfai.bindings.fake",
     "HttpBinding": "cfai.bindings.http",
     "LocalBinding": "cfai.bindings.local",
+    "TapeBinding": "cfai.bindings.tape",
 }
 
 

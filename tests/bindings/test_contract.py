@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
-from cfai import Ai, AiError, Binding, ByteStream, Call, FakeBinding, HttpBinding, LocalBinding, Reply, sse
+from cfai import Ai, AiError, Binding, ByteStream, Call, FakeBinding, HttpBinding, LocalBinding, Reply, TapeBinding, sse
 from cfai.errors import BadInput, EngineFailure, InvalidModelName, NoSuchModel
 from cfai.server.app import binding_app, rest_app
 from tests.serving import serving
@@ -19,7 +20,7 @@ MODEL = "@cf/test/llama"
 PROMPT = {"prompt": "New York is located", "temperature": 0, "max_tokens": 12}
 
 
-@pytest.fixture(params=["local", "http", "http on a socket", "fake"])
+@pytest.fixture(params=["local", "http", "http on a socket", "fake", "tape"])
 async def binding(request: pytest.FixtureRequest, local: LocalBinding, tmp_path: Path) -> AsyncIterator[Binding]:
     match request.param:
         case "local":
@@ -37,6 +38,29 @@ async def binding(request: pytest.FixtureRequest, local: LocalBinding, tmp_path:
                 await http.aclose()
         case "fake":
             yield await _fake_of(local)
+        case "tape":
+            yield _Taped(local, tmp_path)
+
+
+class _Taped:
+    """Every call recorded from `inner`, to its stream's end, and then answered by the tape."""
+
+    def __init__(self, inner: Binding, folder: Path) -> None:
+        self._inner = inner
+        self._folder = folder
+        self._calls = itertools.count()
+
+    async def send(self, call: Call) -> Reply:
+        path = self._folder / f"{next(self._calls)}.json"
+        recording = TapeBinding(path, self._inner)
+        reply = await recording.send(call)
+        if isinstance(reply.body, ByteStream):
+            await _events(reply)
+        recording.close_tape()
+        return await TapeBinding(path, record="none").send(call)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
 
 
 async def _fake_of(local: LocalBinding) -> FakeBinding:

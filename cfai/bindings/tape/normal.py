@@ -1,0 +1,132 @@
+"""Calls that mean the same, written the same: what a tape compares."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from cfai.binding import Call
+from cfai.bindings.tape.hashes import hashed, is_hash
+from cfai.catalog import Catalog, Model, parse_as_of
+from cfai.errors import AiError, BadInput
+from cfai.results import plain
+from cfai.tasks import text_generation
+from cfai.tasks.schema import validate
+from cfai.tasks.text_generation import TextGeneration
+
+__all__ = ["OPTIONS", "checked", "fits", "known_model", "normalised", "question", "wire_form"]
+
+OPTIONS = ("asOf", "fidelity", "queueRequest")
+"""The options of a run that change what is answered. Others are neither compared nor recorded."""
+
+
+def known_model(call: Call) -> Model:
+    """The model of the catalog that is meant; one that the catalog does not have is taken to write text."""
+    try:
+        return Catalog.builtin().get(call.model)
+    except AiError:
+        return Model(call.model)
+
+
+def generates_text(call: Call) -> bool:
+    return call.form != "native" or known_model(call).generates_text
+
+
+def normalised(call: Call) -> dict[str, Any]:
+    """The call with aliases resolved and defaults filled in, in the order of the keys, without what is None."""
+    written = {
+        "model": known_model(call).id,
+        "form": call.form,
+        "options": {name: call.options[name] for name in OPTIONS if call.options.get(name) is not None},
+        "inputs": _with_defaults(call),
+    }
+    ordered: dict[str, Any] = _ordered(written)
+    return ordered
+
+
+def _ordered(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _ordered(value[name]) for name in sorted(value, key=str) if value[name] is not None}
+    if isinstance(value, list | tuple):
+        return [_ordered(item) for item in value]
+    return value
+
+
+def _with_defaults(call: Call) -> Any:
+    inputs = _ordered(plain(call.inputs))
+    if not isinstance(inputs, dict) or not generates_text(call):
+        return inputs
+    try:
+        schema = text_generation.input_schema(known_model(call), form=call.form, as_of=_day(call))
+        return validate(schema, inputs).payload
+    except AiError:  # a call that is refused is what it is
+        return inputs
+
+
+def _day(call: Call) -> Any:
+    day = call.options.get("asOf")
+    try:
+        return None if day is None else parse_as_of(str(day))
+    except ValueError as error:
+        raise BadInput(str(error)) from error
+
+
+def checked(call: Call) -> TextGeneration | None:
+    """The call as its task reads it; None if it is not about text. Raises what the task refuses it with."""
+    if not generates_text(call):
+        return None
+    fidelity = "production" if call.options.get("fidelity") == "production" else "clean"
+    return text_generation.check(
+        call.inputs,
+        form=call.form,
+        model=known_model(call),
+        as_of=_day(call),
+        fidelity=fidelity,  # type: ignore[arg-type]  # one of the two
+    )
+
+
+def wire_form(call: Call) -> tuple[Any, ...]:
+    """What decides how an answer is written, and not what it says."""
+    return call.form, call.options.get("asOf"), call.options.get("fidelity") or "clean"
+
+
+_OF_WIRE = frozenset({"shape", "is_native", "include_usage", "echoed"})
+
+
+def question(call: Call) -> dict[str, Any] | None:
+    """What a call asks, whatever the form in which it asks: None if it is not about text, or refused.
+
+    The probabilities of tokens are told so differently that calls which ask for them have no common form.
+    """
+    try:
+        request = checked(call)
+    except AiError:
+        return None
+    if request is None or request.logprobs is not None:
+        return None
+    asked = {name: value for name, value in dataclasses.asdict(request).items() if name not in _OF_WIRE}
+    model = known_model(call)
+    if asked["temperature"] is None:
+        asked["temperature"] = 0.6 if model.family == "classic" else 1.0
+    if asked["max_tokens"] is None:
+        asked["max_tokens"] = "default"
+    ordered: dict[str, Any] = _ordered({"model": model.id, **asked})
+    return ordered
+
+
+def fits(recorded: Any, called: Any, salt: str) -> bool:
+    """Whether the two are the same, where a text may be recorded as its hash."""
+    if isinstance(recorded, str) and isinstance(called, str):
+        return recorded == called or (is_hash(recorded) and recorded == hashed(called, salt))
+    if isinstance(recorded, dict) and isinstance(called, dict):
+        return recorded.keys() == called.keys() and all(fits(recorded[name], called[name], salt) for name in recorded)
+    if isinstance(recorded, list) and isinstance(called, list):
+        return len(recorded) == len(called) and all(map(fits, recorded, called, [salt] * len(recorded)))
+    return (type(recorded) is type(called) and bool(recorded == called)) or _same_number(recorded, called)
+
+
+def _same_number(recorded: Any, called: Any) -> bool:
+    """0 and 0.0 are one number to JSON; true is none."""
+    numbers = not isinstance(recorded, bool) and not isinstance(called, bool)
+    return numbers and isinstance(recorded, int | float) and isinstance(called, int | float) and recorded == called

@@ -1,0 +1,194 @@
+"""What a tape must not show, taken out before anything is written, and out of a call before it is compared.
+
+A rule is a function of a text and of its place in the call or the reply: `("inputs", "messages", 0, "content")`. It
+gives the text to write instead, the same one to leave it, or None for a salted hash of it, `<hashed 5f3a...>`. A call
+that is to be answered goes through the same rules, so that a tape matches prompts that it does not show.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cfai.binding import Call
+from cfai.bindings.tape.entries import Chunk, End, Entry, Failure
+from cfai.bindings.tape.hashes import hashed
+from cfai.bindings.tape.normal import OPTIONS
+from cfai.results import plain
+
+__all__ = ["DEFAULT_RULES", "Field", "Pattern", "Place", "Prompts", "Redaction", "Rule", "redacted", "redacted_call"]
+
+Place = tuple[str | int, ...]
+"""Where a text stands: `inputs`, `options`, `headers`, `body`, `chunks` or `error` first."""
+
+Rule = Callable[[str, Place], str | None]
+
+REDACTED = "<redacted>"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Take out whatever the fields and headers of these names hold.
+
+    ```python
+    rules = [*DEFAULT_RULES, Field("customer_id")]
+    ```
+    """
+
+    names: frozenset[str]
+
+    def __init__(self, *names: str) -> None:
+        object.__setattr__(self, "names", frozenset(map(_plain_name, names)))
+
+    def __call__(self, text: str, place: Place) -> str:
+        named = any(isinstance(step, str) and _plain_name(step) in self.names for step in place[1:])
+        return REDACTED if named else text
+
+
+def _plain_name(name: str) -> str:
+    """`X-Api-Key`, `x_api_key` and `xApiKey` are one name."""
+    return re.sub(r"[-_\s]", "", name).lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """Take out what `regex` finds in any text; with a group in it, only what the first group matches.
+
+    ```python
+    rules = [*DEFAULT_RULES, Pattern(r"customer-[0-9]+")]
+    ```
+    """
+
+    regex: re.Pattern[str]
+    written: str
+
+    def __init__(self, regex: str | re.Pattern[str], written: str = REDACTED) -> None:
+        object.__setattr__(self, "regex", re.compile(regex))
+        object.__setattr__(self, "written", written)
+
+    def __call__(self, text: str, place: Place) -> str:
+        return self.regex.sub(self._without, text)
+
+    def _without(self, found: re.Match[str]) -> str:
+        if not self.regex.groups or found[1] is None:
+            return self.written
+        start, end = (at - found.start() for at in found.span(1))
+        return found[0][:start] + self.written + found[0][end:]
+
+
+PROMPT_FIELDS = frozenset(
+    {"prompt", "content", "text", "input", "input_text", "instructions", "query", "system", "suffix", "arguments"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """Write a salted hash in place of what is asked: prompts, messages, texts. The answers stay readable.
+
+    ```python
+    tape = TapeBinding("tape.json", inner, redact=[*DEFAULT_RULES, Prompts()])
+    ```
+    """
+
+    fields: frozenset[str] = PROMPT_FIELDS
+
+    def __call__(self, text: str, place: Place) -> str | None:
+        return (
+            None if place[0] == "inputs" and not self.fields.isdisjoint(map(str, place)) and not _names(place) else text
+        )
+
+
+def _names(place: Place) -> bool:
+    """Whether a word of the protocol stands there, a role or a type, which the check of the inputs reads."""
+    return place[-1] in ("role", "type", "name", "id", "call_id", "tool_call_id", "status")
+
+
+DEFAULT_RULES: tuple[Rule, ...] = (
+    Field(
+        *("authorization", "proxy-authorization", "cf-aig-authorization", "x-auth-key", "x-auth-email"),
+        *("api-key", "x-api-key", "apikey", "access-token", "refresh-token", "id-token", "auth-token", "api-token"),
+        *("cf-access-client-secret", "client-secret", "secret", "password", "cookie", "set-cookie"),
+    ),
+    Pattern(r"(?i)\bbearer\s+((?=\S*\d)[\w.~+/=-]{4,}|[\w.~+/=-]{20,})"),
+    Pattern(r"\bcf[ua]t_[\w-]{16,}"),
+    # The keys of OpenAI, Anthropic, Hugging Face, GitHub and AWS, as each of them documents its own.
+    Pattern(r"\b(?:sk|rk|pk)-(?=[\w-]*\d)[\w-]{8,}"),
+    Pattern(r"\b(?:hf_|gh[opsur]_|github_pat_)[A-Za-z0-9_]{20,}|\bAKIA[0-9A-Z]{16}\b"),
+    Pattern(r"\beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{5,}"),  # a JSON Web Token
+    Pattern(r"/accounts/([0-9a-fA-F]{32})\b"),
+    Pattern(r"(?i)\baccount[_ -]?id['\"]?\s*[:=]\s*['\"]?([0-9a-f]{32})\b"),
+    Pattern(r"\bgateway\.ai\.cloudflare\.com/v1/([0-9a-fA-F]{32})\b"),
+)
+"""Authorization, keys, passwords and cookies by their names, and keys, tokens and account ids by their looks."""
+
+
+class Redaction:
+    """Rules, applied in their order."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self._rules = tuple(rules)
+        for rule in self._rules:
+            if not callable(rule):
+                raise TypeError(f"a rule of redaction is a function of a text and its place, not {rule!r}")
+
+    def of(self, value: Any, place: Place, salt: str) -> Any:
+        """`value` with what the rules take out of each text in it, wherever that is."""
+        if isinstance(value, str):
+            return self.text(value, place, salt)
+        if isinstance(value, Mapping):
+            return {name: self.of(item, (*place, name), salt) for name, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.of(item, (*place, at), salt) for at, item in enumerate(value)]
+        return value
+
+    def text(self, text: str, place: Place, salt: str) -> str:
+        for rule in self._rules:
+            changed = rule(text, place)
+            if changed is None:
+                return hashed(text, salt)
+            text = changed
+        return text
+
+
+def redacted_call(call: Call, rules: Redaction, salt: str) -> Call:
+    """The call as a tape has it: what changes the answer and nothing else. Its headers are not kept."""
+    inputs = plain(call.inputs)
+    if isinstance(inputs, Mapping):
+        inputs = {name: inputs[name] for name in sorted(inputs, key=str) if inputs[name] is not None}
+    options = {name: call.options[name] for name in OPTIONS if call.options.get(name) is not None}
+    return Call(call.model, rules.of(inputs, ("inputs",), salt), rules.of(options, ("options",), salt), form=call.form)
+
+
+_VOLATILE = frozenset(
+    {"cf-ai-req-id", "cf-ray", "date", "age", "expires", "x-request-id", "content-length", "cfai-stream-id"}
+)
+"""Headers that are others every time and that a replay makes itself, or does without."""
+
+
+def redacted(entry: Entry, rules: Redaction, salt: str) -> Entry:
+    """The entry as it is written."""
+    headers = {name: value for name, value in entry.headers.items() if name not in _VOLATILE}
+    is_text = entry.headers.get("content-type", "").startswith(("text/", "application/json"))
+    return replace(
+        entry,
+        call=redacted_call(entry.call, rules, salt),
+        headers=rules.of(headers, ("headers",), salt),
+        body=rules.of(entry.body, ("body",), salt),
+        chunks=[_chunk(chunk, at, rules, salt) for at, chunk in enumerate(entry.chunks)] if is_text else entry.chunks,
+        end=entry.end and _end(entry.end, rules, salt),
+    )
+
+
+def _chunk(chunk: Chunk, at: int, rules: Redaction, salt: str) -> Chunk:
+    # A character that is cut at the end of a chunk survives the way to text and back.
+    text = chunk.data.decode("utf-8", "surrogateescape")
+    return replace(chunk, data=rules.text(text, ("chunks", at), salt).encode("utf-8", "surrogateescape"))
+
+
+def _end(end: End, rules: Redaction, salt: str) -> End:
+    if end.failure is None:
+        return end
+    body = rules.of(dict(end.failure.body), ("error",), salt)
+    return replace(end, failure=Failure(end.failure.name, end.failure.status, body))
