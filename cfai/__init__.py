@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cfai.ai import Ai, SessionOptions
     from cfai.binding import Binding, Call, Reply
     from cfai.bindings.fake import FakeBinding
+    from cfai.bindings.faults import FaultBinding
     from cfai.bindings.http import HttpBinding
     from cfai.bindings.local import LocalBinding
     from cfai.bindings.tape import TapeBinding
@@ -31,6 +32,7 @@ __all__ = [
     "ByteStream",
     "Call",
     "FakeBinding",
+    "FaultBinding",
     "HttpBinding",
     "LocalBinding",
     "Reply",
@@ -46,6 +48,7 @@ _HOMES = {
     "ByteStream": "cfai.results",
     "Call": "cfai.binding",
     "FakeBinding": "cfai.bindings.fake",
+    "FaultBinding": "cfai.bindings.faults",
     "HttpBinding": "cfai.bindings.http",
     "LocalBinding": "cfai.bindings.local",
     "Reply": "cfai.binding",

@@ -256,31 +256,50 @@ class Ai:
 
 
 class _WholeAnswer:
-    """The events of an answer; raises where the answer did not come to its end.
+    """The bytes of an answer; raises where the answer did not come to its end.
 
     A Python program that reads to the end has the whole answer: a stream that carries an error, or that stops before
-    `[DONE]`, raises instead of ending.
+    `[DONE]`, raises instead of ending. Most chunks are one event; the network may have cut them elsewhere.
     """
 
-    def __init__(self, events: ByteStream) -> None:
-        self._events = events
+    def __init__(self, chunks: ByteStream) -> None:
+        self._chunks = chunks
+        self._splitter = sse.Splitter()
         self._done = False
+        self._error: AiError | None = None
 
     async def __anext__(self) -> bytes:
+        if self._error is not None:
+            raise self._error
         try:
-            event = await self._events.__anext__()
+            chunk = await self._chunks.__anext__()
         except StopAsyncIteration:
-            if self._done:
+            _, error = self._look_at(self._splitter.end())
+            if error is None and self._done:
                 raise
-            raise EngineFailure("the stream ended before data: [DONE]", hint="the server stopped answering") from None
-        # The cheap test first: an answer has hundreds of events and at most one error.
-        if b'"errors"' in event and (error := _error_in(event)):
-            raise error
-        self._done = self._done or sse.is_done(event)
-        return event
+            raise error or EngineFailure(
+                "the stream ended before data: [DONE]", hint="the server stopped answering"
+            ) from None
+        sound, self._error = self._look_at(self._splitter.feed(chunk))
+        if self._error is None:
+            return chunk
+        if not sound:
+            raise self._error
+        return sound
+
+    def _look_at(self, events: list[bytes]) -> tuple[bytes, AiError | None]:
+        """The events in front of the first that carries an error, and that error."""
+        sound = b""
+        for event in events:
+            # The cheap test first: an answer has hundreds of events and at most one error.
+            if b'"errors"' in event and (error := _error_in(event)):
+                return sound, error
+            self._done = self._done or sse.is_done(event)
+            sound += event
+        return sound, None
 
     async def aclose(self) -> None:
-        await self._events.aclose()
+        await self._chunks.aclose()
 
 
 def _as_query(value: Any) -> str:

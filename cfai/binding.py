@@ -68,7 +68,8 @@ class Reply:
 class Binding(Protocol):
     """Whatever answers AI requests.
 
-    `send` raises no `AiError`: a refusal is a reply with a status and a body. Cancelling it stops the work.
+    `send` raises no `AiError` but a `ConnectionDropped`: a refusal is a reply with a status and a body. Cancelling it
+    stops the work.
     """
 
     async def send(self, call: Call) -> Reply: ...

@@ -5,14 +5,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cfai.bindings.fake import FakeBinding
+    from cfai.bindings.faults import FaultBinding
     from cfai.bindings.http import HttpBinding
     from cfai.bindings.local import LocalBinding
     from cfai.bindings.tape import TapeBinding
 
-__all__ = ["FakeBinding", "HttpBinding", "LocalBinding", "TapeBinding"]
+__all__ = ["FakeBinding", "FaultBinding", "HttpBinding", "LocalBinding", "TapeBinding"]
 
 _HOMES = {
     "FakeBinding": "cfai.bindings.fake",
+    "FaultBinding": "cfai.bindings.faults",
     "HttpBinding": "cfai.bindings.http",
     "LocalBinding": "cfai.bindings.local",
     "TapeBinding": "cfai.bindings.tape",

@@ -11,7 +11,20 @@ from typing import Any
 import anyio
 import pytest
 
-from cfai import Ai, AiError, Binding, ByteStream, Call, FakeBinding, HttpBinding, LocalBinding, Reply, TapeBinding, sse
+from cfai import (
+    Ai,
+    AiError,
+    Binding,
+    ByteStream,
+    Call,
+    FakeBinding,
+    FaultBinding,
+    HttpBinding,
+    LocalBinding,
+    Reply,
+    TapeBinding,
+    sse,
+)
 from cfai.errors import BadInput, EngineFailure, InvalidModelName, NoSuchModel
 from cfai.server.app import binding_app, rest_app
 from tests.serving import serving
@@ -20,7 +33,7 @@ MODEL = "@cf/test/llama"
 PROMPT = {"prompt": "New York is located", "temperature": 0, "max_tokens": 12}
 
 
-@pytest.fixture(params=["local", "http", "http on a socket", "fake", "tape"])
+@pytest.fixture(params=["local", "http", "http on a socket", "fake", "tape", "faults"])
 async def binding(request: pytest.FixtureRequest, local: LocalBinding, tmp_path: Path) -> AsyncIterator[Binding]:
     match request.param:
         case "local":
@@ -38,6 +51,8 @@ async def binding(request: pytest.FixtureRequest, local: LocalBinding, tmp_path:
                 await http.aclose()
         case "fake":
             yield await _fake_of(local)
+        case "faults":  # with none, and with one that is for another model
+            yield FaultBinding(FaultBinding(local), "split-bytes:model=@cf/test/other")
         case "tape":
             yield _Taped(local, tmp_path)
 

@@ -27,12 +27,15 @@ from cfai.tasks.shapes.think_tags import ThinkTags
 from cfai.tasks.shapes.usage import Meter, priced
 from cfai.tasks.text_generation import TextGeneration
 
-__all__ = ["ClassicShape", "ProductionClassicShape"]
+__all__ = ["NULL_CALL", "NUMBER", "ClassicShape", "ProductionClassicShape"]
 
 USAGE_SINCE = date(2024, 1, 1)
 TOOLS_SINCE = date(2024, 6, 19)
 
-_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
+NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
+"""A piece that production sends as a JSON number."""
+NULL_CALL = {"id": None, "type": None, "index": 0, "function": {"name": None, "arguments": ""}}
+"""What follows the last tool call of a production stream."""
 
 
 class ClassicShape:
@@ -124,8 +127,7 @@ class ProductionClassicShape(ClassicShape):
     def finish(self, finish: Finish, choice: int = 0) -> list[bytes]:
         events = [self._piece(Text(text))] if (text := self._tags.close()) else []
         if finish == "tool_calls":
-            nothing = {"id": None, "type": None, "index": 0, "function": {"name": None, "arguments": ""}}
-            return [*events, self._calls([nothing]), self._padded({"tool_calls": []})]
+            return [*events, self._calls([NULL_CALL]), self._padded({"tool_calls": []})]
         return [*events, self._padded({"response": ""})] if self._is_padded else events
 
     def whole(self, answers: Sequence[Answer], usage: Usage) -> dict[str, Any]:
@@ -142,7 +144,7 @@ class ProductionClassicShape(ClassicShape):
         if not self._is_padded:
             return super()._piece(part)
         # The text as it is, not a float of it: "1.50" arrives as 1.50 and becomes 1.5 only with the client.
-        value = part.text if _NUMBER.fullmatch(part.text) else sse.dumps(part.text)
+        value = part.text if NUMBER.fullmatch(part.text) else sse.dumps(part.text)
         metered = f',"usage":{sse.dumps(self._meter.part(part))}' if self._is_metered else ""
         return f'data: {{"response":{value},"p":"{alphabet_padding(self._rng)}"{metered}}}\n\n'.encode()
 
