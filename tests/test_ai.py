@@ -13,7 +13,7 @@ MODEL = "@cf/meta/llama-2-7b-chat-int8"
 
 
 def fake_of(answer: Any) -> FakeBinding:
-    return FakeBinding({MODEL: answer})
+    return FakeBinding({MODEL: answer}, as_of="2023-11-14")
 
 
 @ANY_LOOP

@@ -8,16 +8,30 @@ if TYPE_CHECKING:
     from cfai.bindings.faults import FaultBinding
     from cfai.bindings.http import HttpBinding
     from cfai.bindings.local import LocalBinding
+    from cfai.bindings.script import Script, in_turn
     from cfai.bindings.tape import TapeBinding
+    from cfai.bindings.unexpected import UnexpectedCall
 
-__all__ = ["FakeBinding", "FaultBinding", "HttpBinding", "LocalBinding", "TapeBinding"]
+__all__ = [
+    "FakeBinding",
+    "FaultBinding",
+    "HttpBinding",
+    "LocalBinding",
+    "Script",
+    "TapeBinding",
+    "UnexpectedCall",
+    "in_turn",
+]
 
 _HOMES = {
     "FakeBinding": "cfai.bindings.fake",
     "FaultBinding": "cfai.bindings.faults",
     "HttpBinding": "cfai.bindings.http",
     "LocalBinding": "cfai.bindings.local",
+    "Script": "cfai.bindings.script",
     "TapeBinding": "cfai.bindings.tape",
+    "UnexpectedCall": "cfai.bindings.unexpected",
+    "in_turn": "cfai.bindings.script",
 }
 
 

@@ -9,21 +9,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio import to_thread
 
 from cfai import sse
-from cfai.catalog import Limits, Model
+from cfai.bindings.asked import Asked, least
 from cfai.errors import AiError, BadInput, ContextExceeded, OutOfCapacity, RequestAborted
 from cfai.tasks import text_generation
 from cfai.tasks.grammars import json_grammar, tool_grammar
 from cfai.tasks.output_parser import OutputParser
 from cfai.tasks.parts import Answer, CallStart, Finish, Part, Reasoning, Text, TokenLogprob, Usage
-from cfai.tasks.shapes import Shape
-from cfai.tasks.text_generation import TextGeneration, Tool
+from cfai.tasks.text_generation import Tool
 from cfai.tasks.tool_formats import THINK_END, Thinking, ToolFormat, tool_format
 
 if TYPE_CHECKING:
@@ -55,19 +53,16 @@ class Generation:
     def __init__(
         self,
         engine: LocalEngine,
-        model: Model,
-        request: TextGeneration,
-        shape: Shape,
+        asked: Asked,
         *,
-        as_of: date | None,
         keep_alive: float,
         reject_if_busy: bool,
     ) -> None:
-        self.request = request
+        self.request = asked.request
+        self._asked = asked
         self._engine = engine
-        self._model = model
-        self._shape = shape
-        self._as_of = as_of
+        self._model = asked.model
+        self._shape = asked.shape
         self._keep_alive = keep_alive
         self._reject_if_busy = reject_if_busy
         self._prompt: list[int] = []
@@ -106,7 +101,7 @@ class Generation:
         prompt = self._prompt = self._prompt or await self._encoded_prompt()
         if not prompt:
             raise BadInput("Length of '/prompt' must be >= 1 not met", hint="the prompt has no tokens")
-        max_tokens = self._max_tokens(len(prompt))
+        max_tokens = self._asked.max_tokens(len(prompt), capacity=self._engine.capacity, positions=self._positions)
         thinking = self._thinking(prompt)
         constraints: list[Constraint | None] = [None] * self.request.n
         if self._tools or self.request.answer_schema is not None:
@@ -177,7 +172,8 @@ class Generation:
         length = sum(map(len, (request.prompt or "", *(message.content for message in request.messages or ()))))
         calls = sum(len(call.arguments) for message in request.messages or () for call in message.tool_calls)
         is_long = length + calls > LONG_TEXT or bool(self._tools)
-        most = self._limits.max_input_tokens or self._context_window
+        limits = self._asked.limits
+        most = limits.max_input_tokens or least(limits.context_window, self._positions)
         if most is not None and length > most * MOST_BYTES_PER_TOKEN:
             raise ContextExceeded(length // MOST_BYTES_PER_TOKEN, most, hint=f"the prompt has {length} characters")
         return await to_thread.run_sync(self._encode) if is_long else self._encode()
@@ -185,7 +181,7 @@ class Generation:
     def _encode(self) -> list[int]:
         request, prompts = self.request, self._engine.checkpoint.prompts
         if request.prompt is not None:
-            if request.raw or text_generation.prompt_form(self._as_of) == "raw":
+            if request.raw or text_generation.prompt_form(self._asked.terms.as_of) == "raw":
                 return prompts.raw(request.prompt)
             messages: list[Mapping[str, Any]] = [{"role": "user", "content": request.prompt}]
         else:
@@ -197,36 +193,9 @@ class Generation:
         return prompts.chat(self._format.messages(messages, tools), template, **request.template_options)
 
     @property
-    def _limits(self) -> Limits:
-        return self._model.limits(self._as_of)
-
-    @property
-    def _context_window(self) -> int | None:
-        """Prompt and answer together, in tokens: the catalog's figure or what the weights were made for, if less."""
-        known = [self._limits.context_window, self._engine.checkpoint.max_positions]
-        return min((tokens for tokens in known if tokens is not None), default=None)
-
-    def _max_tokens(self, prompt_tokens: int) -> int:
-        """Tokens to make at most. Raises `ContextExceeded` if prompt and answer do not fit."""
-        request, limits, capacity = self.request, self._limits, self._engine.capacity
-        max_tokens = request.max_tokens
-        if max_tokens is None:
-            # What nobody asked for gives way to what the weights were made for and the cache holds.
-            room = max(1, min(self._context_window or capacity, capacity) - prompt_tokens)
-            default = limits.default_max_tokens_streaming if request.stream else limits.default_max_tokens
-            if self._model.family != "classic" and not self._model.eras:
-                default = limits.max_output_tokens or room  # they have none, and go on to the end of their window
-            max_tokens = min(room, default)
-        both = f"the prompt has {prompt_tokens} tokens and max_tokens is {max_tokens}; both count"
-        for tokens, most, hint in (
-            (prompt_tokens, limits.max_input_tokens, "shorten the prompt"),
-            (max_tokens, limits.max_output_tokens, "ask for fewer max_tokens"),
-            (prompt_tokens + max_tokens, self._context_window, both),
-            (prompt_tokens + max_tokens, capacity, f"{both}, and the KV cache holds no more: cache_tokens"),
-        ):
-            if most is not None and tokens > most:
-                raise ContextExceeded(tokens, most, hint=hint)
-        return max_tokens
+    def _positions(self) -> int | None:
+        """Prompt and answer together, in tokens, that the weights were made for."""
+        return self._engine.checkpoint.max_positions
 
     def _sampling(self, max_tokens: int, index: int, constraint: Constraint | None) -> Sampling:
         from cfai.engine import Sampling

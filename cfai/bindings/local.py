@@ -10,7 +10,6 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import aclosing
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,19 +19,19 @@ from anyio import to_thread
 
 from cfai import weights
 from cfai.binding import EVENT_STREAM, JSON, Call, Reply
+from cfai.bindings.asked import Asked, Terms
 from cfai.bindings.generation import Generation
 from cfai.catalog import Catalog, Model, parse_as_of
-from cfai.errors import AiError, BadInput, EngineFailure, LoraUnsupported, NoSuchModel, OutOfCapacity, WeightsMissing
+from cfai.errors import AiError, EngineFailure, LoraUnsupported, NoSuchModel, OutOfCapacity, WeightsMissing
 from cfai.packages import problem_of
 from cfai.request_id import of_request
 from cfai.results import ByteStream
-from cfai.tasks import text_generation
-from cfai.tasks.shapes import Fidelity, shape_for
+from cfai.tasks.shapes import Fidelity, parse_fidelity
 
 if TYPE_CHECKING:
     from cfai.engine import LocalEngine
 
-__all__ = ["LocalBinding", "check_device", "check_dtype", "parse_fidelity"]
+__all__ = ["LocalBinding", "check_device", "check_dtype"]
 
 
 class LocalBinding:
@@ -94,7 +93,7 @@ class LocalBinding:
         self.catalog = builtin.with_models(*(Model(id=name) for name in self._sources if name not in known))
         self._demo_folder = weights.find(builtin.get(weights.DEMO_MODEL))
         self._demo = os.environ.get("CFAI_DEMO", "") not in ("", "0") if demo is None else demo
-        self._as_of = parse_as_of(as_of) if isinstance(as_of, str) else as_of
+        self._terms = Terms(parse_as_of(as_of) if isinstance(as_of, str) else as_of, parse_fidelity(fidelity))
         for setting, least, value in (
             ("threads", 1, threads),
             ("slots", 1, slots),
@@ -117,7 +116,6 @@ class LocalBinding:
             "cache_tokens": cache_tokens,
             "draft_tokens": draft_tokens,
         }
-        self._fidelity = parse_fidelity(fidelity)
         self._keep_alive = keep_alive
         self._on_progress = on_progress
         self._on_lost = on_lost
@@ -151,28 +149,16 @@ class LocalBinding:
             return Reply.from_error(error, headers)
 
     async def _prepare(self, call: Call) -> Generation:
-        as_of, fidelity = self._as_of, self._fidelity
-        try:
-            if (day := call.options.get("asOf")) is not None:
-                as_of = parse_as_of(str(day))
-            if (named := call.options.get("fidelity")) is not None:
-                fidelity = parse_fidelity(str(named))
-        except ValueError as error:
-            raise BadInput(str(error)) from error
+        terms = self._terms.of(call.options)
         model = self.catalog.get(call.model)
         if not model.generates_text:
             raise NoSuchModel(call.model, hint=f"its task, {model.task}, does not run here")
-        request = text_generation.check(call.inputs, form=call.form, model=model, as_of=as_of, fidelity=fidelity)
-        if request.lora is not None:
+        asked = Asked.of(call, model, terms)
+        if asked.request.lora is not None:
             raise LoraUnsupported(model.id)
-        if fidelity == "production" and request.is_native and request.shape == "responses":
-            request = replace(request, stream=False)  # they answer with JSON, whatever was asked
         return Generation(
             await self._engine(model, call.headers.get("x-session-affinity")),
-            model,
-            request,
-            shape_for(request, call.model, as_of=as_of, fidelity=fidelity, neurons_of=model.neurons_of),
-            as_of=as_of,
+            asked,
             keep_alive=self._keep_alive,
             reject_if_busy=bool(call.options.get("rejectIfBusy")),
         )
@@ -282,14 +268,6 @@ def check_dtype(dtype: str) -> None:
     """Raise a ValueError for what names no dtype that models run in."""
     if dtype not in ("float32", "bfloat16", "float16", "int8"):
         raise ValueError(f"dtype must be float32, bfloat16, float16 or int8, it is {dtype!r}")
-
-
-def parse_fidelity(text: str) -> Fidelity:
-    """The fidelity that `text` names; a ValueError says which there are."""
-    match text:
-        case "clean" | "production":
-            return text
-    raise ValueError(f"fidelity must be clean or production, it is {text[:40]!r}")
 
 
 def _as_source(place: str | Path | weights.Source) -> weights.Source:

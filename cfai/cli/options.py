@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 
 import typer
 
-from cfai.bindings.local import check_device, check_dtype, parse_fidelity
+from cfai.bindings.local import check_device, check_dtype
 from cfai.catalog import parse_as_of
 from cfai.errors import AccessDenied, AiError, InvalidRequest, NoSuchModel, Unavailable, WeightsMissing
+from cfai.tasks.shapes import parse_fidelity
 from cfai.weights import Source, parse_source
 
 __all__ = [

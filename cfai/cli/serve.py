@@ -82,12 +82,13 @@ def serve(
     """
     import anyio
 
-    from cfai.bindings.local import LocalBinding, parse_fidelity
+    from cfai.bindings.local import LocalBinding
     from cfai.cli.logs import show_logs
     from cfai.server.app import binding_app, rest_app
     from cfai.server.tail import TailSocket
     from cfai.serving import PortTaken, is_loopback, listen, listen_unix
     from cfai.serving import serve as serve_app
+    from cfai.tasks.shapes import parse_fidelity
 
     if not is_loopback(host) and not token:
         fail(f"listening on {host} lets other machines in", ExitCode.USAGE, hint="set --token or CFAI_TOKEN")

@@ -10,6 +10,7 @@ from cfai import sse
 from cfai.ai import Ai, SessionOptions
 from cfai.binding import Binding, Call, Reply
 from cfai.bindings.fake import FakeBinding
+from cfai.bindings.registered import Answers
 from cfai.clock import Clock
 from cfai.results import ByteStream
 
@@ -137,7 +138,7 @@ class TestAi(Ai):
         self._observed = observed
 
     @property
-    def answers(self) -> dict[str, Any]:
+    def answers(self) -> Answers:
         """What the fake answers, by model id."""
         return self.fake.answers
 

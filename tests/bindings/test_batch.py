@@ -15,7 +15,7 @@ from cfai.server.app import rest_app
 from tests.serving import serving
 from tests.waiting import until
 
-MODEL = "@cf/baai/bge-m3"
+MODEL = "@cf/meta/llama-3.3-70b-instruct-fp8-fast"
 QUEUE = {"queueRequest": True}
 
 
@@ -99,7 +99,7 @@ async def test_a_batch_waits_while_the_model_is_busy() -> None:
     def answer(call: Call) -> Any:
         return refusals.pop() if refusals else "hi"
 
-    batches = BatchBinding(FakeBinding({MODEL: answer}))
+    batches = BatchBinding(FakeBinding({MODEL: answer}, as_of="2023-11-14"))
     body = await finished(batches, await queued(batches, [{"prompt": "x"}], rejectIfBusy=True))
     assert body["responses"] == [{"id": 0, "result": {"response": "hi"}, "success": True}]
     assert not refusals
@@ -177,7 +177,7 @@ async def test_the_end_ends_what_runs() -> None:
 
 async def test_over_rest() -> None:
     run = f"/client/v4/accounts/acc/ai/run/{MODEL}"
-    fake = FakeBinding({MODEL: "hi"})
+    fake = FakeBinding({MODEL: "hi"}, as_of="2023-11-14")
     async with serving(rest_app(fake)) as address, httpx2.AsyncClient(base_url=address) as client:
         queued = (await client.post(f"{run}?queueRequest=true", json={"requests": [{"prompt": "a"}]})).json()
         assert (queued["success"], queued["result"]["status"]) == (True, "queued")

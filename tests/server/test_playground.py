@@ -23,6 +23,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cfai import Call, FakeBinding, Reply, sse
+from cfai.bindings.call_log import LoggedCall
 from cfai.errors import BadInput, OutOfCapacity
 from cfai.results import ByteStream
 from cfai.server.app import rest_app
@@ -311,7 +312,7 @@ class Slow(FakeBinding):
         self.closed = 0
 
     async def send(self, call: Call) -> Reply:
-        self.calls.append(call)
+        self.calls.append(LoggedCall(call))
         return Reply(ByteStream(self._events()), headers={"content-type": "text/event-stream"})
 
     async def _events(self) -> AsyncGenerator[bytes]:
@@ -469,7 +470,7 @@ def test_a_token_may_be_given_in_the_middle_of_a_question(open_page: Callable[..
     ],
 )
 def test_a_refusal_says_what_is_wrong(error: Exception, shown: list[str], open_page: Callable[..., Page]) -> None:
-    with serving(rest_app(FakeBinding({MODEL: error}))) as address:  # type: ignore[dict-item]  # both are AiErrors
+    with serving(rest_app(FakeBinding({MODEL: error}))) as address:
         page = open_page(address)
         ask(page, "hi")
         for text in shown:

@@ -22,7 +22,9 @@ BEARER = {"authorization": "Bearer s3cret"}
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx2.AsyncClient]:
-    app = rest_app(FakeBinding({MODEL: "New York"}), token="s3cret", hosts=["my-worker.cfai.workers.dev"])
+    app = rest_app(
+        FakeBinding({MODEL: "New York"}, as_of="2023-11-14"), token="s3cret", hosts=["my-worker.cfai.workers.dev"]
+    )
     async with serving(app) as address, httpx2.AsyncClient(base_url=address) as client:
         yield client
 

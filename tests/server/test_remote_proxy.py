@@ -22,7 +22,7 @@ BEARER = {"authorization": "Bearer s3cret"}
 
 @pytest.fixture
 def fake() -> FakeBinding:
-    return FakeBinding({MODEL: ["New", " York"]})
+    return FakeBinding({MODEL: ["New", " York"]}, as_of="2023-11-14")
 
 
 @pytest.fixture

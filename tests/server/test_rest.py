@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 import httpx2
@@ -98,7 +98,7 @@ class Streaming(FakeBinding):
 
 
 async def test_a_binding_that_breaks_is_a_json_error_and_a_log_line(caplog: pytest.LogCaptureFixture) -> None:
-    async def broken(call: Call) -> None:
+    async def broken(call: Call) -> NoReturn:
         raise ZeroDivisionError("inside")
 
     app = rest_app(FakeBinding({MODEL: broken}))
@@ -364,7 +364,7 @@ async def test_a_name_that_was_allowed_gets_in() -> None:
 
 
 async def test_without_a_token_none_is_asked_for() -> None:
-    fake = FakeBinding({MODEL: "hi"})
+    fake = FakeBinding({MODEL: "hi"}, as_of="2023-11-14")
     async with serving(rest_app(fake)) as address, httpx2.AsyncClient(base_url=address) as client:
         response = await post(client, MODEL, {"prompt": "hi"}, **{"x-session-affinity": "s1"})
     assert response.json()["result"] == {"response": "hi"}

@@ -19,7 +19,7 @@ MODEL = "@cf/meta/llama-2-7b-chat-int8"
 
 @pytest.fixture
 def fake() -> FakeBinding:
-    return FakeBinding({MODEL: ["New", " York"], "@cf/no/such": NoSuchModel("@cf/no/such")})
+    return FakeBinding({MODEL: ["New", " York"], "@cf/no/such": NoSuchModel("@cf/no/such")}, as_of="2023-11-14")
 
 
 @pytest.fixture

@@ -26,10 +26,18 @@ from cfai.tasks.shapes.responses import ResponsesShape
 from cfai.tasks.shapes.usage import Meter, NeuronsOf
 from cfai.tasks.text_generation import TextGeneration
 
-__all__ = ["Fidelity", "Shape", "shape_for"]
+__all__ = ["Fidelity", "Shape", "parse_fidelity", "shape_for"]
 
 Fidelity = Literal["clean", "production"]
 """`production` has the oddities of Cloudflare's own answers, `clean` has none that a client could stumble over."""
+
+
+def parse_fidelity(text: str) -> Fidelity:
+    """The fidelity that `text` names; a ValueError says which there are."""
+    match text:
+        case "clean" | "production":
+            return text
+    raise ValueError(f"fidelity must be clean or production, it is {text[:40]!r}")
 
 
 class Shape(Protocol):

@@ -1,0 +1,114 @@
+"""What a call asks of a model that generates text, checked; the same for every binding that answers by itself."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Any
+
+from cfai import sse
+from cfai.binding import Call
+from cfai.catalog import Limits, Model, parse_as_of
+from cfai.errors import BadInput, ContextExceeded
+from cfai.tasks import text_generation
+from cfai.tasks.shapes import Fidelity, Shape, parse_fidelity, shape_for
+from cfai.tasks.text_generation import TextGeneration
+from cfai.tasks.words import tokens_in
+
+__all__ = ["Asked", "Terms", "least"]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The day whose limits and wire form apply, None for today's, and how faithful an answer is to Cloudflare's."""
+
+    as_of: date | None = None
+    fidelity: Fidelity = "clean"
+
+    def of(self, options: Mapping[str, Any]) -> Terms:
+        """These terms, and what a call's own options say of them. Raises `BadInput` for what cannot be."""
+        terms = self
+        try:
+            if (day := options.get("asOf")) is not None:
+                terms = replace(terms, as_of=parse_as_of(str(day)))
+            if (named := options.get("fidelity")) is not None:
+                terms = replace(terms, fidelity=parse_fidelity(str(named)))
+        except ValueError as error:
+            raise BadInput(str(error)) from error
+        return terms
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The request of one call, and the shape in which it is answered."""
+
+    model: Model
+    request: TextGeneration
+    shape: Shape
+    terms: Terms
+
+    @classmethod
+    def of(
+        cls, call: Call, model: Model, terms: Terms, *, now: float | None = None, rng: random.Random | None = None
+    ) -> Asked:
+        """What `call` asks of `model`. Raises `BadInput`; `now` and `rng` are those of `shape_for`."""
+        as_of, fidelity = terms.as_of, terms.fidelity
+        request = text_generation.check(call.inputs, form=call.form, model=model, as_of=as_of, fidelity=fidelity)
+        if fidelity == "production" and request.is_native and request.shape == "responses":
+            request = replace(request, stream=False)  # they answer with JSON, whatever was asked
+        shape = shape_for(
+            request, call.model, as_of=as_of, fidelity=fidelity, neurons_of=model.neurons_of, now=now, rng=rng
+        )
+        return cls(model, request, shape, terms)
+
+    @property
+    def limits(self) -> Limits:
+        """The model's, on the day that counts."""
+        return self.model.limits(self.terms.as_of)
+
+    def estimated_tokens(self) -> int:
+        """Tokens of the prompt where no tokenizer counts them: one for every four letters of a word, at least one.
+
+        What counts are the prompt or the messages, the tool calls in them, and the tools that are offered, as JSON.
+        """
+        request = self.request
+        texts = [request.prompt or ""]
+        for message in request.messages or ():
+            texts.append(message.content)
+            texts += [f"{call.name} {call.arguments}" for call in message.tool_calls]
+        if request.tool_choice != "none":
+            texts += [sse.dumps(tool.to_json()) for tool in request.tools]
+        return max(1, tokens_in(*texts))
+
+    def max_tokens(self, prompt_tokens: int, *, capacity: int, positions: int | None = None) -> int:
+        """Tokens to make at most. Raises `ContextExceeded` if prompt and answer do not fit.
+
+        capacity   tokens of prompt and answer that there is memory for
+        positions  tokens that the weights were made for, where that is known
+        """
+        limits, max_tokens = self.limits, self.request.max_tokens
+        window = least(limits.context_window, positions)
+        if max_tokens is None:
+            # What nobody asked for gives way to what the weights were made for and the cache holds.
+            room = max(1, min(window or capacity, capacity) - prompt_tokens)
+            default = limits.default_max_tokens_streaming if self.request.stream else limits.default_max_tokens
+            if self.model.family != "classic" and not self.model.eras:
+                default = limits.max_output_tokens or room  # they have none, and go on to the end of their window
+            max_tokens = min(room, default)
+        both = f"the prompt has {prompt_tokens} tokens and max_tokens is {max_tokens}; both count"
+        for tokens, most, hint in (
+            (prompt_tokens, limits.max_input_tokens, "shorten the prompt"),
+            (max_tokens, limits.max_output_tokens, "ask for fewer max_tokens"),
+            (prompt_tokens + max_tokens, window, both),
+            (prompt_tokens + max_tokens, capacity, f"{both}, and the KV cache holds no more: cache_tokens"),
+        ):
+            if most is not None and tokens > most:
+                raise ContextExceeded(tokens, most, hint=hint)
+        return max_tokens
+
+
+def least(*known: int | None) -> int | None:
+    """The smallest of the bounds that are known."""
+    return min((bound for bound in known if bound is not None), default=None)
