@@ -233,8 +233,8 @@ class BadInput(InvalidRequest):
 class InvalidData(InvalidRequest):
     code, status = 5004, 400
 
-    def __init__(self, kind: str) -> None:
-        super().__init__(f"Invalid data type for base64 input: {kind}")
+    def __init__(self, kind: str, *, hint: str = "") -> None:
+        super().__init__(f"Invalid data type for base64 input: {kind}", hint=hint)
 
 
 class IncompleteRequest(InvalidRequest):

@@ -19,6 +19,7 @@ from cfai.errors import BadInput
 from cfai.tasks import fields
 from cfai.tasks.answers.answer import Answer, Asked
 from cfai.tasks.kinds import Kind, kind_of
+from cfai.tasks.media import data_of, holds_bytes
 from cfai.tasks.schema import Schema, types_of, validate
 from cfai.tasks.schemas import schema
 
@@ -61,20 +62,34 @@ class Task:
         """The key of the inputs that a request's body is when it is no JSON: `audio`, `image`; or ""."""
         return self.kind.raw
 
-    def check(self, inputs: Any) -> Any:
+    def inputs_of(self, body: bytes, content_type: str, others: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The inputs of a request whose body is no JSON.
+
+        ```python
+        task.inputs_of(recording, "audio/mpeg")  # of whisper: {"audio": recording}
+        ```
+        """
+        if not self.raw:
+            raise BadInput("Type mismatch of '/', 'object' not in 'string'", hint="the body is not JSON")
+        value = {"body": body, "contentType": content_type} if self.kind.has_type else body
+        return {**(others or {}), self.raw: value}
+
+    def check(self, inputs: Any) -> dict[str, Any]:
         """The inputs with the defaults of the schema, bytes left as they are; raises `BadInput` or `InvalidData`."""
         if isinstance(inputs, (bytes, bytearray, memoryview)):
-            if not self.raw:
-                raise BadInput("Type mismatch of '/', 'object' not in 'string'", hint="the body is not JSON")
-            inputs = {self.raw: bytes(inputs)}
-        checked = validate(self.input_schema, _for_the_validator(inputs))
-        fields.object_of(inputs, "/")
-        known = {**checked.payload, **{name: value for name, value in inputs.items() if _holds_bytes(value)}}
+            inputs = self.inputs_of(bytes(inputs), ANY_BYTES)
+        checked = validate(self.input_schema, _as_json(inputs))
+        if isinstance(inputs, str) and self.raw:  # a text with a character for each byte
+            inputs = self.inputs_of(data_of(inputs, "/", is_binary_text=True), ANY_BYTES)
+            checked = validate(self.input_schema, _as_json(inputs))
+        known = {**fields.object_of(checked.payload, "/")}
+        known |= {name: value for name, value in inputs.items() if holds_bytes(value)}
         fields.check_json({name: value for name, value in known.items() if name not in _MEDIA})
         option = self.input_schema if checked.option is None else self.input_schema["oneOf"][checked.option]
-        if "requests" in option["properties"]:
+        properties = option.get("properties", {})
+        if "requests" in properties:
             raise BadInput("'/requests' is a batch, and this is no batch", hint='say so: {"queueRequest": true}')
-        for name, wanted in option["properties"].items():
+        for name, wanted in properties.items():
             if name in known and name not in _MEDIA:
                 _look_at(wanted, known[name], f"/{name}")
         self.kind.look_again(known)
@@ -93,27 +108,21 @@ class Task:
         return self.model.neurons_for(self.kind.work(inputs, answer))
 
 
-_MEDIA = frozenset({"audio", "image", "mask", "multipart"})
+_MEDIA = frozenset({"audio", "image", "image_b64", "mask", "multipart"})
+"""Inputs that may be long; whoever reads their bytes looks at them."""
+
+ANY_BYTES = "application/octet-stream"
 
 
-def _holds_bytes(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return _holds_bytes(value.get("body"))
-    return isinstance(value, (bytes, bytearray, memoryview))
-
-
-def _for_the_validator(inputs: Any) -> Any:
-    """The inputs as JSON: to production, bytes are an object with a number for each, as JavaScript writes them."""
+def _as_json(inputs: Any) -> Any:
+    """The inputs as production sees them: to JSON, bytes are an object with a number for each."""
     if not isinstance(inputs, Mapping):
         return inputs
-    return {
-        name: {**value, "body": {}}
-        if isinstance(value, Mapping) and _holds_bytes(value)
-        else {"0": 0}
-        if _holds_bytes(value)
-        else value
-        for name, value in inputs.items()
-    }
+    return {name: _json_of_bytes(value) if holds_bytes(value) else value for name, value in inputs.items()}
+
+
+def _json_of_bytes(value: Any) -> Any:
+    return {**value, "body": {"0": 0}} if isinstance(value, Mapping) else {"0": 0}
 
 
 def _look_at(wanted: Schema, value: Any, where: str) -> None:

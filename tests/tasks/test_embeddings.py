@@ -6,7 +6,6 @@ import math
 from random import Random
 from typing import Any
 
-import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,19 +14,12 @@ from cfai.catalog import Catalog
 from cfai.errors import BadInput
 from cfai.tasks import task_for
 from cfai.tasks.vectors import likeness, vector
+from tests.plausible import answer
 
 BGE = "@cf/baai/bge-base-en-v1.5"
 M3 = "@cf/baai/bge-m3"
 QWEN3 = "@cf/qwen/qwen3-embedding-0.6b"
 GEMMA = "@cf/google/embeddinggemma-300m"
-
-
-def answer(model: str, inputs: Any) -> Any:
-    task = task_for(Catalog.builtin().get(model))
-    answer = task.plausible(task.check(inputs), Random(0))
-    jsonschema.validate(answer.body, dict(task.output_schema))
-    assert answer.content_type == "application/json"
-    return answer.body
 
 
 def nearness(one: list[float], other: list[float]) -> float:
