@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -20,9 +21,16 @@ MOST_SECONDS = 60.0
 class Process:
     """`cfai ARGUMENTS...`, interrupted when the block is left."""
 
-    def __init__(self, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        program: Sequence[str] = (sys.executable, "-m", "cfai"),
+        cwd: Path | None = None,
+    ) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "cfai", *arguments],
+            [*program, *arguments],
+            cwd=cwd,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -2,101 +2,111 @@
 
 Each ```python block is a whole module: one of tests if it defines any, otherwise a script. A block whose line before
 names a file, as in "`src/entry.py`:", is that file of the project that the tests are run in. In ```console blocks a
-line that begins with `$` is run; what stands below it is what it prints, `...` for any text.
+line that begins with `$` is run, one that ends in `&` beside the others; what stands below a line is what it prints,
+`...` for any text.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import re
+import shlex
 import subprocess
 import sys
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
+from cfai.serving import listen
+from tests.pages import Block, blocks_of, write_project
+from tests.processes import Process
+
 PAGE = Path(__file__).parents[1] / "docs" / "testing.md"
+BLOCKS = blocks_of(PAGE)
+PLUGINS = [f"-p{name}" for name in ("no:cacheprovider", "no:langsmith_plugin", "no:cfai", "cfai.pytest_plugin")]
+LISTENS = re.compile(r"127\.0\.0\.1:(\d+)|localhost:(\d+)")
 
-
-@dataclass(frozen=True)
-class Block:
-    language: str
-    section: str
-    file: str | None
-    text: str
-    line: int
-
-    @property
-    def name(self) -> str:
-        return f"{re.sub(r'[^a-z]+', '_', self.section.lower()).strip('_')}_{self.line}"
-
-    @property
-    def has_tests(self) -> bool:
-        return re.search(r"^\s*(async )?def test_|^@given|^class Test", self.text, re.MULTILINE) is not None
-
-
-HEADING_OR_BLOCK = re.compile(r"^#+ ([^\n]*)$|^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-NAMES_A_FILE = re.compile(r"`([\w./-]+\.\w+)`[^`\n]*:\n\n\Z")
-
-
-@cache
-def blocks() -> list[Block]:
-    text = PAGE.read_text("utf-8")
-    found: list[Block] = []
-    section = ""
-    for match in HEADING_OR_BLOCK.finditer(text):
-        heading, language, code = match.groups()
-        if heading is not None:
-            section = heading
-            continue
-        before = text[: match.start()]
-        named = NAMES_A_FILE.search(before)
-        found.append(Block(language, section, named[1] if named else None, code, before.count("\n") + 1))
-    return found
-
-
-def python_blocks(*, tests: bool) -> list[Block]:
-    return [block for block in blocks() if block.language == "python" and not block.file and block.has_tests is tests]
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with the files that the page names, and its modules of tests."""
     root = tmp_path_factory.mktemp("project")
-    for block in blocks():
-        if block.file is not None:
-            file = root / block.file
-            assert not file.exists(), f"docs/testing.md:{block.line} names {block.file} a second time"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(block.text, "utf-8")
-    tests = root / "tests"
-    tests.mkdir(exist_ok=True)
-    for block in python_blocks(tests=True):
-        (tests / f"test_{block.name}.py").write_text(block.text, "utf-8")
+    write_project(BLOCKS, root)
     return root
 
 
+def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
 def test_its_tests_pass(project: Path) -> None:
-    plugins = ["no:cacheprovider", "no:langsmith_plugin", "no:asyncio", "no:cfai"]
-    if importlib.util.find_spec("cfai.pytest_plugin"):
-        plugins.append("cfai.pytest_plugin")
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-W", "error", *(f"-p{name}" for name in plugins)],
-        cwd=project,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert re.search(r"\d+ passed", run.stdout)
-    assert not re.search(r"skipped|xfailed", run.stdout), run.stdout
+    ended = run(sys.executable, "-m", "pytest", "-q", *PLUGINS, "-pno:asyncio", "-Werror", cwd=project)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert re.search(r"\d+ passed", ended.stdout)
+    assert not re.search(r"skipped|xfailed", ended.stdout), ended.stdout
 
 
-@pytest.mark.parametrize("script", python_blocks(tests=False), ids=lambda block: block.name)
+SCRIPTS = [block for block in BLOCKS if block.language == "python" and not block.file and not block.has_tests]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda block: block.name)
 def test_its_script_runs(script: Block, project: Path) -> None:
-    run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script.text], cwd=project, capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr
+    ended = run(sys.executable, "-Werror", "-c", script.text, cwd=project)
+    assert ended.returncode == 0, ended.stderr
+
+
+SESSIONS = [block for block in BLOCKS if block.language == "console"]
+
+
+@pytest.mark.parametrize("session", SESSIONS, ids=lambda block: block.name)
+def test_its_terminal_session_goes_as_shown(session: Block, project: Path) -> None:
+    with ExitStack() as running:
+        ports: dict[str, str] = {}
+        for line, shown in steps(session.text):
+            command = shlex.split(with_ports(line, ports), comments=True)
+            if command[-1] == "&":
+                running.enter_context(beside(command[:-1], project, ports))
+            else:
+                ended = run(*program(command), cwd=project)
+                output = ended.stdout + ended.stderr
+                assert fits(with_ports(shown, ports), output), f"{line}\n{output}"
+
+
+def steps(session: str) -> Iterator[tuple[str, str]]:
+    for step in re.split(r"^\$ ", session, flags=re.MULTILINE)[1:]:
+        line, _, shown = step.replace("\\\n", "").partition("\n")
+        yield line, shown
+
+
+def program(command: list[str]) -> list[str]:
+    match command:
+        case ["cfai", *arguments]:
+            return [sys.executable, "-m", "cfai", *arguments]
+        case ["pytest", *arguments]:
+            return [sys.executable, "-m", "pytest", *PLUGINS, *arguments]
+    return command
+
+
+@contextmanager
+def beside(command: list[str], project: Path, ports: dict[str, str]) -> Iterator[None]:
+    """A server of the session. It listens on a port that is free, which the session's other lines then mean."""
+    name, *arguments = command
+    assert name == "cfai", f"only cfai's own servers are run beside a session, not {name}"
+    usual = "8788" if arguments[0] == "serve" else "8787"
+    with listen("127.0.0.1", 0) as held:
+        ports[usual] = str(held.getsockname()[1])
+    with Process(*arguments, f"--port={ports[usual]}", cwd=project) as server:
+        server.read_until(f":{ports[usual]}")
+        yield
+
+
+def with_ports(text: str, ports: dict[str, str]) -> str:
+    return LISTENS.sub(lambda found: found[0].replace(port := found[0].rpartition(":")[2], ports.get(port, port)), text)
+
+
+def fits(shown: str, output: str) -> bool:
+    """Whether the output is what is shown, apart from white space at the ends."""
+    pattern = re.escape(shown.strip()).replace(r"\.\.\.", ".*")
+    return re.fullmatch(pattern, output.strip(), re.DOTALL) is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,14 +14,18 @@ import typer
 from cfai.cli.options import (
     AiUrl,
     AllowHosts,
+    Answers,
     AsOf,
+    BetweenPieces,
     ConfigFile,
     Demo,
     Device,
     Dtype,
     Environment,
     ExitCode,
+    Fake,
     Fidelity,
+    FirstPieceAfter,
     Models,
     PersistTo,
     Threads,
@@ -97,6 +101,10 @@ def dev(
     device: Device = None,
     dtype: Dtype = None,
     threads: Threads = None,
+    fake: Fake = False,
+    answers: Answers = None,
+    first_piece_after: FirstPieceAfter = None,
+    between_pieces: BetweenPieces = None,
 ) -> None:
     """Run a Python Worker project, with env.AI answered by local models.
 
@@ -106,6 +114,7 @@ def dev(
     """
     import anyio
 
+    from cfai.cli.fake import check_answers, check_fake_options
     from cfai.config import ConfigError
     from cfai.dev.console import Console
     from cfai.dev.interpreter import NoInterpreter, check_interpreter
@@ -114,6 +123,24 @@ def dev(
 
     if local and remote:
         fail("--local and --remote exclude each other", ExitCode.USAGE)
+    check_fake_options(
+        fake=fake,
+        its_own={
+            "--answers": answers,
+            "--first-piece-after": first_piece_after,
+            "--between-pieces": between_pieces,
+        },
+        a_models={
+            "--ai-url": ai_url,
+            "--remote": remote or None,
+            "--model": models,
+            "--device": device,
+            "--dtype": dtype,
+            "--threads": threads,
+        },
+    )
+    if answers is not None:
+        check_answers(answers)
     project = Project(
         path,
         config_file,
@@ -137,10 +164,21 @@ def dev(
         fail(str(error), ExitCode.USAGE, hint=error.hint)
     settings = Settings(
         engine_options=_engine_options(
-            as_of=as_of, fidelity=fidelity, models=models, demo=demo, device=device, dtype=dtype, threads=threads
+            {
+                "--as-of": as_of,
+                "--fidelity": fidelity,
+                "--device": device,
+                "--dtype": dtype,
+                "--threads": threads,
+                "--answers": answers and answers.absolute(),
+                "--first-piece-after": first_piece_after,
+                "--between-pieces": between_pieces,
+            },
+            {"--demo": demo, "--fake": fake},
+            models,
         ),
         ai_url=ai_url,
-        is_remote=remote,
+        ai="remote" if remote else "fake" if fake else "local",
         worker_options=[
             *([f"--ai-account={account}"] if account else []),
             *(["--test-scheduled"] if test_scheduled else []),
@@ -192,17 +230,8 @@ def _listen(host: str, port: int) -> socket:
     raise AssertionError("the range is never empty")
 
 
-def _engine_options(
-    *,
-    as_of: str | None,
-    fidelity: str,
-    models: Sequence[str],
-    demo: bool,
-    device: str | None,
-    dtype: str | None,
-    threads: int | None,
-) -> list[str]:
-    named = {"--as-of": as_of, "--fidelity": fidelity, "--device": device, "--dtype": dtype, "--threads": threads}
+def _engine_options(named: Mapping[str, object], flags: Mapping[str, bool], models: Sequence[str]) -> list[str]:
+    """What `cfai serve` is given in the engine process."""
     options = [f"{name}={value}" for name, value in named.items() if value is not None]
     options += [f"--model={model}" for model in models]
-    return [*options, "--demo"] if demo else options
+    return [*options, *(name for name, is_set in flags.items() if is_set)]

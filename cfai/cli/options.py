@@ -19,7 +19,9 @@ from cfai.weights import Source, parse_source
 __all__ = [
     "AiUrl",
     "AllowHosts",
+    "Answers",
     "AsOf",
+    "BetweenPieces",
     "ConfigFile",
     "CorsOrigins",
     "Demo",
@@ -27,7 +29,9 @@ __all__ = [
     "Dtype",
     "Environment",
     "ExitCode",
+    "Fake",
     "Fidelity",
+    "FirstPieceAfter",
     "Json",
     "Models",
     "PersistTo",
@@ -136,6 +140,21 @@ CorsOrigins = Annotated[
 Demo = Annotated[
     bool,
     typer.Option("--demo", envvar="CFAI_DEMO", help="Let the demo model answer for models whose weights are missing."),
+]
+Fake = Annotated[
+    bool, typer.Option("--fake", help="Make answers up for every model; no model runs, and torch is not needed.")
+]
+Answers = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", dir_okay=False, exists=True, help="Answers of --fake by model, JSON; read again on change."
+    ),
+]
+FirstPieceAfter = Annotated[
+    float | None, typer.Option(metavar="SECONDS", min=0, help="When a stream of --fake begins, 0.02 by default.")
+]
+BetweenPieces = Annotated[
+    float | None, typer.Option(metavar="SECONDS", min=0, help="How far apart its pieces are, 0.005 by default.")
 ]
 AsOf = Annotated[
     str | None,

@@ -13,13 +13,17 @@ import typer
 
 from cfai.cli.options import (
     AllowHosts,
+    Answers,
     AsOf,
+    BetweenPieces,
     CorsOrigins,
     Demo,
     Device,
     Dtype,
     ExitCode,
+    Fake,
     Fidelity,
+    FirstPieceAfter,
     Models,
     Threads,
     fail,
@@ -27,6 +31,7 @@ from cfai.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from cfai.bindings.file_fake import FileFake
     from cfai.server.app import App
 
 __all__ = ["serve"]
@@ -74,6 +79,10 @@ def serve(
         int, typer.Option(min=0, help="Tokens to guess from the text before while few answers are made.")
     ] = 0,
     queue: Annotated[int, typer.Option(min=0, help="Answers that may wait for a model; more get 429.")] = 32,
+    fake: Fake = False,
+    answers: Answers = None,
+    first_piece_after: FirstPieceAfter = None,
+    between_pieces: BetweenPieces = None,
     with_parent: Annotated[int | None, typer.Option(hidden=True, help="The parent process, to end with it.")] = None,
 ) -> None:
     """Serve Workers AI: its REST API, OpenAI's endpoints, env.AI's protocol, and a playground.
@@ -83,7 +92,9 @@ def serve(
     import anyio
 
     from cfai.bindings.local import LocalBinding
+    from cfai.cli.fake import check_fake_options, fake_binding
     from cfai.cli.logs import show_logs
+    from cfai.packages import MODELS, absent, install
     from cfai.server.app import binding_app, rest_app
     from cfai.server.tail import TailSocket
     from cfai.serving import PortTaken, is_loopback, listen, listen_unix
@@ -102,30 +113,69 @@ def serve(
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*tls)
         except (ssl.SSLError, OSError) as error:
             fail(f"{tls_cert} and {tls_key} are no certificate and its key: {error}", ExitCode.USAGE)
+    check_fake_options(
+        fake=fake,
+        its_own={
+            "--answers": answers,
+            "--first-piece-after": first_piece_after,
+            "--between-pieces": between_pieces,
+        },
+        a_models={
+            "--model": models,
+            "--device": device,
+            "--dtype": dtype,
+            "--threads": threads,
+            "--slots": slots,
+            "--cache-tokens": cache_tokens,
+            "--draft-tokens": draft_tokens or None,
+        },
+    )
+    if not fake and (missing := absent(MODELS)):
+        problem = f"models need {missing[0].replace('_', '-')}, which is not installed"
+        fail(problem, ExitCode.FAILED, hint=f"{install(missing)}, or --fake, which makes answers up")
+    console = show_logs()
+
+    def note(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    binding: LocalBinding | FileFake
+    if fake:
+        binding = fake_binding(
+            answers,
+            first_piece_after=first_piece_after,
+            between_pieces=between_pieces,
+            as_of=as_of,
+            fidelity=fidelity,
+            on_notice=note,
+        )
+    else:
+        binding = LocalBinding(
+            parse_models(models),
+            demo=demo,
+            as_of=as_of,
+            fidelity=parse_fidelity(fidelity),
+            device=device,
+            dtype=dtype,
+            threads=threads,
+            slots=slots,
+            queue_limit=queue,
+            cache_tokens=cache_tokens,
+            draft_tokens=draft_tokens,
+            on_notice=note,
+            on_lost=_leave,
+        )
+
     try:
         listener = listen_unix(socket) if socket else listen(host, port)
     except PortTaken as error:
         fail(str(error.strerror), ExitCode.PORT_TAKEN, hint="another --port, or 0 for a free one")
-    console = show_logs()
-    binding = LocalBinding(
-        parse_models(models),
-        demo=demo,
-        as_of=as_of,
-        fidelity=parse_fidelity(fidelity),
-        device=device,
-        dtype=dtype,
-        threads=threads,
-        slots=slots,
-        queue_limit=queue,
-        cache_tokens=cache_tokens,
-        draft_tokens=draft_tokens,
-        on_notice=lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
-        on_lost=_leave,
-    )
+    if fake and with_parent is None:  # which says it otherwise
+        console.print("[bold yellow]--fake: no model runs, every answer is made up[/bold yellow]", soft_wrap=True)
 
     async def main(app: App) -> None:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(binding.warm_up)
+            if isinstance(binding, LocalBinding):
+                tasks.start_soon(binding.warm_up)
             await serve_app(
                 app,
                 listener=listener,

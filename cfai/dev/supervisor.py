@@ -69,8 +69,8 @@ class Settings:
     """What `cfai serve` is given for the engine process."""
     ai_url: str | None = None
     """A server that answers instead of an engine process."""
-    is_remote: bool = False
-    """Whether that server is Cloudflare's."""
+    ai: str = "local"
+    """What answers: "local", "remote" for Cloudflare's server, or "fake"."""
     worker_options: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Of the worker process: there may be a token in it."""
@@ -169,8 +169,10 @@ class _Supervisor:
             self._say(f"▲ [WARNING] {remark}", level="warn")
         for file in self._config.secrets:
             self._say(f"Using secrets defined in {file.name}")
-        for line in table(self._config, ai="remote" if self._settings.is_remote else "local"):
+        for line in table(self._config, ai=self._settings.ai):
             self._say(line)
+        if self._settings.ai == "fake":
+            self._say("▲ [WARNING] --fake: no model runs, every answer is made up", level="warn")
         if self._config.crons:
             by_hand = "GET /cdn-cgi/handler/scheduled runs the handler at once"
             self._say(f"⎔ Cron triggers run in time, in UTC: {', '.join(self._config.crons)} ({by_hand})")
