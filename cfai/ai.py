@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Awaitable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from typing import Any, NoReturn, Protocol, Self, TypedDict, cast, runtime_checkable
 
 from cfai import sse
@@ -144,6 +144,9 @@ class Ai:
             if ctx := session.get("ctx"):
                 ctx.waitUntil(stream.wait_closed())
             return stream
+        if isinstance(reply.body, Mapping | list) and reply.headers.get("content-type") != JSON:
+            # As env.AI does it: a type that is not exactly this one, with a charset for example, is no JSON to it.
+            return ByteStream(_bytes_of(reply.body))
         return wrap(reply.body) if reply.headers.get("content-type") == JSON else reply.body
 
     async def _run_through(
@@ -300,6 +303,10 @@ class _WholeAnswer:
 
     async def aclose(self) -> None:
         await self._chunks.aclose()
+
+
+async def _bytes_of(body: Any) -> AsyncGenerator[bytes]:
+    yield sse.dumps(body).encode()
 
 
 def _as_query(value: Any) -> str:

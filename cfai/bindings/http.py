@@ -149,6 +149,7 @@ class HttpBinding:
         body = sse.loads(text) if kind == JSON else text
         if response.is_success and has_envelope and isinstance(body, Mapping) and "result" in body:
             body = body["result"]
+            headers["content-type"] = JSON  # what it was belongs to the envelope
         return Reply(body, response.status_code, headers)
 
     def _broken(self, error: Exception) -> AiError:

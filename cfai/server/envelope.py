@@ -12,6 +12,7 @@ from typing import Any
 
 from cfai.binding import JSON, Reply
 from cfai.errors import AiError
+from cfai.results import ByteStream
 
 __all__ = ["edge_error", "enveloped", "success"]
 
@@ -40,7 +41,7 @@ def enveloped(reply: Reply) -> Reply:
             "result": {},
             "messages": notes,
         }
-    elif reply.headers.get("content-type") == JSON:
+    elif not isinstance(reply.body, ByteStream | bytes):
         body = {"result": reply.body, "success": True, "errors": [], "messages": []}
     else:
         return reply

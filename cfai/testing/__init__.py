@@ -12,14 +12,17 @@ if TYPE_CHECKING:
     from cfai.testing.assertions import assert_fails, assert_stream
     from cfai.testing.report import StreamReport
     from cfai.testing.sources import read_stream
+    from cfai.testing.virtual_time import VirtualTimeLoop, virtual_time_backend
 
-__all__ = ["StreamReport", "assert_fails", "assert_stream", "read_stream"]
+__all__ = ["StreamReport", "VirtualTimeLoop", "assert_fails", "assert_stream", "read_stream", "virtual_time_backend"]
 
 _HOMES = {
     "StreamReport": "cfai.testing.report",
+    "VirtualTimeLoop": "cfai.testing.virtual_time",
     "assert_fails": "cfai.testing.assertions",
     "assert_stream": "cfai.testing.assertions",
     "read_stream": "cfai.testing.sources",
+    "virtual_time_backend": "cfai.testing.virtual_time",
 }
 
 
