@@ -6,20 +6,33 @@ are made of is in `cfai.testing`, and is imported when a test asks for one.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+
+    from cfai.bindings.tape import TapeBinding
+    from cfai.testing.imports import ScriptImports
     from cfai.testing.ladder import Engines
     from cfai.testing.network import NetworkGuard
     from cfai.testing.observed import TestAi
     from cfai.testing.stage import Stage
+    from cfai.testing.worker import TestWorker
+    from cfai.worker.env import Env
 
 RUNGS = ("fake", "demo", "local", "tape", "remote")
 
+RECORD_MODES = ("once", "none", "all", "new")
+SHIMS = ("asgi", "js", "pyodide", "workers")
+
 MARKERS = (
+    "worker(path, vars={...}): the project or script of the fixtures worker and env, and variables over the project's",
     "model(id, ...): the models that the test needs; with --cfai=local it is skipped where their weights are missing",
     "as_of(date): the day, '2023-11-14', whose models, limits and wire form the test's calls meet",
     "fidelity(name): 'clean', or 'production' for the oddities of Cloudflare's own answers",
@@ -28,6 +41,7 @@ MARKERS = (
 )
 
 _stage: pytest.StashKey[Stage] = pytest.StashKey()
+_imports: pytest.StashKey[ScriptImports] = pytest.StashKey()
 _guard: pytest.StashKey[NetworkGuard] = pytest.StashKey()
 
 
@@ -39,7 +53,66 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="what answers the fixtures ai, env and worker: the fake (default), the demo model, the weights of this "
         "machine, tapes, or Cloudflare, with CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN",
     )
+    group.addoption(
+        "--cfai-record",
+        choices=RECORD_MODES,
+        help="what the tapes of tests record: a tape that is not there (once; default), nothing (none; default where "
+        "CI is set), everything anew (all), or the calls that a tape does not have (new)",
+    )
+    parser.addini("cfai_project", "the Worker project of the tests; default: the nearest wrangler config", default="")
     parser.addini("cfai", "what answers the fixtures ai, env and worker, as --cfai", default="fake")
+
+
+class _Finder:
+    """Asks `ScriptImports` for names that a file outside of installed packages imports.
+
+    names  which ones; None for all that nobody else has found
+    """
+
+    def __init__(self, config: pytest.Config, names: tuple[str, ...] | None) -> None:
+        self._config = config
+        self._names = names
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        if path is not None or (self._names is not None and name not in self._names):
+            return None
+        frame = sys._getframe(1)
+        while frame.f_back is not None and frame.f_code.co_filename.startswith(_IMPORTING):
+            frame = frame.f_back
+        importer = frame.f_code.co_filename
+        if importer.startswith(_NO_SCRIPTS) or "site-packages" in importer:
+            return None
+        return _imports_of(self._config).find(name, importer)
+
+
+_LIBRARY = str(Path(os.__file__).parent)
+_IMPORTING = ("<frozen importlib", f"{_LIBRARY}{os.sep}importlib{os.sep}")
+_NO_SCRIPTS = ("<", f"{_LIBRARY}{os.sep}", f"{Path(__file__).parent}{os.sep}")
+
+
+def _imports_of(config: pytest.Config) -> ScriptImports:
+    if (imports := config.stash.get(_imports, None)) is None:
+        from cfai.testing.imports import ScriptImports
+
+        setting = config.getini("cfai_project")
+        imports = config.stash[_imports] = ScriptImports(config.rootpath / setting if setting else None)
+    return imports
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    # `workers` is found before an installed workers-runtime-sdk is; the modules of a script after all others.
+    first, last = _Finder(early_config, SHIMS), _Finder(early_config, None)
+    sys.meta_path.insert(0, first)
+    sys.meta_path.append(last)
+    early_config.add_cleanup(lambda: sys.meta_path.remove(first))
+    early_config.add_cleanup(lambda: sys.meta_path.remove(last))
+
+
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    imports = collector.config.stash.get(_imports, None)
+    if imports is not None and isinstance(collector, pytest.Module):
+        imports.leave(collector.path)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -61,11 +134,16 @@ def _cfai(request: pytest.FixtureRequest) -> Iterator[Stage]:
     from cfai.testing.ladder import parse_rung
     from cfai.testing.stage import Stage
 
+    __tracebackhide__ = True
+    problem = ""
     try:
         rung = parse_rung(request.config.getoption("cfai") or request.config.getini("cfai"))
-        stage = Stage(request, rung)
+        record = request.config.getoption("cfai_record") or ("none" if os.environ.get("CI") else "once")
+        stage = Stage(request, rung, record)
     except ValueError as error:
-        pytest.fail(str(error), pytrace=False)
+        problem = str(error)
+    if problem:
+        pytest.fail(problem, pytrace=False)
     request.node.stash[_stage] = stage
     yield stage
     stage.close()
@@ -83,8 +161,28 @@ def fake_ai(_cfai: Stage) -> TestAi:
     return _cfai.ai
 
 
+@pytest.fixture
+def tape(_cfai: Stage) -> TapeBinding:
+    """The tape of this test, `tapes/<module>/<test>.json`: recorded once by what `--cfai` says, and replayed after."""
+    return _cfai.tape()
+
+
+@pytest.fixture
+def worker(_cfai: Stage) -> TestWorker:
+    """The Worker of the nearest wrangler config, in this process: `response = await worker.fetch("/")`."""
+    return _cfai.worker()
+
+
+@pytest.fixture
+def env(_cfai: Stage, request: pytest.FixtureRequest) -> Env:
+    """What a handler of the Worker gets: its vars and bindings, KV, D1 and Vectorize empty for each test."""
+    return _cfai.env(_imports_of(request.config))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    if (imports := item.config.stash.get(_imports, None)) is not None:
+        imports.leave(item.path)
     if item.get_closest_marker("no_network") is None:
         return (yield)
     if (guard := item.config.stash.get(_guard, None)) is None:

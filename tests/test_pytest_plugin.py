@@ -6,10 +6,17 @@ import textwrap
 
 import pytest
 
+# What an inner run imports is forgotten after it; what is there before is imported once.
+import cfai.bindings.tape
+import cfai.testing.imports
+import cfai.testing.stage
+import cfai.testing.worker  # noqa: F401
+
 pytest_plugins = ["pytester"]
 
-PLUGIN = ("-p", "no:cfai", "-p", "cfai.pytest_plugin", "-W", "error", "-p", "no:langsmith_plugin")
-ANYIO = ("-p", "no:asyncio", "-o", "anyio_mode=auto")
+PLUGIN = ("-p", "cfai.pytest_plugin", "-W", "error")
+ANYIO = ("-p", "anyio.pytest_plugin", "-o", "anyio_mode=auto")
+ASYNCIO = ("-p", "pytest_asyncio.plugin", "-o", "asyncio_default_fixture_loop_scope=function")
 MODEL = 'MODEL = "@cf/meta/llama-2-7b-chat-int8"\n'
 
 
@@ -32,7 +39,8 @@ class Suite:
 
 
 @pytest.fixture
-def suite(pytester: pytest.Pytester) -> Suite:
+def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     return Suite(pytester)
 
 
@@ -78,7 +86,7 @@ def test_ai_and_fake_ai_answer_from_a_script_on_both_loops(suite: Suite) -> None
 def test_pytest_asyncio_runs_them_too(suite: Suite, mode: str) -> None:
     ran = suite.run(
         f"--asyncio-mode={mode}",
-        loop=("-p", "no:anyio", "-o", "asyncio_default_fixture_loop_scope=function"),
+        loop=ASYNCIO,
         tests="""
         import pytest, pytest_asyncio
 
@@ -200,3 +208,267 @@ def test_the_plugin_imports_nothing_until_a_fixture_is_asked_for(suite: Suite) -
     )
     ran = suite.pytester.runpytest_subprocess(*PLUGIN, *ANYIO)
     ran.assert_outcomes(passed=2)
+
+
+@pytest.fixture
+def project(suite: Suite) -> Suite:
+    """A Worker project, as `cfai init` lays it out."""
+    (suite.pytester.path / "wrangler.jsonc").write_text(
+        """{
+        "name": "page", "main": "src/entry.py", "compatibility_date": "2026-01-20",
+        "compatibility_flags": ["python_workers"], "ai": {"binding": "AI"}, "vars": {"GREETING": "hello"},
+        "kv_namespaces": [{"binding": "KV", "id": "page"}], "triggers": {"crons": ["*/5 * * * *"]}
+        }"""
+    )
+    suite.write(
+        **{
+            "src/names": "",
+            "src/entry": """
+            from js import Headers
+            from names import MODEL
+            from pyodide.ffi import to_js
+            from workers import Response, WorkerEntrypoint
+            from workers import env as module_env
+
+            asked = 0
+
+            class Default(WorkerEntrypoint):
+                async def fetch(self, request):
+                    global asked
+                    asked += 1
+                    path = request.url.rpartition("/")[2]
+                    if path == "fail":
+                        raise ValueError("no such page")
+                    if path == "stream":
+                        inputs = {"prompt": "where is new york?", "stream": True}
+                        stream = await self.env.AI.run(MODEL, inputs)
+                        return Response(stream, headers={"content-type": "text/event-stream"})
+                    if path == "ask":
+                        prompt = (await request.json())["prompt"]
+                        self.ctx.waitUntil(self.env.KV.put("prompt", prompt))
+                        return Response.json({"text": await answer(self.env, prompt)})
+                    return Response(f"{self.env.GREETING} {asked}")
+
+                async def scheduled(self, controller, env, ctx):
+                    await self.env.KV.put("cron", controller.cron)
+
+            async def answer(env, prompt):
+                return (await env.AI.run(MODEL, {"prompt": prompt})).response + module_env.GREETING
+            """,
+        }
+    )
+    return suite
+
+
+def test_the_worker_of_a_project_answers_in_process(project: Suite) -> None:
+    project.write(
+        **{
+            "tests/test_page": """
+            import pytest
+            from entry import answer
+
+            async def test_the_example_of_the_documentation(worker, fake_ai):
+                fake_ai.answers[MODEL] = "hello"
+                response = await worker.fetch("/")
+                assert response.ok and response.headers["Content-Type"] == "text/plain;charset=UTF-8"
+                assert await response.text() == "hello 1"
+
+            async def test_each_test_has_a_script_of_its_own(worker):
+                assert [await (await worker.fetch("/")).text() for _ in range(2)] == ["hello 1", "hello 2"]
+
+            @pytest.mark.worker(vars={"GREETING": "good morning"})
+            async def test_one_env_for_both(worker, env, ai):
+                ai.answers[MODEL] = lambda call: call.inputs["prompt"] + "! "
+                response = await worker.fetch("/ask", json={"prompt": "hi"})
+                assert await response.json() == {"text": "hi! good morning"}
+                await worker.finish()
+                assert await env.KV.get("prompt") == "hi"
+                assert await answer(env, "hey") == "hey! good morning"
+                assert len(ai.calls) == 2
+
+            async def test_bindings_begin_empty(env):
+                assert not await env.KV.get("prompt")
+
+            async def test_chunks_come_as_the_worker_makes_them(worker, ai):
+                made = []
+
+                async def pieces(call):
+                    return ["New", " York"]
+
+                ai.answers[MODEL] = pieces
+                response = await worker.fetch("/stream")
+                chunks = [chunk async for chunk in response]
+                assert len(chunks) >= 3 and chunks[-1].endswith(b"data: [DONE]\\n\\n")
+                with pytest.raises(RuntimeError, match="taken as a stream"):
+                    await response.text()
+
+            async def test_closing_the_response_is_a_client_that_leaves(worker, ai):
+                ai.answers[MODEL] = ["New", " York", " is", " big"]
+                async with await worker.fetch("/stream") as response:
+                    await anext(response.body)
+                await worker.finish()
+
+            async def test_cron(worker, env):
+                assert (await worker.scheduled()).outcome == "ok"
+                assert await env.KV.get("cron") == "*/5 * * * *"
+                assert (await worker.scheduled(cron="0 0 * * *")).outcome == "ok"
+                assert await env.KV.get("cron") == "0 0 * * *"
+
+            async def test_left_open(worker, ai):
+                ai.answers[MODEL] = ["New", " York"]
+                await worker.fetch("/stream")
+                assert worker.logs[-1].startswith("[wrangler:info] GET /stream 200 OK")
+            """,
+            "tests/test_failing": """
+            async def test_error(worker):
+                assert (await worker.fetch("/fail")).status == 200
+
+            async def test_swallowed(worker):
+                response = await worker.fetch("/ask", json={"prompt": "hi"})
+                assert response.status == 500
+            """,
+            "tests/test_script": """
+            import pytest
+
+            @pytest.mark.worker("single.py")
+            async def test_a_script_without_a_project(worker):
+                assert await (await worker.fetch("https://example.com/there")).text() == "https://example.com/there"
+
+            @pytest.mark.worker("singel.py")
+            async def test_a_script_that_is_not_there(worker):
+                pass
+            """,
+            "tests/single": """
+            from workers import Response
+
+            async def on_fetch(request, env):
+                return Response(request.url)
+            """,
+        }
+    )
+    backend = "import pytest\n\n@pytest.fixture\ndef anyio_backend():\n    return 'asyncio'\n"
+    (project.pytester.path / "tests" / "conftest.py").write_text(backend)
+    ran = project.run()
+    ran.assert_outcomes(passed=9, failed=2, errors=1)
+    ran.stdout.fnmatch_lines(
+        [
+            "*@pytest.mark.worker('singel.py'): there is neither *singel.py nor *singel.py",
+            "* errors of the Worker *",
+            '*src/entry.py", line *, in fetch',
+            "ValueError: no such page",
+            "FakeBinding has no answer for this call",
+        ]
+    )
+
+
+@pytest.mark.parametrize("mode", ["auto", "strict"])
+def test_workers_run_with_pytest_asyncio(project: Suite, mode: str) -> None:
+    ran = project.run(
+        f"--asyncio-mode={mode}",
+        loop=ASYNCIO,
+        tests="""
+        import pytest, pytest_asyncio
+        from entry import answer
+
+        @pytest_asyncio.fixture
+        async def page(worker):
+            return await worker.fetch("/")
+
+        @pytest.mark.asyncio
+        async def test_worker(page, worker, ai):
+            assert await page.text() == "hello 1"
+            ai.answers[MODEL] = ["New", " York"]
+            await worker.fetch("/stream")
+
+        @pytest.mark.asyncio
+        async def test_env(env, ai):
+            ai.answers[MODEL] = "yes: "
+            assert await answer(env, "hi") == "yes: hello"
+        """,
+    )
+    ran.assert_outcomes(passed=2)
+
+
+def test_on_trio_a_worker_is_skipped_with_the_reason(project: Suite) -> None:
+    ran = project.run("-rs", tests="async def test_it(worker): pass")
+    ran.assert_outcomes(passed=1, skipped=1)
+    ran.stdout.fnmatch_lines(["SKIPPED * Workers run on asyncio, *"])
+
+
+def test_without_a_project_the_fixtures_say_how_to_name_one(suite: Suite) -> None:
+    ran = suite.run("-p", "no:trio", tests="def test_it(worker): pass\n\ndef test_env(env): pass")
+    ran.assert_outcomes(errors=2)
+    ran.stdout.fnmatch_lines(
+        ["*no wrangler.json, wrangler.jsonc or wrangler.toml in *@pytest.mark.worker(*cfai_project*"]
+    )
+
+
+def test_projects_side_by_side_keep_their_modules_apart(suite: Suite) -> None:
+    for name in ("one", "two"):
+        suite.write(
+            **{
+                f"{name}/src/entry": f"from workers import Response\nNAME = {name!r}\n",
+                f"{name}/tests/test_{name}": f"""
+                from entry import NAME
+
+                def test_it():
+                    assert NAME == {name!r}
+                    import entry
+                    assert entry.NAME == {name!r}
+                """,
+            }
+        )
+        config = f'name = "{name}"\nmain = "src/entry.py"\ncompatibility_date = "2026-01-20"\n'
+        (suite.pytester.path / name / "wrangler.toml").write_text(f'{config}compatibility_flags = ["python_workers"]\n')
+    suite.run().assert_outcomes(passed=2)
+
+
+def test_a_project_without_a_worker_keeps_its_own_modules(suite: Suite) -> None:
+    suite.write(
+        workers="NAME = 'ours'\n",
+        test_it="""
+        import sys
+
+        import pytest
+        import workers
+
+        def test_it():
+            assert workers.NAME == "ours"
+            with pytest.raises(ModuleNotFoundError):
+                import js
+            assert not [name for name in sys.modules if name.startswith(("cfai.worker", "cfai.config"))]
+        """,
+    )
+    ran = suite.pytester.runpytest_subprocess(*PLUGIN, *ANYIO)
+    ran.assert_outcomes(passed=1)
+
+
+def test_a_tape_is_recorded_once_and_replayed(suite: Suite) -> None:
+    suite.write(
+        test_it="""
+        import pytest
+
+        @pytest.fixture
+        def anyio_backend():
+            return "asyncio"
+
+        async def test_the_fake(tape, fake_ai):
+            fake_ai.answers[MODEL] = ["New", " York"]
+            stream = await fake_ai.run(MODEL, {"prompt": "hi", "stream": True})
+            assert [event async for event in stream][-1] == b"data: [DONE]\\n\\n"
+
+        async def test_another(tape, ai):
+            await ai.run(MODEL, {"prompt": "hi"})
+        """
+    )
+    first = suite.run()
+    first.assert_outcomes(passed=1, failed=1)
+    first.stdout.fnmatch_lines(["*test_another.json has no answer *--cfai=remote*--cfai=local or --cfai=demo*"])
+    tapes = suite.pytester.path / "tapes" / "test_it"
+    assert [tape.name for tape in tapes.iterdir()] == ["test_the_fake.json"]
+    recorded = (tapes / "test_the_fake.json").read_text()
+    suite.run("-k", "fake", "--cfai-record=none").assert_outcomes(passed=1, deselected=1)
+    (tapes / "test_another.json").write_text(recorded)
+    stale = suite.run("-k", "another", "--cfai=tape")
+    stale.assert_outcomes(failed=1, deselected=1)
+    assert (tapes / "test_the_fake.json").read_text() == recorded

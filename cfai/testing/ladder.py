@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -70,8 +71,13 @@ class Engines:
     """The models of a session of tests, each loaded once, when a test first wants it."""
 
     def __init__(self) -> None:
+        self._numbers = itertools.count()
         self._local: LocalBinding | None = None
         self._demo: LocalBinding | None = None
+
+    def next_name(self) -> str:
+        """A name for the state of one more test."""
+        return str(next(self._numbers))
 
     @property
     def local(self) -> LocalBinding:

@@ -10,7 +10,7 @@ from cfai import sse
 from cfai.ai import Ai, SessionOptions
 from cfai.binding import Binding, Call, Reply
 from cfai.bindings.fake import FakeBinding
-from cfai.bindings.registered import Answers
+from cfai.bindings.registered import Answers, Predicate, When
 from cfai.clock import Clock
 from cfai.results import ByteStream
 
@@ -32,6 +32,8 @@ class Observed:
         self.inner = inner
         self.seen: list[Seen] = []
         self.neurons = 0.0
+        self.unexpected: list[AssertionError] = []
+        """What doubles have said of calls that they did not expect, which the code under test may have swallowed."""
         self._open: set[_Counted] = set()
 
     @property
@@ -39,11 +41,14 @@ class Observed:
         return [seen.call for seen in self.seen]
 
     async def send(self, call: Call) -> Reply:
+        __tracebackhide__ = True
         self.seen.append(seen := Seen(call))
         try:
             reply = await self.inner.send(call)
         except BaseException as error:
             seen.outcome = f"{type(error).__name__}: {error}".partition("\n")[0]
+            if isinstance(error, AssertionError):
+                self.unexpected.append(error)
             raise
         told = reply.headers.get("cf-ai-neurons")
         if told is not None:
@@ -142,6 +147,15 @@ class TestAi(Ai):
         """What the fake answers, by model id."""
         return self.fake.answers
 
+    def when(self, predicate: Predicate, model: str | None = None) -> When:
+        """What the fake answers where `predicate` is true of the inputs.
+
+        ```python
+        ai.when(lambda inputs: "weather" in inputs["prompt"]).answers("It rains.")
+        ```
+        """
+        return self.fake.when(predicate, model)
+
     @property
     def calls(self) -> list[Call]:
         """Every call of this test so far, those of its Worker too."""
@@ -150,7 +164,7 @@ class TestAi(Ai):
     @property
     def neurons(self) -> float:
         """What this test's calls have cost so far."""
-        return self._observed.neurons
+        return self.fake.neurons or self._observed.neurons
 
     async def _models(self, query: Mapping[str, Any] | None) -> list[dict[str, Any]]:
         return await Ai(self._observed.inner)._models(query)

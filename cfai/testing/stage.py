@@ -1,50 +1,54 @@
-"""What one test has: the binding that answers its calls, and what is said about them when it is over."""
+"""What one test has: the binding that answers its calls, its Worker, and what is said of both when it is over."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import os
-from collections.abc import Callable, Iterator
-from typing import Any
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 
 from cfai.ai import SessionOptions
-from cfai.binding import Binding
-from cfai.bindings.fake import FakeBinding
+from cfai.binding import Binding, Call, Reply
+from cfai.bindings.fake import FakeBinding, UnexpectedCall
 from cfai.clock import Clock, RealClock
 from cfai.testing.ladder import Engines, Rung, missing_weights, remote_binding
 from cfai.testing.observed import Observed, TestAi
 from cfai.testing.transcript import transcript
 
+if TYPE_CHECKING:
+    from cfai.bindings.tape import TapeBinding
+    from cfai.testing.imports import ScriptImports
+    from cfai.testing.worker import TestWorker
+    from cfai.worker.env import Env
+
 __all__ = ["Stage"]
 
 
 class Stage:
-    """The bindings of one test, made when its first fixture asks."""
+    """The doubles of one test, each made when its fixture is asked for."""
 
-    def __init__(self, request: pytest.FixtureRequest, rung: Rung) -> None:
+    def __init__(self, request: pytest.FixtureRequest, rung: Rung, record: str) -> None:
         self._request = request
+        self._stack = contextlib.ExitStack()
         # A test that says what the fake answers means the fake.
         self.rung: Rung = "fake" if "fake_ai" in request.fixturenames else rung
+        self._record = "none" if self.rung == "tape" else record
         self._skip_without_weights()
         self.fake = FakeBinding()
+        self._tape: TapeBinding | None = None
+        self._worker: TestWorker | None = None
+        self._as_a_handler = False
         self.observed = Observed(self._bottom())
         self.ai = TestAi(self.observed, self.fake, self._clock(), self._session())
 
     def _bottom(self) -> Binding:
-        match self.rung:
-            case "fake":
-                return self.fake
-            case "demo":
-                return self.engines.demo
-            case "local":
-                return self.engines.local
-            case "remote":
-                return remote_binding(os.environ)
-        raise NotImplementedError(self.rung)
+        return _BOTTOMS[self.rung](self)
 
     @property
     def engines(self) -> Engines:
@@ -52,7 +56,7 @@ class Stage:
         return engines
 
     def _clock(self) -> Clock:
-        return getattr(self.fake, "clock", RealClock()) if self.rung == "fake" else RealClock()
+        return self.fake.clock if self.rung == "fake" else RealClock()
 
     def _session(self) -> SessionOptions:
         session: SessionOptions = {}
@@ -79,30 +83,133 @@ class Stage:
                 if (why := missing_weights(model)) is not None:
                     pytest.skip(f"--cfai=local: {why}")
 
+    # The tape
+
+    def tape(self) -> TapeBinding:
+        """The tape of this test, between it and what answers its calls."""
+        if self._tape is None:
+            from cfai.bindings.tape.binding import TapeBinding, parse_record_mode
+
+            path = self._request.path.parent / "tapes" / self._request.path.stem / f"{_file_name(self._name)}.json"
+            inner: Binding | None = None
+            if self.rung == "fake" and "fake_ai" not in self._request.fixturenames:
+                inner = _NothingToRecord(str(path))
+            elif self.rung != "tape":
+                inner = self._bottom()
+            self._tape = TapeBinding(path, inner, record=parse_record_mode(self._record))
+            if self.rung != "tape":
+                self.observed.inner = self._tape
+        return self._tape
+
+    @property
+    def _name(self) -> str:
+        inner = self._request.node.nodeid.partition("::")[2]
+        return str(inner).replace("::", ".")
+
+    # The Worker
+
+    def worker(self) -> TestWorker:
+        """The Worker of the test's project, imported afresh."""
+        if self._worker is None or not self._is_fresh:
+            from cfai.testing.projects import fresh_import, is_a_test
+
+            worker = self._open_worker()
+            patterns = self._request.config.getini("python_files")
+            keeps = is_a_test(self._request.path.parent, worker.config.root, patterns)
+            self._stack.enter_context(fresh_import(worker.config.root, keeps))
+            self._is_fresh = True
+        return self._open_worker()
+
+    _is_fresh = False
+
+    def env(self, imports: ScriptImports) -> Env:
+        """The `env` of the same Worker, for a test that calls handlers itself."""
+        from cfai.worker.compat import running
+        from cfai.worker.env import as_the_module_has_it
+        from cfai.worker.loader import import_path
+
+        worker = self._open_worker()
+        if not self._as_a_handler:
+            self._as_a_handler = True
+            if not self._is_fresh and "worker" not in self._request.fixturenames:
+                self._stack.enter_context(import_path(worker.config.root))
+            with running(worker.runtime):
+                imports.env = as_the_module_has_it(worker.env)
+            self._stack.callback(setattr, imports, "env", None)
+        return worker.env
+
+    def _open_worker(self) -> TestWorker:
+        if self._worker is None:
+            self._skip_on_trio()
+            from cfai.config import ConfigError
+            from cfai.testing.projects import NoProject, project_of
+            from cfai.testing.worker import TestWorker
+
+            named, variables = self._worker_marks()
+            config = self._request.config
+            try:
+                project = project_of(
+                    self._request.path, named, config.getini("cfai_project"), config.rootpath, variables
+                )
+            except (NoProject, ConfigError) as error:
+                pytest.fail(str(error), pytrace=False)
+            state = self._request.getfixturevalue("tmp_path_factory").getbasetemp() / "cfai" / self.engines.next_name()
+            self._worker = TestWorker(project, self.ai, state=state, clock=self.ai.clock)
+            self._stack.callback(self._worker.close)
+        return self._worker
+
+    def _worker_marks(self) -> tuple[str | None, dict[str, Any]]:
+        named: str | None = None
+        variables: dict[str, Any] = {}
+        for mark in self._request.node.iter_markers("worker"):  # the closest first
+            if len(mark.args) > 1 or set(mark.kwargs) - {"vars"}:
+                pytest.fail(
+                    f"@pytest.mark.worker takes a path and vars={{...}}; it has {[*mark.args, *mark.kwargs]}",
+                    pytrace=False,
+                )
+            if mark.args and named is None:
+                named = str(mark.args[0])
+            variables = {**mark.kwargs.get("vars", {}), **variables}
+        return named, variables
+
+    def _skip_on_trio(self) -> None:
+        if "anyio_backend" not in self._request.fixturenames:
+            return
+        if self._request.getfixturevalue("anyio_backend_name") != "asyncio":
+            pytest.skip("Workers run on asyncio, as under Pyodide; this test runs on trio")
+
+    # The end
+
     def problems(self) -> Iterator[str]:
         """What is wrong with a test that has passed so far."""
-        check: Callable[[], None] | None = getattr(self.fake, "check", None)
-        if check is not None:
+        # The code under test may have caught them. The fake has its own list of what it did not expect.
+        yield from (str(error) for error in self.observed.unexpected if not isinstance(error, UnexpectedCall))
+        checks = [self.fake.check, *([] if self._tape is None else [self._tape.check, self._tape.close_tape])]
+        for check in checks:  # a tape of a test that failed is not written: it would be in the way of the next try
             try:
                 check()
             except AssertionError as error:
                 yield str(error)
+                return
         budget = self._argument("budget", "neurons")
         if budget is not None and self.ai.neurons > budget:
-            yield (
-                f"the calls of this test cost {self.ai.neurons:.2f} neurons, and its budget is {budget}\n"
-                f"{transcript(self.observed.seen)}"
-            )
+            cost = f"the calls of this test cost {self.ai.neurons:.2f} neurons, and its budget is {budget}"
+            yield f"{cost}\n{transcript(self.observed.seen)}"
 
     def sections(self) -> Iterator[tuple[str, str]]:
         """What the report of a failed test shows."""
         if self.observed.seen:
             yield "calls of the AI binding", transcript(self.observed.seen)
+        if self._worker is not None:
+            if self._worker.logs:
+                yield "log of the Worker", "\n".join(self._worker.logs)
+            if self._worker.errors:
+                yield "errors of the Worker", "\n".join(self._worker.errors)
 
     def wrap(self, item: Any) -> None:
         """Have what the test leaves open closed on its own event loop."""
         owner, name = (item.obj.hypothesis, "inner_test") if hasattr(item.obj, "hypothesis") else (item, "obj")
-        test = getattr(owner, name)
+        test: Callable[..., Awaitable[Any]] = getattr(owner, name)
         if not inspect.iscoroutinefunction(test):
             return
 
@@ -110,6 +217,8 @@ class Stage:
         async def run(*args: Any, **kwargs: Any) -> Any:
             __tracebackhide__ = True
             try:
+                if self._worker is not None and self._as_a_handler:
+                    return await self._worker.as_a_handler(test(*args, **kwargs))
                 return await test(*args, **kwargs)
             finally:
                 with anyio.CancelScope(shield=True):
@@ -119,8 +228,49 @@ class Stage:
 
     async def aclose(self) -> None:
         """Close what was opened on this event loop."""
+        if self._worker is not None:
+            await self._worker.aclose()
         await self.observed.aclose()
+        if self.rung == "remote":
+            await self._remote.aclose()
 
     def close(self) -> None:
         """Close what belongs to no event loop."""
+        self._stack.close()
         self.ai.end()
+
+    @functools.cached_property
+    def _remote(self) -> Binding:
+        return remote_binding(os.environ)
+
+
+_BOTTOMS: dict[Rung, Callable[[Stage], Binding]] = {
+    "fake": lambda stage: stage.fake,
+    "demo": lambda stage: stage.engines.demo,
+    "local": lambda stage: stage.engines.local,
+    "tape": Stage.tape,
+    "remote": lambda stage: stage._remote,
+}
+
+
+class _NothingToRecord:
+    """What the tape of a test records from where only the fake would answer."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    async def send(self, call: Call) -> Reply:
+        __tracebackhide__ = True
+        from cfai.bindings.tape.errors import NotOnTape
+
+        raise NotOnTape(
+            f"{self._path} has no answer for a call to {call.model}, and the fake is not worth a recording. Run the "
+            "test once with --cfai=remote (your account), --cfai=local or --cfai=demo, or ask for fake_ai beside tape"
+        )
+
+    async def aclose(self) -> None:
+        """It holds nothing."""
+
+
+def _file_name(test: str) -> str:
+    return re.sub(r"[^\w.\[\]-]+", "-", test)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -45,7 +46,7 @@ from cfai.worker.web.errors import JsException
 from cfai.worker.web.messages import Request, Response
 from cfai.worker.web.streams import CLOSE_LIMIT
 
-__all__ = ["WorkerApp", "broken_app", "worker_app"]
+__all__ = ["OpenedEnv", "WorkerApp", "broken_app", "open_env", "runtime_of", "worker_app"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -60,6 +61,40 @@ WAIT_UNTIL_LIMIT = 30.0
 LAST_EVENT_SECONDS = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class OpenedEnv:
+    """The `env` of a Worker, and what is behind it: files to close, and assets that answer requests themselves."""
+
+    env: Env
+    bindings: Bindings
+    assets: Assets | None
+
+
+def open_env(config: Config, ai: Binding | HasRun, *, state: Path | None = None, log: Log | None = None) -> OpenedEnv:
+    """The vars and bindings that `config` declares, before a script is imported; `worker_app` takes them as `opened`.
+
+    ```python
+    opened = open_env(config, FakeBinding())
+    opened.env.GREETING
+    opened.bindings.close()
+    ```
+    """
+    assets = None if config.assets is None else Assets(config.assets, log or _nowhere)
+    bindings = open_bindings(config, state or config.state)
+    if config.ai_binding is not None:
+        bindings.add(config.ai_binding, WorkerAi(ai))
+    if config.assets is not None and config.assets.binding is not None:
+        bindings.add(config.assets.binding, assets)
+    return OpenedEnv(Env(bindings.by_name, config.vars, config.not_simulated), bindings, assets)
+
+
+def runtime_of(config: Config, *, strict: bool = False, note: Log | None = None) -> Runtime:
+    """The runtime of the day and the flags that `config` names."""
+    compat = Compat(config.compatibility_date, frozenset(config.compatibility_flags))
+    where = partial(running_line, config.root, config.folder)
+    return Runtime(compat, strict=strict, note=note or _nowhere, where=where)
+
+
 def worker_app(
     config: Config,
     ai: Binding | HasRun,
@@ -69,6 +104,7 @@ def worker_app(
     test_scheduled: bool = False,
     log: Log | None = None,
     report: Log | None = None,
+    opened: OpenedEnv | None = None,
 ) -> WorkerApp:
     """The Worker of `config`, its script imported, `env.AI` answered by `ai`.
 
@@ -82,22 +118,16 @@ def worker_app(
     test_scheduled  let `/__scheduled` run the scheduled handler
     log             takes one line per request, and notes
     report          takes tracebacks; default: stderr
+    opened          its `env`, where that was opened before
 
     A script that cannot be imported is reported, and every request is answered with its traceback. The caller
     closes the app, and `ai`.
     """
     report = report or _to_stderr
     log = log or _nowhere
-    compat = Compat(config.compatibility_date, frozenset(config.compatibility_flags))
-    where = partial(running_line, config.root, config.folder)
-    runtime = Runtime(compat, strict=strict, note=log, where=where)
-    assets = None if config.assets is None else Assets(config.assets, log)
-    bindings = open_bindings(config, state or config.state)
-    if config.ai_binding is not None:
-        bindings.add(config.ai_binding, WorkerAi(ai))
-    if config.assets is not None and config.assets.binding is not None:
-        bindings.add(config.assets.binding, assets)
-    env = Env(bindings.by_name, config.vars, config.not_simulated)
+    runtime = runtime_of(config, strict=strict, note=log)
+    opened = opened or open_env(config, ai, state=state, log=log)
+    env, assets = opened.env, opened.assets
     problem = handler = scheduled = None
     connections = network.Network()
     try:
@@ -120,7 +150,7 @@ def worker_app(
         connections,
         scheduled=scheduled,
         test_scheduled=test_scheduled,
-        bindings=bindings,
+        bindings=opened.bindings,
         problem=problem,
         log=log,
         report=report,
