@@ -2,6 +2,7 @@
 
 ```python
 answer = await assert_stream(await ai.run(model, {"prompt": "hi", "stream": True}), text="New York")
+fuzz_stream(my_parser)
 ```
 """
 
@@ -10,18 +11,44 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cfai.testing.assertions import assert_fails, assert_stream
+    from cfai.testing.fuzz.case import CutStream, StreamCase
+    from cfai.testing.fuzz.corpus import corpus
+    from cfai.testing.fuzz.difference import StreamDifference
+    from cfai.testing.fuzz.fuzzing import FuzzReport, fuzz_stream
+    from cfai.testing.fuzz.strategy import streams
     from cfai.testing.report import StreamReport
     from cfai.testing.sources import read_stream
     from cfai.testing.virtual_time import VirtualTimeLoop, virtual_time_backend
 
-__all__ = ["StreamReport", "VirtualTimeLoop", "assert_fails", "assert_stream", "read_stream", "virtual_time_backend"]
+__all__ = [
+    "CutStream",
+    "FuzzReport",
+    "StreamCase",
+    "StreamDifference",
+    "StreamReport",
+    "VirtualTimeLoop",
+    "assert_fails",
+    "assert_stream",
+    "corpus",
+    "fuzz_stream",
+    "read_stream",
+    "streams",
+    "virtual_time_backend",
+]
 
 _HOMES = {
+    "CutStream": "cfai.testing.fuzz.case",
+    "FuzzReport": "cfai.testing.fuzz.fuzzing",
+    "StreamCase": "cfai.testing.fuzz.case",
+    "StreamDifference": "cfai.testing.fuzz.difference",
     "StreamReport": "cfai.testing.report",
     "VirtualTimeLoop": "cfai.testing.virtual_time",
     "assert_fails": "cfai.testing.assertions",
     "assert_stream": "cfai.testing.assertions",
+    "corpus": "cfai.testing.fuzz.corpus",
+    "fuzz_stream": "cfai.testing.fuzz.fuzzing",
     "read_stream": "cfai.testing.sources",
+    "streams": "cfai.testing.fuzz.strategy",
     "virtual_time_backend": "cfai.testing.virtual_time",
 }
 

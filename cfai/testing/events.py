@@ -44,6 +44,11 @@ class Event:
     """Why it is no whole event."""
 
     @property
+    def is_cut(self) -> bool:
+        """Whether the stream ends within it."""
+        return not self.raw.endswith((b"\n\n", b"\r\r", b"\n\r\n", b"\r\n\n", b"\n\r", b"\r\r\n"))
+
+    @property
     def text(self) -> str:
         return self.told.text
 
