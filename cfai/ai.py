@@ -140,7 +140,7 @@ class Ai:
         if isinstance(reply.body, ByteStream):
             if not reply.headers.get("content-type", "").startswith(EVENT_STREAM):
                 return reply.body
-            stream = ByteStream(_WholeAnswer(reply.body), clock=reply.body.clock)
+            stream = self._checked(reply.body)
             if ctx := session.get("ctx"):
                 ctx.waitUntil(stream.wait_closed())
             return stream
@@ -148,6 +148,9 @@ class Ai:
             # As env.AI does it: a type that is not exactly this one, with a charset for example, is no JSON to it.
             return ByteStream(_bytes_of(reply.body))
         return wrap(reply.body) if reply.headers.get("content-type") == JSON else reply.body
+
+    def _checked(self, body: ByteStream) -> ByteStream:
+        return ByteStream(_WholeAnswer(body), clock=body.clock)
 
     async def _run_through(
         self, inner: HasRun, model: str, inputs: Any, options: dict[str, Any], session: SessionOptions

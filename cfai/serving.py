@@ -43,6 +43,7 @@ __all__ = [
     "is_loopback",
     "listen",
     "listen_unix",
+    "refuse",
     "serve",
 ]
 
@@ -260,12 +261,12 @@ class Guard:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif _is_headed_too_much(scope):
-            await _refuse(431, "Request Header Fields Too Large", scope, send)
+            await refuse(431, "Request Header Fields Too Large", scope, send)
         elif {b"transfer-encoding", b"content-length"} <= {name for name, _ in scope["headers"]}:
             # Somebody in between may have read it by the other of the two (RFC 9112, section 6.3).
-            await _refuse(400, "Bad Request: both Transfer-Encoding and Content-Length", scope, send)
+            await refuse(400, "Bad Request: both Transfer-Encoding and Content-Length", scope, send)
         elif problem := self._problem(scope):
-            await _refuse(403, f"Forbidden: {problem}", scope, send)
+            await refuse(403, f"Forbidden: {problem}", scope, send)
         else:
             await self._app(scope, receive, send)
 
@@ -308,7 +309,8 @@ def _is_headed_too_much(scope: Scope) -> bool:
     return len(headers) > MAX_HEADERS or sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES
 
 
-async def _refuse(status: int, sentence: str, scope: Scope, send: Send) -> None:
+async def refuse(status: int, sentence: str, scope: Scope, send: Send) -> None:
+    """Answer a request, or one for a WebSocket, with `sentence`."""
     of = "websocket." if scope["type"] == "websocket" else ""
     body = f"{sentence}\n".encode()
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]

@@ -24,6 +24,7 @@ from cfai.cli.options import (
     Environment,
     ExitCode,
     Fake,
+    Faults,
     Fidelity,
     FirstPieceAfter,
     Models,
@@ -101,6 +102,7 @@ def dev(
     device: Device = None,
     dtype: Dtype = None,
     threads: Threads = None,
+    faults: Faults = None,
     fake: Fake = False,
     answers: Answers = None,
     first_piece_after: FirstPieceAfter = None,
@@ -114,6 +116,7 @@ def dev(
     """
     import anyio
 
+    from cfai.bindings.faults.asked import faults_are_on
     from cfai.cli.fake import check_answers, check_fake_options
     from cfai.config import ConfigError
     from cfai.dev.console import Console
@@ -182,6 +185,7 @@ def dev(
         worker_options=[
             *([f"--ai-account={account}"] if account else []),
             *(["--test-scheduled"] if test_scheduled else []),
+            *([f"--faults={faults}"] if faults is not None else []),
         ],
         environment={"CFAI_AI_TOKEN": token} if ai_url and token else {},
         python=python or sys.executable,
@@ -191,6 +195,8 @@ def dev(
         allow_hosts=[*allow_host, ip],
         console=Console(log_level),
     )
+    if faults is not None:
+        settings.console.say(f"▲ [WARNING] {faults_are_on(faults)}", level="warn")
     try:
         anyio.run(supervise, project, config, _listen(ip, port), settings)
     except EngineStopped:

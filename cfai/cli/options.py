@@ -30,6 +30,7 @@ __all__ = [
     "Environment",
     "ExitCode",
     "Fake",
+    "Faults",
     "Fidelity",
     "FirstPieceAfter",
     "Json",
@@ -79,6 +80,12 @@ def _origins(texts: list[str] | None) -> list[str]:
         if text != "*" and (not parts.scheme or not parts.netloc or parts.path not in ("", "/") or parts.query):
             raise typer.BadParameter(f"{text!r} is no origin, such as http://localhost:3000, nor *")
     return texts or []
+
+
+def _check_faults(text: str) -> None:
+    from cfai.bindings.faults import parse_faults
+
+    parse_faults(text)
 
 
 def _folder(path: Path | None) -> Path | None:
@@ -187,6 +194,15 @@ Dtype = Annotated[
     ),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads of a model; chosen by its size by default.")]
+Faults = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME:VALUE,...",
+        callback=_checked(_check_faults),
+        help="What goes wrong on purpose, such as capacity:2,split-bytes, a code, or random:SEED; requests may ask for "
+        "others in the header x-cfai-faults, and none leaves it to them.",
+    ),
+]
 Environment = Annotated[
     str | None,
     typer.Option(

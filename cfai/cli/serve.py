@@ -22,6 +22,7 @@ from cfai.cli.options import (
     Dtype,
     ExitCode,
     Fake,
+    Faults,
     Fidelity,
     FirstPieceAfter,
     Models,
@@ -78,6 +79,7 @@ def serve(
     draft_tokens: Annotated[
         int, typer.Option(min=0, help="Tokens to guess from the text before while few answers are made.")
     ] = 0,
+    faults: Faults = None,
     queue: Annotated[int, typer.Option(min=0, help="Answers that may wait for a model; more get 429.")] = 32,
     fake: Fake = False,
     answers: Answers = None,
@@ -91,6 +93,7 @@ def serve(
     """
     import anyio
 
+    from cfai.bindings.faults.asked import faults_are_on
     from cfai.bindings.local import LocalBinding
     from cfai.cli.fake import check_fake_options, fake_binding
     from cfai.cli.logs import show_logs
@@ -186,8 +189,11 @@ def serve(
             )
             tasks.cancel_scope.cancel()
 
+    if faults is not None:
+        console.print("[bold red]warning:[/bold red]", end=" ")
+        console.print(faults_are_on(faults), markup=False, highlight=False, soft_wrap=True)
     if socket:
-        anyio.run(main, binding_app(binding, log_prompts=log_prompts))
+        anyio.run(main, binding_app(binding, log_prompts=log_prompts, faults=faults))
         return
     app = rest_app(
         binding,
@@ -197,6 +203,7 @@ def serve(
         cors_origins=cors_origin,
         log_prompts=log_prompts,
         keep_streams=keep_streams,
+        faults=faults,
     )
     shown = f"[{host}]" if ":" in host else host
     address = f"{'https' if tls else 'http'}://{shown}:{listener.getsockname()[1]}"

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cfai.binding import ENDPOINTS, Binding, Call, Reply, Stats
 from cfai.bindings.batch import BatchBinding
+from cfai.bindings.faults.asked import AskedFaults
 from cfai.errors import AiError, MethodNotAllowed, NoRoute
 from cfai.request_id import request_id
 from cfai.server import listings
@@ -32,7 +33,7 @@ from cfai.server.metrics import Metrics
 from cfai.server.openai import Completions, Embeddings, Models, openai_error
 from cfai.server.playground import playground_routes
 from cfai.server.preview import preview_routes
-from cfai.server.remote_proxy import RemoteProxy
+from cfai.server.remote_proxy import INNER, RemoteProxy
 from cfai.server.rest import RestRun
 from cfai.server.resume import KEEP_SECONDS, STREAM_ID, StreamEnd, Streams
 from cfai.server.workerd import binding_routes
@@ -48,10 +49,13 @@ _SHOWN_HEADERS = ("cf-ai-req-id", "cf-ai-neurons", "retry-after", "x-request-id"
 class App:
     """An ASGI application over a binding; `aclose` ends what runs in it, and the binding."""
 
-    def __init__(self, app: ASGIApp, binding: BatchBinding, streams: Streams) -> None:
+    def __init__(
+        self, app: ASGIApp, binding: BatchBinding, streams: Streams, faults: AskedFaults | None = None
+    ) -> None:
         self._app = app
         self._binding = binding
         self._streams = streams
+        self._faults = faults
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
@@ -59,6 +63,8 @@ class App:
     async def aclose(self) -> None:
         """End batches, streams that nobody reads, and running answers; these get their last events."""
         self._streams.end_unread()
+        if self._faults is not None:
+            self._faults.end()
         await self._binding.aclose()
 
 
@@ -71,6 +77,7 @@ def rest_app(
     cors_origins: Collection[str] = (),
     log_prompts: bool = False,
     keep_streams: float = KEEP_SECONDS,
+    faults: str | None = None,
 ) -> App:
     """All that `cfai serve` offers, over `binding`.
 
@@ -80,7 +87,9 @@ def rest_app(
     cors_origins  whose pages may use the server from a browser, such as `https://app.example`; `*` is every page
     log_prompts  write the inputs of every call into the log
     keep_streams  seconds for which a stream that lost its connection can be continued
+    faults  what goes wrong, as `parse_faults` reads it, and let a request ask for others; None lets none ask
     """
+    asked = _asked_faults(faults)
     batches = BatchBinding(_Prompts(binding) if log_prompts else binding)
     streams = Streams(keep_seconds=keep_streams)
 
@@ -90,7 +99,7 @@ def rest_app(
 
     account = "/client/v4/accounts/{account}"
     ai = f"{account}/ai"
-    run = RestRun(batches, streams)
+    run = RestRun(batches, streams, asked)
     routes: list[BaseRoute] = [
         guarded(f"{ai}/run/{{model:path}}", run, "POST"),
         guarded(f"{ai}/run", run, "POST"),
@@ -106,16 +115,16 @@ def rest_app(
         guarded(f"{account}/tokens/verify", Answered(listings.token)),
     ]
     for v1 in (f"{ai}/v1", "/v1"):
-        routes += [guarded(*route) for route in _openai_routes(v1, binding, batches, streams)]
+        routes += [guarded(*route) for route in _openai_routes(v1, binding, batches, streams, asked)]
     routes += [
         Route("/health", _health(binding), methods=["GET"]),
         guarded("/metrics", Metrics(binding)),
-        *binding_routes(batches, token),
+        *binding_routes(batches, token, asked),
         *preview_routes(token),
         *playground_routes(),
     ]
     app: ASGIApp = _application(routes, batches, streams)
-    app = RemoteProxy(app, batches, token)
+    app = _asking(RemoteProxy(app, batches, token, asked), asked)
     if cors_origins:
         app = CORSMiddleware(
             app,
@@ -126,30 +135,43 @@ def rest_app(
             expose_headers=_SHOWN_HEADERS,
         )
     app = Guard(app, hosts, any_address=any_address, origins=cors_origins, paths_of=BINDING_HOSTS, is_strict=True)
-    return App(_Requests(app), batches, streams)
+    return App(_Requests(app), batches, streams, asked)
 
 
-def binding_app(binding: Binding, *, log_prompts: bool = False) -> App:
-    """The binding protocol, OpenAI's endpoints, `/health` and `/metrics` over `binding`, for a private socket."""
+def binding_app(binding: Binding, *, log_prompts: bool = False, faults: str | None = None) -> App:
+    """The binding protocol, OpenAI's endpoints, `/health` and `/metrics` over `binding`, for a private socket.
+
+    log_prompts, faults  as in `rest_app`
+    """
+    asked = _asked_faults(faults)
     batches, streams = BatchBinding(_Prompts(binding) if log_prompts else binding), Streams()
     routes: list[BaseRoute] = [
-        *binding_routes(batches),
+        *binding_routes(batches, faults=asked),
         *(
             Route(path, endpoint, methods=[way])
-            for path, endpoint, way in _openai_routes("/v1", binding, batches, streams)
+            for path, endpoint, way in _openai_routes("/v1", binding, batches, streams, asked)
         ),
         Route("/health", _health(binding, with_metrics=True), methods=["GET"]),
         Route("/metrics", Metrics(binding), methods=["GET"]),
     ]
-    return App(_Requests(_application(routes, batches, streams), logged=False), batches, streams)
+    app = _asking(_application(routes, batches, streams), asked)
+    return App(_Requests(app, logged=False), batches, streams, asked)
+
+
+def _asked_faults(text: str | None) -> AskedFaults | None:
+    return None if text is None else AskedFaults(text, tell=lambda line: log.warning("fault in %s", line))
+
+
+def _asking(app: ASGIApp, faults: AskedFaults | None) -> ASGIApp:
+    return app if faults is None else _Asking(app, faults)
 
 
 def _openai_routes(
-    v1: str, binding: Binding, batches: BatchBinding, streams: Streams
+    v1: str, binding: Binding, batches: BatchBinding, streams: Streams, faults: AskedFaults | None
 ) -> list[tuple[str, ASGIApp, str]]:
     """Paths under `v1`, who answers there, and by which method."""
     return [
-        *((f"{v1}/{path}", Completions(batches, streams, form), "POST") for form, path in ENDPOINTS.items()),
+        *((f"{v1}/{path}", Completions(batches, streams, form, faults), "POST") for form, path in ENDPOINTS.items()),
         (f"{v1}/embeddings", Embeddings(), "POST"),
         (f"{v1}/models", Models(binding), "GET"),
         (f"{v1}/models/{{model:path}}", Models(binding), "GET"),
@@ -184,6 +206,28 @@ class _Prompts:
         await self._binding.aclose()
 
 
+class _Asking:
+    """Let requests ask for faults in their headers, also in those that the remote-proxy protocol wraps."""
+
+    def __init__(self, app: ASGIApp, faults: AskedFaults) -> None:
+        self._app = app
+        self._faults = faults
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path = scope["path"]
+        headers = {name.removeprefix(INNER): value for name, value in scope["headers"]}
+        try:
+            asking = self._faults.of_request(f"{scope['method']} {_shown(path)}", headers)
+        except AiError as error:
+            await _Refused(path, error)(scope, receive, send)
+            return
+        with asking:
+            await self._app(scope, receive, send)
+
+
 _POLLED = ("/health", "/metrics")
 _BESIDE_THE_PAGE = "/playground/"
 
@@ -216,11 +260,15 @@ class _Requests:
             await self._app(scope, receive, watched)
         finally:
             if self._logged and scope["path"] not in _POLLED:
-                path = quote(scope["path"], safe="/@:")  # a control character in it must not write a line of its own
+                path = _shown(scope["path"])
                 is_of_page = path.startswith(_BESIDE_THE_PAGE) and status < "400"
                 level = logging.DEBUG if is_of_page else logging.INFO
                 log.log(level, "%s %s %s %.2f s", scope["method"], path, status, time.monotonic() - started)
             request_id.reset(before)
+
+
+def _shown(path: str) -> str:
+    return quote(path, safe="/@:")  # a control character in it must not write a line of its own
 
 
 def _health(binding: Binding, *, with_metrics: bool = False) -> Callable[[Request], Awaitable[Response]]:

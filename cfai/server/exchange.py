@@ -48,7 +48,10 @@ async def respond(
 
         async def answer() -> None:
             try:
-                reply = render(await produce())
+                reply = await produce()
+                if isinstance(reply.error, ConnectionDropped):
+                    raise reply.error
+                reply = render(reply)
             except ConnectionDropped as error:
                 # A server cannot close a connection before there is a head.
                 reply = Reply(ByteStream(_BrokenOff(error)), headers={"content-type": JSON})

@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from cfai import sse
 from cfai.binding import JSON, Binding, Call, Form, Listing, Reply
+from cfai.bindings.faults.asked import AskedFaults, with_faults
 from cfai.catalog import Catalog, Model
 from cfai.errors import AiError, IncompleteRequest, NoSuchModel
 from cfai.request_id import of_request
@@ -26,10 +27,11 @@ __all__ = ["Completions", "Embeddings", "Models", "openai_error"]
 class Completions:
     """An endpoint that answers in `form`, over `binding`; an ASGI endpoint."""
 
-    def __init__(self, binding: Binding, streams: Streams, form: Form) -> None:
+    def __init__(self, binding: Binding, streams: Streams, form: Form, faults: AskedFaults | None = None) -> None:
         self._binding = binding
         self._streams = streams
         self._form = form
+        self._faults = faults
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -37,8 +39,12 @@ class Completions:
         except AiError as error:
             await send_reply(openai_error(error), send)
             return
-        produce = self._streams.over(scope, lambda: self._binding.send(call), failure=_failure)
-        await respond(produce, receive, send, render=_rendered, failure=_failure)
+        # Faults are of the connection: a stream that can be continued goes on behind them.
+        answer = with_faults(
+            self._faults,
+            lambda call: self._streams.over(scope, lambda: self._binding.send(call), failure=_failure)(),
+        )
+        await respond(lambda: answer(call), receive, send, render=_rendered, failure=_failure)
 
     def _call(self, scope: Scope, body: Any) -> Call:
         model = _model(body)

@@ -20,6 +20,7 @@ from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cfai.binding import Binding, Reply
+from cfai.bindings.faults.asked import AskedFaults
 from cfai.errors import AiError, IncompleteRequest, NoRoute, Unauthorized
 from cfai.server.bearer import may_pass
 from cfai.server.exchange import send_reply
@@ -27,17 +28,20 @@ from cfai.server.preview import is_preview_token
 from cfai.server.rest import edge_error
 from cfai.server.workerd import BINDING_HOST, binding_routes, is_upgrade
 
-__all__ = ["RemoteProxy"]
+__all__ = ["INNER", "RemoteProxy"]
 
-_INNER = b"mf-header-"
+INNER = b"mf-header-"
+"""What stands before the name of a header of the request inside."""
 
 
 class RemoteProxy:
     """Answer what comes in the remote-proxy protocol, on any path, over `binding`; pass the rest on to `app`."""
 
-    def __init__(self, app: ASGIApp, binding: Binding, token: str | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, binding: Binding, token: str | None = None, faults: AskedFaults | None = None
+    ) -> None:
         self._app = app
-        self._binding = Router(binding_routes(binding), default=_no_route)
+        self._binding = Router(binding_routes(binding, faults=faults), default=_no_route)
         self._token = token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,7 +90,7 @@ def _inner(scope: Scope, url: str) -> Scope:
         raise AiError.of(7000, f"{host} is not the AI binding, and nothing else is here", status=400)
     # Whether it wants a WebSocket can only be said outside.
     headers = [(name, value) for name, value in scope["headers"] if name == b"upgrade"]
-    headers += [(name[len(_INNER) :], value) for name, value in scope["headers"] if name.startswith(_INNER)]
+    headers += [(name[len(INNER) :], value) for name, value in scope["headers"] if name.startswith(INNER)]
     return {
         **scope,
         "path": unquote(target.path),

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs
 from starlette.types import Receive, Scope, Send
 
 from cfai.binding import Binding, Call, Reply
+from cfai.bindings.faults.asked import AskedFaults, with_faults
 from cfai.errors import AiError, IncompleteRequest
 from cfai.request_id import of_request
 from cfai.server.body import read_json
@@ -25,9 +26,10 @@ class RestRun:
     """The run route over `binding`, an ASGI endpoint; the route's parameter `model` may be missing, then it stands in
     the body."""
 
-    def __init__(self, binding: Binding, streams: Streams) -> None:
+    def __init__(self, binding: Binding, streams: Streams, faults: AskedFaults | None = None) -> None:
         self._binding = binding
         self._streams = streams
+        self._faults = faults
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -35,8 +37,9 @@ class RestRun:
         except AiError as error:
             await send_reply(enveloped(Reply.from_error(error, {"cf-ai-req-id": of_request()})), send)
             return
-        produce = self._streams.over(scope, lambda: self._binding.send(call))
-        await respond(produce, receive, send, render=enveloped)
+        # Faults are of the connection: a stream that can be continued goes on behind them.
+        answer = with_faults(self._faults, lambda call: self._streams.over(scope, lambda: self._binding.send(call))())
+        await respond(lambda: answer(call), receive, send, render=enveloped)
 
 
 def _call(scope: Scope, body: Any) -> Call:

@@ -26,6 +26,7 @@ from starlette.types import Receive, Scope, Send
 
 from cfai import sse
 from cfai.binding import JSON, Binding, Call, Reply
+from cfai.bindings.faults.asked import AskedFaults, with_faults
 from cfai.errors import AiError, BadInput, IncompleteRequest, MethodNotAllowed, Unauthorized
 from cfai.request_id import of_request
 from cfai.server.bearer import Bearer, may_pass
@@ -43,9 +44,9 @@ BINDING_HOST = "workers-binding.ai"
 _PASSED_HEADERS = (b"x-session-affinity", b"cf-aig-metadata")
 
 
-def binding_routes(binding: Binding, token: str | None = None) -> list[BaseRoute]:
+def binding_routes(binding: Binding, token: str | None = None, faults: AskedFaults | None = None) -> list[BaseRoute]:
     """The paths of `env.AI` over `binding`. With a `token`, requests need it as `Authorization: Bearer ...`."""
-    run = WorkerdRun(binding, token)
+    run = WorkerdRun(binding, token, faults)
     return [
         Route("/run", run),
         Route("/ai-gateway/run", run),
@@ -65,9 +66,10 @@ def is_upgrade(headers: Mapping[bytes, bytes]) -> bool:
 class WorkerdRun:
     """The run route over `binding`, an ASGI endpoint."""
 
-    def __init__(self, binding: Binding, token: str | None = None) -> None:
+    def __init__(self, binding: Binding, token: str | None = None, faults: AskedFaults | None = None) -> None:
         self._binding = binding
         self._token = token.encode() if token else None
+        self._faults = faults
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
@@ -88,13 +90,20 @@ class WorkerdRun:
             await send_reply(Reply.from_error(error, {"cf-ai-req-id": of_request()}), send)
             return
         if is_tensors:
-            await respond(lambda: self._binding.send(run.call), receive, send, render=run.written)
-        elif query.get("version") == "2":
-            await respond(lambda: self._binding.send(call), receive, send, render=_as_version_2)
+            # The network cuts what is sent, and that are tensors.
+            answer = with_faults(self._faults, lambda call: self._in_tensors(run, call))
+            await respond(lambda: answer(run.call), receive, send)
+            return
+        answer = with_faults(self._faults, self._binding.send)
+        if query.get("version") == "2":
+            await respond(lambda: answer(call), receive, send, render=_as_version_2)
         elif scope["path"] == "/ai-gateway/run":
-            await respond(lambda: self._binding.send(call), receive, send, render=_logged)
+            await respond(lambda: answer(call), receive, send, render=_logged)
         else:
-            await respond(lambda: self._binding.send(call), receive, send)
+            await respond(lambda: answer(call), receive, send)
+
+    async def _in_tensors(self, run: TensorRun, call: Call) -> Reply:
+        return run.written(await self._binding.send(call))
 
 
 class _Fixed:

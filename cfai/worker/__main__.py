@@ -19,6 +19,7 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -40,6 +41,9 @@ from cfai.worker.loader import import_path
 from cfai.worker.loop import WorkerLoop
 from cfai.worker.prompts import Prompts
 from cfai.worker.sockets import socket_protocol
+
+if TYPE_CHECKING:
+    from cfai.worker.faults import WorkerFaults
 
 __all__ = ["main"]
 
@@ -143,6 +147,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--channel", type=int, metavar="FD", help="the socket to the supervisor")
     parser.add_argument("--inspect", action="store_true", help="let debuggers in")
     parser.add_argument("--test-scheduled", action="store_true", help="have GET /__scheduled run the handler")
+    parser.add_argument("--faults", metavar="TEXT", help="what goes wrong on purpose, and lets requests ask for more")
     parser.add_argument("--log-level", choices=LEVELS, default="log")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", default=8787, type=int, help="0 takes a free one")
@@ -169,10 +174,16 @@ class _Process:
         self._modules = modules
         self._token = token
         self._console = Console(given.log_level)
+        self._faults: WorkerFaults | None = None
+        if given.faults is not None:
+            from cfai.worker.faults import WorkerFaults  # which few Workers want, and all would import
+
+            self._faults = WorkerFaults(given.faults, tell=self._console.note)
 
     async def run(self, config: Config | ConfigError, listener: socket.socket) -> None:
         # The script is imported where an event loop runs, as on Cloudflare.
-        async with Ai(self._binding()) as ai:
+        binding = self._binding()
+        async with Ai(binding) as ai:
             if isinstance(config, ConfigError):
                 await self._serve(broken_app(str(config)), listener)
                 return
@@ -180,7 +191,7 @@ class _Process:
             with import_path(config.root):
                 app = worker_app(
                     config,
-                    ai,
+                    ai if self._faults is None else self._faults.ai(binding),
                     state=self._project.state_of(config),
                     strict=self._project.is_strict,
                     test_scheduled=self._given.test_scheduled,
@@ -230,7 +241,11 @@ class _Process:
         if self._given.fd is None:
             self._console.say(f"[wrangler:info] Ready on http://{f'[{host}]' if ':' in host else host}:{port}")
         self._tell("failed" if app.is_broken else "imported")
-        guarded = Guard(app, self._given.allow_host, any_address=not is_loopback(host))
+        guarded = Guard(
+            app if self._faults is None else self._faults.asked_of(app),
+            self._given.allow_host,
+            any_address=not is_loopback(host),
+        )
 
         def on_end() -> None:
             self._tell("ending")

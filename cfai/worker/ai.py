@@ -7,8 +7,8 @@ import types
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from typing import Any
 
-from cfai.ai import Ai
-from cfai.binding import Reply
+from cfai.ai import Ai, HasRun
+from cfai.binding import Binding, Reply
 from cfai.errors import AiError, BadInput
 from cfai.results import ByteStream
 from cfai.worker import instead
@@ -45,6 +45,14 @@ class WorkerAi(Ai):
     """
 
     _is_wrapped = False
+
+    def __init__(self, binding: Binding | HasRun, *, passes_bytes_on: bool = False) -> None:
+        """passes_bytes_on  streams are what they are, also without an end or with an error in them"""
+        super().__init__(binding)
+        self._passes_bytes_on = passes_bytes_on
+
+    def _checked(self, body: ByteStream) -> ByteStream:
+        return body if self._passes_bytes_on else super()._checked(body)
 
     def wrapped(self) -> WorkerAi:
         """This binding as the external SDK's `env` has it."""

@@ -82,7 +82,7 @@ def open_env(config: Config, ai: Binding | HasRun, *, state: Path | None = None,
     assets = None if config.assets is None else Assets(config.assets, log or _nowhere)
     bindings = open_bindings(config, state or config.state)
     if config.ai_binding is not None:
-        bindings.add(config.ai_binding, WorkerAi(ai))
+        bindings.add(config.ai_binding, ai if isinstance(ai, WorkerAi) else WorkerAi(ai))
     if config.assets is not None and config.assets.binding is not None:
         bindings.add(config.assets.binding, assets)
     return OpenedEnv(Env(bindings.by_name, config.vars, config.not_simulated), bindings, assets)

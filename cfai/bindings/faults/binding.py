@@ -35,6 +35,7 @@ class FaultBinding:
     faults  scenarios by name (`"capacity"`), by code (`3040`), in text form (`"drop:2, split-bytes"`), or a `Fault`
     seed    adds random faults, for the share `rate` of the calls
     clock   by which a fault waits; default: the inner binding's, else the machine's
+    on_injected  is told of every fault as it happens
 
     With no fault that fits a call, the inner binding's reply is handed on as it is.
 
@@ -51,11 +52,13 @@ class FaultBinding:
         seed: int | None = None,
         rate: float = 0.3,
         clock: Clock | None = None,
+        on_injected: Callable[[Injected], None] | None = None,
     ) -> None:
         self.inner = inner
         self.clock: Clock = clock or getattr(inner, "clock", None) or RealClock()
         self.injected: list[Injected] = []
         """What was done to which call, in the order in which it happened."""
+        self._on_injected = on_injected
         self._armed: list[Armed] = []
         self._calls = 0
         for fault in faults:
@@ -110,7 +113,7 @@ class FaultBinding:
 
     async def send(self, call: Call) -> Reply:
         self._calls += 1
-        faults = _FaultsOfCall(self._armed, self._calls, call, self.injected)
+        faults = _FaultsOfCall(self._armed, self._calls, call, self._write)
         if (refusal := faults.claim_first("call")) is not None:
             return await self._refuse(refusal, call)
         requests = faults.claim("request") if _is_stream(call) else []
@@ -131,6 +134,11 @@ class FaultBinding:
     async def aclose(self) -> None:
         """Close the inner binding."""
         await self.inner.aclose()
+
+    def _write(self, injected: Injected) -> None:
+        self.injected.append(injected)
+        if self._on_injected is not None:
+            self._on_injected(injected)
 
     async def _refuse(self, claim: Claim, call: Call) -> Reply:
         headers = {"cf-ai-req-id": of_request()}
@@ -180,7 +188,7 @@ class FaultBinding:
 class _FaultsOfCall:
     """What may be done to one call."""
 
-    def __init__(self, armed: Sequence[Armed], number: int, call: Call, log: list[Injected]) -> None:
+    def __init__(self, armed: Sequence[Armed], number: int, call: Call, log: Callable[[Injected], None]) -> None:
         self._number = number
         self._call = call
         self._log = log

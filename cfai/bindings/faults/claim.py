@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cfai.binding import Call
@@ -51,7 +52,7 @@ class Armed:
 class Claim:
     """One call's use of a fault: it counts once the fault has happened, and is given back where it did not."""
 
-    def __init__(self, armed: Armed, fault: Fault, number: int, call: Call, log: list[Injected]) -> None:
+    def __init__(self, armed: Armed, fault: Fault, number: int, call: Call, log: Callable[[Injected], None]) -> None:
         self.fault = fault
         self.name = fault.row.name
         self._armed = armed
@@ -66,7 +67,7 @@ class Claim:
         """Write it down, once."""
         if not self._is_settled:
             self._is_settled = self._armed.has_happened = True
-            self._log.append(Injected(self._number, self._call, self.fault, what))
+            self._log(Injected(self._number, self._call, self.fault, what))
 
     def release(self) -> None:
         """The call is over; what has not happened to it may happen to another."""
