@@ -262,15 +262,17 @@ class Ai:
 
 
 class _WholeAnswer:
-    """The bytes of an answer; raises where the answer did not come to its end.
+    """The chunks of an answer, as they are; raises where the answer did not come to its end.
 
     A Python program that reads to the end has the whole answer: a stream that carries an error, or that stops before
-    `[DONE]`, raises instead of ending. Most chunks are one event; the network may have cut them elsewhere.
+    `[DONE]`, raises instead of ending. Chunks may be cut anywhere. The reader gets all bytes before the error's event.
     """
 
     def __init__(self, chunks: ByteStream) -> None:
         self._chunks = chunks
         self._splitter = sse.Splitter()
+        self._waiting = 0
+        """Bytes of an event that is not whole yet."""
         self._done = False
         self._error: AiError | None = None
 
@@ -280,29 +282,29 @@ class _WholeAnswer:
         try:
             chunk = await self._chunks.__anext__()
         except StopAsyncIteration:
-            _, error = self._look_at(self._splitter.end())
-            if error is None and self._done:
+            for event in self._splitter.end():
+                if error := self._error_of(event):
+                    raise error from None
+            if self._done:
                 raise
-            raise error or EngineFailure(
-                "the stream ended before data: [DONE]", hint="the server stopped answering"
-            ) from None
-        sound, self._error = self._look_at(self._splitter.feed(chunk))
-        if self._error is None:
-            return chunk
-        if not sound:
-            raise self._error
-        return sound
+            raise EngineFailure("the stream ended before data: [DONE]", hint="the server stopped answering") from None
+        begin = -self._waiting
+        for event in self._splitter.feed(chunk):
+            if error := self._error_of(event):
+                if begin <= 0:
+                    raise error
+                self._error = error
+                return chunk[:begin]
+            begin += len(event)
+        self._waiting = len(chunk) - begin
+        return chunk
 
-    def _look_at(self, events: list[bytes]) -> tuple[bytes, AiError | None]:
-        """The events in front of the first that carries an error, and that error."""
-        sound = b""
-        for event in events:
-            # The cheap test first: an answer has hundreds of events and at most one error.
-            if b'"errors"' in event and (error := _error_in(event)):
-                return sound, error
-            self._done = self._done or sse.is_done(event)
-            sound += event
-        return sound, None
+    def _error_of(self, event: bytes) -> AiError | None:
+        # The cheap test first: an answer has hundreds of events and at most one error.
+        if b'"errors"' in event and (error := _error_in(event)):
+            return error
+        self._done = self._done or sse.is_done(event)
+        return None
 
     async def aclose(self) -> None:
         await self._chunks.aclose()
@@ -317,7 +319,7 @@ def _as_query(value: Any) -> str:
 
 
 def _error_in(event: bytes) -> AiError | None:
-    for data in sse.Decoder().feed(event):
+    for data in sse.Decoder().feed(event + b"\n\n"):
         body = sse.loads(data)
         if isinstance(body, dict) and body.get("errors"):
             return AiError.from_body(body, status=None)

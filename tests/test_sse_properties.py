@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfai import Ai, ByteStream, Call, HttpBinding, sse
+from cfai import Ai, ByteStream, Call, HttpBinding, Reply, sse
 from cfai.errors import EngineFailure
 
 # The same examples on every machine and in every run, however slow it is; nothing is written to the work tree.
@@ -220,3 +220,53 @@ async def sending(chunks: list[bytes]) -> AsyncIterator[str]:
         tasks.start_soon(listener.serve, answer)
         yield f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}"
         tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("end", ["done", "error", "cut"])
+async def test_the_networks_chunks_are_handed_through_and_their_end_is_seen(end: str) -> None:
+    """However the network cuts, the reader gets its chunks, and an error or a missing end raises as it does else."""
+    pieces = sse.encode({"response": "Zürich"}) + sse.encode({"response": " 🙂"})
+    last = {"done": sse.DONE, "error": sse.encode(EngineFailure("lost").to_event()) + sse.DONE, "cut": b""}[end]
+    whole = pieces + last
+    for size in (1, 2, 7, len(pieces) - 1, len(pieces), len(whole)):
+        chunks = [whole[at : at + size] for at in range(0, len(whole), size)]
+        got = []
+        stream = await Ai(_Chunked(chunks)).run("@cf/test/odd", {"prompt": "hi", "stream": True})
+        if end == "done":
+            got = [chunk async for chunk in stream]
+            assert got == chunks
+            continue
+        with pytest.raises(EngineFailure, match="lost" if end == "error" else "ended before"):
+            async for chunk in stream:
+                got.append(chunk)
+        assert b"".join(got).startswith(pieces)
+        assert all(one == other for one, other in zip(got[:-1], chunks, strict=False))
+        if end == "error":
+            assert not b"".join(got).endswith(last)
+
+
+class _Chunked:
+    def __init__(self, chunks: list[bytes]) -> None:
+        self._chunks = chunks
+
+    async def send(self, call: Call) -> Reply:
+        async def stream() -> AsyncIterator[bytes]:
+            for chunk in self._chunks:
+                yield chunk
+
+        return Reply(ByteStream(stream()), headers={"content-type": "text/event-stream"})  # type: ignore[arg-type]
+
+    async def aclose(self) -> None: ...
+
+
+async def test_an_http_binding_can_hand_the_networks_chunks_through() -> None:
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    cut = ['data: {"response":"Zü'.encode()[:-1], 'ü"}\n\ndata: [DO'.encode()[1:], b"NE]\n\n"]
+    frames = [b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in [*cut, b""]]
+    async with sending([head, *frames]) as address:
+        binding = HttpBinding(address, chunks="network")
+        stream = await Ai(binding).run("@cf/test/odd", {"prompt": "hi", "stream": True})
+        assert [chunk async for chunk in stream] == cut
+        await binding.aclose()
+    with pytest.raises(ValueError, match="chunks must be events or network, it is 'lines'"):
+        HttpBinding(chunks="lines")  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, urlencode
 from weakref import WeakKeyDictionary
 
@@ -36,6 +36,8 @@ class HttpBinding:
     account   the account id in the path; a local server takes any
     token     the bearer token, if the server wants one
     socket    the path of a Unix socket instead: the binding protocol that workerd's own `env.AI` speaks
+    chunks    what a stream gives: whole "events", wherever the network cut them, or the chunks of the "network" as they
+              come, as a tape of a server wants them
 
     A connection that cannot be made, or breaks, is an `EngineFailure` that names the address.
     """
@@ -47,12 +49,16 @@ class HttpBinding:
         account: str = "local",
         token: str | None = None,
         socket: str | Path | None = None,
+        chunks: Literal["events", "network"] = "events",
     ) -> None:
+        if chunks not in ("events", "network"):
+            raise ValueError(f"chunks must be events or network, it is {chunks!r}")
         self._address = str(socket or base_url)
         self._base_url = base_url.rstrip("/").removesuffix("/client/v4")
         self._account = account
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
         self._socket = str(socket) if socket else None
+        self._cuts_events = chunks == "events"
         # A connection belongs to the event loop that opened it.
         self._clients: WeakKeyDictionary[Any, httpx2.AsyncClient] = WeakKeyDictionary()
 
@@ -140,7 +146,8 @@ class HttpBinding:
         headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
         kind = headers.get("content-type", "").partition(";")[0].strip()
         if response.is_success and kind != JSON:
-            source = _Events(response, self) if kind == EVENT_STREAM else _Chunks(response, self)
+            is_cut = kind == EVENT_STREAM and self._cuts_events
+            source = _Events(response, self) if is_cut else _Chunks(response, self)
             return Reply(ByteStream(source), response.status_code, headers)
         try:
             text = (await response.aread()).decode("utf-8", "replace")

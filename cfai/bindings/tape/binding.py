@@ -15,7 +15,8 @@ from typing import Any, Literal, get_args
 from anyio.lowlevel import checkpoint
 
 from cfai.binding import Binding, Call, Listing, Reply, Stats
-from cfai.bindings.tape.entries import Entry, Tape
+from cfai.bindings.tape.conversion import in_form_of
+from cfai.bindings.tape.entries import Entry, Failure, Tape
 from cfai.bindings.tape.errors import BadTape, NotOnTape, UntrueTape
 from cfai.bindings.tape.file import check_is_tape, load, save
 from cfai.bindings.tape.library import Library
@@ -95,7 +96,7 @@ class TapeBinding:
     async def send(self, call: Call) -> Reply:
         call = self._normal(call)
         try:
-            json.dumps(call.inputs, allow_nan=False)
+            json.dumps(call.inputs, allow_nan=False, default=_bytes_are_fine)
         except (TypeError, ValueError, RecursionError) as error:
             return await self._unwritable(call, error)
         written = redacted_call(call, self._redaction, self._salt)
@@ -129,7 +130,11 @@ class TapeBinding:
         self._fresh.append(None)
         clock = self._clock_of(inner)
         started = clock.now()
-        reply = await inner.send(call)
+        try:
+            reply = await inner.send(call)
+        except AiError as error:
+            self._fresh[slot] = Entry(call, at=seconds(clock.now() - started), broken=Failure.of(error))
+            raise
         at = seconds(clock.now() - started)
         entry = Entry(call, reply.status, dict(reply.headers), at)
         self._fresh[slot] = entry
@@ -154,6 +159,9 @@ class TapeBinding:
     async def _play(self, entry: Entry, call: Call) -> Reply:
         clock = self.clock or RealClock()
         started = clock.now()
+        assert self._library is not None
+        number = self._library.number_of(entry)
+        entry = in_form_of(call, entry)
 
         async def wait(at: float) -> None:
             await checkpoint()
@@ -161,11 +169,12 @@ class TapeBinding:
                 await clock.sleep(left)
 
         await wait(entry.at)
+        if entry.broken is not None:
+            raise entry.broken.error
         headers = {"cf-ai-req-id": of_request(), **entry.headers}
         if entry.end is None:
             return Reply(copy.deepcopy(entry.body), entry.status, headers)
-        assert self._library is not None
-        name = f"{self.path}, entry {self._library.number_of(entry)}"
+        name = f"{self.path}, entry {number}"
         player = Player(entry.chunks, entry.end, wait=wait, name=name)
         return Reply(ByteStream(player, clock=self.clock), entry.status, headers)
 
@@ -216,6 +225,11 @@ class TapeBinding:
         finally:
             if self._inner is not None:
                 await self._inner.aclose()
+
+
+def _bytes_are_fine(value: Any) -> None:
+    if not isinstance(value, bytes | bytearray | memoryview):
+        raise TypeError(f"{type(value).__name__} is no JSON value")
 
 
 def parse_record_mode(text: str) -> RecordMode:

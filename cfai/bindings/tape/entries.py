@@ -63,7 +63,7 @@ class End:
 
 @dataclass(slots=True)
 class Entry:
-    """One call and its reply: `chunks` and `end` of a stream, `body` of any other."""
+    """One call and its reply: `chunks` and `end` of a stream, `body` of any other, `broken` if none came."""
 
     call: Call
     status: int = 200
@@ -75,6 +75,8 @@ class Entry:
     chunks: list[Chunk] = field(default_factory=list)
     end: End | None = None
     """None where the reply is no stream."""
+    broken: Failure | None = None
+    """Why there was no reply at all: the connection was lost before."""
 
     @property
     def is_stream(self) -> bool:

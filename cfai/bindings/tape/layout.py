@@ -19,7 +19,8 @@
       ]
     }
 
-A reply that is no stream has a `body`, or `bytes`, in place of `chunks` and `end`.
+A reply that is no stream has a `body`, or `bytes`, in place of `chunks` and `end`; where none came, it is `broken`.
+Bytes among the inputs are `{"$bytes": ...}`, in base64.
 """
 
 from __future__ import annotations
@@ -30,12 +31,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from cfai.bindings.tape.entries import FORMAT, Chunk, End, Entry, Tape
+from cfai.bindings.tape.entries import FORMAT, Chunk, End, Entry, Failure, Tape
 from cfai.bindings.tape.hashes import HASH_MARK
 from cfai.results import plain
 
-__all__ = ["written"]
+__all__ = ["BYTES", "written"]
 
+BYTES = "$bytes"
 _ONE_LINE_KEYS = frozenset({"chunks"})
 
 # Editors and str.splitlines take the first three for line ends; half a surrogate pair is no UTF-8.
@@ -55,9 +57,11 @@ def _entry(entry: Entry) -> dict[str, Any]:
     call: dict[str, Any] = {"model": entry.call.model}
     if entry.call.form != "native":
         call["form"] = entry.call.form
-    call["inputs"] = entry.call.inputs
+    call["inputs"] = _without_bytes(entry.call.inputs)
     if entry.call.options:
         call["options"] = dict(entry.call.options)
+    if entry.broken is not None:
+        return {"call": call, "reply": {"at": entry.at, "broken": _failure(entry.broken)}}
     reply: dict[str, Any] = {"status": entry.status, "headers": dict(sorted(entry.headers.items())), "at": entry.at}
     if entry.end is not None:
         reply["chunks"] = [_chunk(chunk) for chunk in entry.chunks]
@@ -79,8 +83,20 @@ def _chunk(chunk: Chunk) -> list[Any]:
 def _end(end: End) -> dict[str, Any]:
     row: dict[str, Any] = {"kind": end.kind, "at": end.at}
     if end.failure is not None:
-        row |= {"error": end.failure.name, "status": end.failure.status, "body": dict(end.failure.body)}
+        row["error"] = _failure(end.failure)
     return row
+
+
+def _failure(failure: Failure) -> dict[str, Any]:
+    return {"name": failure.name, "status": failure.status, "body": dict(failure.body)}
+
+
+def _without_bytes(value: Any) -> Any:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return {BYTES: base64.b64encode(value).decode()}
+    if isinstance(value, Mapping):
+        return {name: _without_bytes(item) for name, item in value.items()}
+    return [_without_bytes(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _text(value: Any, indent: str, *, one_line: bool = False) -> str:

@@ -79,7 +79,8 @@ class Library:
         if self.tape.version != FORMAT:
             lines.append(f"the tape has format {self.tape.version}, and this cfai writes format {FORMAT}")
         for row in self._rows:
-            if 200 <= row.entry.status < 300 and (problem := _refusal(row.entry.call)) is not None:
+            was_answered = row.entry.broken is None and 200 <= row.entry.status < 300
+            if was_answered and (problem := _refusal(row.entry.call)) is not None:
                 lines.append(
                     f"entry {row.number} is stale, its call is refused now, {problem}: {_shown(row.entry.call)}"
                 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 from cfai.binding import Call
@@ -11,11 +13,12 @@ from cfai.bindings.tape.hashes import hashed, is_hash
 from cfai.catalog import Catalog, Model, parse_as_of
 from cfai.errors import AiError, BadInput
 from cfai.results import plain
-from cfai.tasks import text_generation
+from cfai.tasks import task_for, text_generation
 from cfai.tasks.schema import validate
+from cfai.tasks.shapes import Fidelity
 from cfai.tasks.text_generation import TextGeneration
 
-__all__ = ["OPTIONS", "checked", "fits", "known_model", "normalised", "question", "wire_form"]
+__all__ = ["OPTIONS", "as_of", "checked", "fidelity", "fits", "known_model", "normalised", "question", "wire_form"]
 
 OPTIONS = ("asOf", "fidelity", "queueRequest")
 """The options of a run that change what is answered. Others are neither compared nor recorded."""
@@ -50,21 +53,24 @@ def _ordered(value: Any) -> Any:
         return {name: _ordered(value[name]) for name in sorted(value, key=str) if value[name] is not None}
     if isinstance(value, list | tuple):
         return [_ordered(item) for item in value]
-    return value
+    return bytes(value) if isinstance(value, bytearray | memoryview) else value
 
 
 def _with_defaults(call: Call) -> Any:
     inputs = _ordered(plain(call.inputs))
-    if not isinstance(inputs, dict) or not generates_text(call):
+    if not isinstance(inputs, dict) or call.options.get("queueRequest"):
         return inputs
     try:
-        schema = text_generation.input_schema(known_model(call), form=call.form, as_of=_day(call))
+        if not generates_text(call):
+            return task_for(known_model(call)).check(inputs)
+        schema = text_generation.input_schema(known_model(call), form=call.form, as_of=as_of(call))
         return validate(schema, inputs).payload
-    except AiError:  # a call that is refused is what it is
+    except (AiError, ValueError):  # a call that is refused is what it is, as is one of a task that has no schema
         return inputs
 
 
-def _day(call: Call) -> Any:
+def as_of(call: Call) -> date | None:
+    """The day that the call names; a `BadInput` if it is none."""
     day = call.options.get("asOf")
     try:
         return None if day is None else parse_as_of(str(day))
@@ -72,23 +78,26 @@ def _day(call: Call) -> Any:
         raise BadInput(str(error)) from error
 
 
+def fidelity(call: Call) -> Fidelity:
+    return "production" if call.options.get("fidelity") == "production" else "clean"
+
+
 def checked(call: Call) -> TextGeneration | None:
-    """The call as its task reads it; None if it is not about text. Raises what the task refuses it with."""
+    """The call as its task reads it; None if no text is to be generated. Raises what the task refuses it with."""
+    if call.options.get("queueRequest"):
+        return None  # its requests are checked one by one, later
     if not generates_text(call):
+        with contextlib.suppress(ValueError):  # a task without a schema
+            task_for(known_model(call)).check(call.inputs)
         return None
-    fidelity = "production" if call.options.get("fidelity") == "production" else "clean"
     return text_generation.check(
-        call.inputs,
-        form=call.form,
-        model=known_model(call),
-        as_of=_day(call),
-        fidelity=fidelity,  # type: ignore[arg-type]  # one of the two
+        call.inputs, form=call.form, model=known_model(call), as_of=as_of(call), fidelity=fidelity(call)
     )
 
 
 def wire_form(call: Call) -> tuple[Any, ...]:
     """What decides how an answer is written, and not what it says."""
-    return call.form, call.options.get("asOf"), call.options.get("fidelity") or "clean"
+    return call.form, call.options.get("asOf"), fidelity(call)
 
 
 _OF_WIRE = frozenset({"shape", "is_native", "include_usage", "echoed"})

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from cfai.binding import ENDPOINTS, Call
 from cfai.bindings.tape.entries import FORMAT, Chunk, End, Entry, Failure, Tape
 from cfai.bindings.tape.errors import BadTape
+from cfai.bindings.tape.layout import BYTES
 
 __all__ = ["read", "version_of"]
 
@@ -70,6 +71,10 @@ class _Reading:
         call = self._get(row, path, "call", dict)
         reply = self._get(row, path, "reply", dict)
         of_reply = (*path, "reply")
+        at = self._seconds(reply.get("at"), (*of_reply, "at"))
+        if "broken" in reply:
+            broken = self._failure(reply["broken"], (*of_reply, "broken"))
+            return Entry(self._call(call, (*path, "call")), at=at, broken=broken)
         headers = self._get(reply, of_reply, "headers", dict)
         if not all(isinstance(value, str) for value in headers.values()):
             self._refuse((*of_reply, "headers"), "each header is a string")
@@ -77,7 +82,7 @@ class _Reading:
             self._call(call, (*path, "call")),
             self._get(reply, of_reply, "status", int),
             headers,
-            self._seconds(reply.get("at"), (*of_reply, "at")),
+            at,
         )
         kinds = [kind for kind in ("body", "bytes", "chunks") if kind in reply]
         if len(kinds) != 1:
@@ -101,7 +106,17 @@ class _Reading:
         options = row.get("options", {})
         if not isinstance(options, dict):
             self._refuse((*path, "options"), "options are an object")
-        return Call(self._get(row, path, "model", str), row["inputs"], options, form=form)
+        inputs = self._with_bytes(row["inputs"], (*path, "inputs"))
+        return Call(self._get(row, path, "model", str), inputs, options, form=form)
+
+    def _with_bytes(self, value: Any, path: _Path) -> Any:
+        if isinstance(value, list):
+            return [self._with_bytes(item, (*path, at)) for at, item in enumerate(value)]
+        if not isinstance(value, dict):
+            return value
+        if value.keys() == {BYTES}:
+            return self._base64(value[BYTES], (*path, BYTES))
+        return {name: self._with_bytes(item, (*path, name)) for name, item in value.items()}
 
     def _stream(self, entry: Entry, reply: Mapping[str, Any], path: _Path) -> None:
         rows = self._get(reply, path, "chunks", list)
@@ -130,8 +145,11 @@ class _Reading:
             return End(at, kind)
         if kind != "error":
             self._refuse((*path, "kind"), f"a stream ends with done, closed or error, not {kind!r}")
-        name, status = self._get(row, path, "error", str), self._get(row, path, "status", int)
-        return End(at, "error", Failure(name, status, self._get(row, path, "body", dict)))
+        return End(at, "error", self._failure(row.get("error"), (*path, "error")))
+
+    def _failure(self, row: Any, path: _Path) -> Failure:
+        name, status = self._get(row, path, "name", str), self._get(row, path, "status", int)
+        return Failure(name, status, self._get(row, path, "body", dict))
 
     def _seconds(self, value: Any, path: _Path) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
