@@ -51,11 +51,23 @@ class Asked:
 
     @classmethod
     def of(
-        cls, call: Call, model: Model, terms: Terms, *, now: float | None = None, rng: random.Random | None = None
+        cls,
+        call: Call,
+        model: Model,
+        terms: Terms,
+        *,
+        sees: bool = False,
+        now: float | None = None,
+        rng: random.Random | None = None,
     ) -> Asked:
-        """What `call` asks of `model`. Raises `BadInput`; `now` and `rng` are those of `shape_for`."""
+        """What `call` asks of `model`. Raises `BadInput`; `now` and `rng` are those of `shape_for`.
+
+        sees  whether a vision model may be given images
+        """
         as_of, fidelity = terms.as_of, terms.fidelity
-        request = text_generation.check(call.inputs, form=call.form, model=model, as_of=as_of, fidelity=fidelity)
+        request = text_generation.check(
+            call.inputs, form=call.form, model=model, as_of=as_of, fidelity=fidelity, sees=sees
+        )
         if fidelity == "production" and request.is_native and request.shape == "responses":
             request = replace(request, stream=False)  # they answer with JSON, whatever was asked
         shape = shape_for(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from anyio.lowlevel import checkpoint
 
@@ -25,6 +25,9 @@ from cfai.request_id import of_request
 from cfai.results import ByteStream, plain
 from cfai.tasks.shapes import Fidelity, parse_fidelity
 from cfai.tasks.text_generation import TextGeneration
+
+if TYPE_CHECKING:
+    from cfai.tasks import Task
 
 __all__ = ["Answer", "FakeBinding", "InTurn", "LoggedCall", "Script", "UnexpectedCall", "in_turn"]
 
@@ -53,6 +56,7 @@ class FakeBinding:
     as_of              the day whose limits and wire form apply; default today's. A call's own wins
     fidelity           "clean", or "production" for the oddities of Cloudflare's own answers. A call's own wins
     seed               what ids, padding and answers that are made up depend on
+    most_calls         calls that are remembered, the newest ones; default all
 
     Ids that the catalog does not have are models once there are answers for them.
     """
@@ -68,11 +72,12 @@ class FakeBinding:
         as_of: str | date | None = None,
         fidelity: Fidelity = "clean",
         seed: int = 0,
+        most_calls: int | None = None,
     ) -> None:
         self.clock = clock or VirtualClock()
         self.calls: list[LoggedCall] = []
         """Every call, in the order in which they came."""
-        self.unexpected: list[UnexpectedCall] = []
+        self.unexpected: list[AssertionError] = []
         """What `check` raises; to be cleared by a test that provokes it."""
         self._answers = Answers(answers or {})
         self._when: list[Registered] = []
@@ -82,6 +87,10 @@ class FakeBinding:
         self._catalog = Catalog.builtin()
         self._seed = seed
         self._rng = random.Random(seed)
+        self._most_calls = most_calls
+        self._asked_before = 0
+        """Calls that are not remembered any more, and what they cost."""
+        self._cost_before = 0.0
         self._start = VIRTUAL_START if isinstance(self.clock, VirtualClock) else time.time() - self.clock.now()
 
     @classmethod
@@ -104,7 +113,7 @@ class FakeBinding:
     @property
     def neurons(self) -> float:
         """What all calls cost."""
-        return sum(call.neurons for call in self.calls)
+        return self._cost_before + sum(call.neurons for call in self.calls)
 
     @property
     def unused(self) -> list[str]:
@@ -112,13 +121,12 @@ class FakeBinding:
         return [text for one in (*self._answers.registered(), *self._when) if (text := one.unused)]
 
     def check(self) -> None:
-        """Raise the first `UnexpectedCall` again, in case the code under test caught it."""
+        """Raise the first `UnexpectedCall` again, or what else was asserted, in case the code under test caught it."""
         if self.unexpected:
             raise self.unexpected[0]
 
     async def send(self, call: Call) -> Reply:
-        log = LoggedCall(call)
-        self.calls.append(log)
+        log = self._logged(call)
         await checkpoint()
         headers = {"cf-ai-req-id": of_request()}
         try:
@@ -128,30 +136,34 @@ class FakeBinding:
             if isinstance(error, OutOfCapacity):
                 headers.setdefault("retry-after", "1")
             return Reply.from_error(error, headers)
-        except UnexpectedCall as error:
-            log.error = error
-            self.unexpected.append(error)
-            raise
         except Exception as error:
             log.error = error
+            if isinstance(error, AssertionError):  # one of a function that answers, too
+                self.unexpected.append(error)
             raise
+
+    def _logged(self, call: Call) -> LoggedCall:
+        self.calls.append(log := LoggedCall(call))
+        if self._most_calls is not None and len(self.calls) > self._most_calls:
+            self._cost_before += self.calls.pop(0).neurons
+            self._asked_before += 1
+        return log
 
     async def _answer(self, log: LoggedCall, headers: dict[str, str]) -> Reply:
         model = self._known(log.model)
-        asked = None
-        if model is not None and model.generates_text:
-            asked = self._asked(log, model)
-        script = await self._script(log, model, asked)
-        headers.update({name.lower(): value for name, value in script.headers.items()})
-        timing = self._timing.of(script)
-        if script.is_raw:
-            return await self._raw(log, script, timing, headers)
-        if model is None and not _is_bare(script):
-            model = Model(log.model)
-            asked = self._asked(log, model)
-        if asked is None or _is_whole(script, asked.request):
-            return await self._whole(log, model, script, timing, headers)
-        return await self._played(log, asked, script, timing, headers)
+        if model is None:
+            return await self._of_unknown(log, headers)
+        if not model.generates_text:
+            from cfai.tasks import task_for
+
+            return await self._of_task(log, task_for(model), headers)
+        asked = self._asked(log, model)
+        script = await self._script(log, model)
+        if script is None:
+            from cfai.bindings.plausible import chance, plausible_text
+
+            script = plausible_text(asked, chance(self._seed, log))
+        return await self._of_text(log, asked, script, headers)
 
     def _known(self, model_id: str) -> Model | None:
         """The model of that id; None for one that is known only because there are answers for it."""
@@ -162,52 +174,102 @@ class FakeBinding:
                 return None
             raise
 
+    async def _script(self, log: LoggedCall, model: Model) -> Script | None:
+        """What the test said; None where an answer is to be made up."""
+        names = {log.model, model.id}
+        reasons: list[tuple[Registered, str]] = []
+        for one in self._candidates(log.model, model.id):
+            if not (why := one.why_not(names, log.inputs)):
+                return await resolved(one.take(), log)
+            reasons.append((one, why))
+        if not self._strict:
+            return None
+        raise UnexpectedCall.of(log, self._asked_before + len(self.calls), reasons)
+
+    def _candidates(self, *names: str) -> Iterator[Registered]:
+        """Every answer there is, the likelier ones first."""
+        yield from self._when
+        first = [one for name in dict.fromkeys(names) if (one := self._answers.of(name)) is not None]
+        yield from first
+        yield from (one for one in self._answers.registered() if one not in first)
+
+    async def _of_text(self, log: LoggedCall, asked: Asked, script: Script, headers: dict[str, str]) -> Reply:
+        if script.is_raw:
+            return await self._raw(log, script, headers, EVENT_STREAM if asked.request.stream else ANY_BYTES)
+        if _is_whole(script, asked.request):
+            return await self._whole(log, script, headers)
+        offered = [] if asked.request.tool_choice == "none" else [tool.name for tool in asked.request.tools]
+        for call in script.tool_calls if self._strict else ():
+            if call["name"] not in offered:
+                raise UnexpectedCall.of_tool(log, call["name"], offered)
+        return await self._played(log, asked, script, headers)
+
+    async def _of_task(self, log: LoggedCall, task: Task, headers: dict[str, str]) -> Reply:
+        inputs = task.check(log.inputs)
+        script = await self._script(log, task.model)
+        if script is None:
+            from cfai.bindings.plausible import chance, plausible_answer
+
+            script = plausible_answer(task, inputs, chance(self._seed, log))
+        content_type = task.output_schema.get("contentType", JSON)
+        body: Any = b"".join(script.chunks()) if script.is_raw else script.json
+        if body is not None and (cost := _cost(task, inputs, body, content_type)):
+            log.neurons = cost
+            headers["cf-ai-neurons"] = f"{cost:.2f}"
+        if script.is_raw:
+            return await self._raw(log, script, headers, ANY_BYTES if content_type == JSON else content_type)
+        if script.json is None and script.error is None:
+            shown = list(task.output_schema.get("properties", ())) or "bytes"
+            raise TypeError(
+                f"{log.model} does not generate text: answer with a dict of its results ({shown}) or bytes, "
+                f"not {script.pieces!r:.80}"
+            )
+        return await self._whole(log, script, headers)
+
+    async def _of_unknown(self, log: LoggedCall, headers: dict[str, str]) -> Reply:
+        """A model that is not in the catalog generates text, if its answer is one."""
+        model = Model(log.model)
+        script = await self._script(log, model)
+        if script is None:
+            raise NoSuchModel(log.model)
+        if script.is_raw:
+            return await self._raw(log, script, headers, ANY_BYTES)
+        is_json = script.json is not None and not (isinstance(log.inputs, Mapping) and "response_format" in log.inputs)
+        if is_json or (script.error is not None and not (script.pieces or script.tool_calls)):
+            return await self._whole(log, script, headers)
+        return await self._of_text(log, self._asked(log, model), script, headers)
+
     def _asked(self, log: LoggedCall, model: Model) -> Asked:
         now = self._start + self.clock.now()
-        asked = Asked.of(log, model, self._terms.of(log.options), now=now, rng=self._rng)
+        asked = Asked.of(log, model, self._terms.of(log.options), sees=True, now=now, rng=self._rng)
         if asked.request.lora is not None and "lora" not in model.flags:
             raise LoraUnsupported(model.id)
         return asked
 
-    async def _script(self, log: LoggedCall, model: Model | None, asked: Asked | None) -> Script:
-        names = {log.model} if model is None else {log.model, model.id}
-        exact = self._answers.of(log.model)
-        others = [one for one in self._answers.registered() if one is not exact]
-        reasons: list[tuple[Registered, str]] = []
-        for one in (*self._when, *([exact] if exact else []), *others):
-            if not (why := one.why_not(names, log.inputs)):
-                return await resolved(one.take(), log)
-            reasons.append((one, why))
-        raise UnexpectedCall.of(log, len(self.calls), reasons)
-
-    async def _raw(self, log: LoggedCall, script: Script, timing: Timing, headers: dict[str, str]) -> Reply:
-        chunks = Chunks(script, log, timing)
+    async def _raw(self, log: LoggedCall, script: Script, headers: dict[str, str], content_type: str) -> Reply:
+        chunks = Chunks(script, log, self._timing.of(script))
         await chunks.begin()
-        streams = isinstance(log.inputs, Mapping) and bool(log.inputs.get("stream"))
-        kind = EVENT_STREAM if streams else ANY_BYTES
-        return Reply(ByteStream(chunks, clock=self.clock), headers={"content-type": kind, **headers})
+        headers = {"content-type": content_type, **headers, **_lower(script.headers)}
+        return Reply(ByteStream(chunks, clock=self.clock), headers=headers)
 
-    async def _whole(
-        self, log: LoggedCall, model: Model | None, script: Script, timing: Timing, headers: dict[str, str]
-    ) -> Reply:
-        await timing.before(0, first=True)
+    async def _whole(self, log: LoggedCall, script: Script, headers: dict[str, str]) -> Reply:
+        headers.update(_lower(script.headers))
+        await self._timing.of(script).before(0, first=True)
         if script.error is not None:
             raise script.error
-        if script.json is None:
-            raise TypeError(
-                f"{log.model} answers with JSON or bytes, give a dict or bytes and not {script.pieces!r:.80}"
-            )
         usage = script.counted()
         if usage is None and isinstance(script.json, Mapping) and isinstance(script.json.get("usage"), Mapping):
             usage = usage_of(script.json["usage"])
-        log.usage, log.finished = usage, True
+        if usage is not None:
+            log.usage, log.neurons = usage, usage.neurons or log.neurons
+        log.finished = True
         return Reply(plain(script.json), headers={"content-type": JSON, **headers})
 
-    async def _played(
-        self, log: LoggedCall, asked: Asked, script: Script, timing: Timing, headers: dict[str, str]
-    ) -> Reply:
+    async def _played(self, log: LoggedCall, asked: Asked, script: Script, headers: dict[str, str]) -> Reply:
+        headers.update(_lower(script.headers))
         prompt_tokens = asked.estimated_tokens()
         max_tokens = asked.max_tokens(prompt_tokens, capacity=sys.maxsize)
+        timing = self._timing.of(script)
         playing = Playing(asked, script, log, timing, prompt_tokens=prompt_tokens, max_tokens=max_tokens, rng=self._rng)
         if asked.request.stream:
             await playing.begin()
@@ -218,16 +280,28 @@ class FakeBinding:
         return Reply(body, headers={"content-type": JSON, **headers})
 
     async def models_here(self) -> list[str]:
-        """The models that there are answers for."""
-        return list(self._answers)
+        """The models that there are answers for; all that generate text where answers are made up."""
+        told = [*self._answers, *(one.model for one in self._when if one.model is not None)]
+        if not self._strict:
+            told += [model.id for model in self._catalog.models() if model.generates_text and model.status == "active"]
+        return list(dict.fromkeys(told))
 
     async def aclose(self) -> None:
         """A fake holds nothing."""
 
 
-def _is_bare(script: Script) -> bool:
-    """Whether the script says the same to inputs of any kind."""
-    return script.json is not None or (script.error is not None and not script.pieces and not script.tool_calls)
+def _lower(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def _cost(task: Task, inputs: Any, body: Any, content_type: str) -> float:
+    """What a call to a model without text costs; 0 where that is not known."""
+    from cfai.tasks.answers.answer import Answer as Answered
+
+    try:
+        return task.neurons(inputs, Answered(body, content_type)) or 0.0
+    except (LookupError, TypeError, AttributeError):  # the test's body is not one that the model could give
+        return 0.0
 
 
 _WHOLE: Mapping[str, str] = {

@@ -16,8 +16,18 @@ from cfai.bindings.call_log import LoggedCall
 from cfai.bindings.script import Script
 from cfai.clock import Clock
 from cfai.errors import AiError, ConnectionDropped
-from cfai.tasks.output_parser import overlap
-from cfai.tasks.parts import Answer, CallArguments, CallStart, Finish, Part, Reasoning, Text, Usage
+from cfai.tasks.parts import (
+    Answer,
+    CallArguments,
+    CallStart,
+    Finish,
+    Part,
+    Reasoning,
+    Text,
+    TokenLogprob,
+    Usage,
+)
+from cfai.tasks.text_generation import TextGeneration
 
 __all__ = ["Chunks", "Playing", "Timing"]
 
@@ -67,8 +77,8 @@ class Playing:
         self._log = log
         self._timing = timing
         self._prompt_tokens = prompt_tokens
-        stop = asked.request.stop
-        self._takes = [_Take(index, script, stop, max_tokens, rng) for index in range(asked.request.n)]
+        request = asked.request
+        self._takes = [_Take(index, script, request, max_tokens, rng) for index in range(request.n)]
         self._open = [*self._takes]
         self._events: deque[bytes] = deque()
         self._has_ended = False
@@ -152,6 +162,7 @@ class Playing:
 
     def _noted(self) -> Usage:
         self._log.usage = usage = self._usage()
+        self._log.neurons = usage.neurons or 0.0
         self._log.finish_reason = None if self._open and self._asked.request.stream else self._takes[0].finish
         return usage
 
@@ -167,7 +178,9 @@ class Playing:
 class _Take:
     """One of the choices: the script's parts, each a token, up to where the call cuts them."""
 
-    def __init__(self, index: int, script: Script, stop: Sequence[str], max_tokens: int, rng: random.Random) -> None:
+    def __init__(
+        self, index: int, script: Script, request: TextGeneration, max_tokens: int, rng: random.Random
+    ) -> None:
         self.index = index
         self.tokens = 0
         self.reasoning_tokens = 0
@@ -175,7 +188,10 @@ class _Take:
         """Why it ended, once it has."""
         self.error: Exception | None = None
         """What it ended with in place of that."""
-        self._parts = self._cut(script, stop, max_tokens, rng)
+        self._has_logprobs = request.logprobs is not None
+        self._has_top = bool(request.logprobs)
+        self._rng = rng
+        self._parts = self._cut(script, request.stop, max_tokens)
 
     def pull(self) -> Part | None:
         """The next part; None at the end."""
@@ -185,35 +201,48 @@ class _Take:
             self.error = error
             return None
 
-    def _cut(self, script: Script, stop: Sequence[str], max_tokens: int, rng: random.Random) -> Iterator[Part]:
+    def _cut(self, script: Script, stop: Sequence[str], max_tokens: int) -> Iterator[Part]:
         held = ""
         """What may begin a stop text."""
-        for part in _parts_of(script, rng):
+        for part in _parts_of(script, self._rng):
             if self.tokens == max_tokens:
-                yield from _text(held)
+                yield from self._text(held)
                 # One of the calls may be there already, and then they are what the answer ended with.
-                self.finish = "tool_calls" if isinstance(part, CallArguments) else "length"
+                is_called = isinstance(part, CallArguments) or (isinstance(part, CallStart) and part.index > 0)
+                self.finish = "tool_calls" if is_called else "length"
                 return
             self.tokens += 1
             self.reasoning_tokens += isinstance(part, Reasoning)
-            if not (isinstance(part, Text) and stop):
-                yield from _text(held)
+            if not isinstance(part, Text):
+                yield from self._text(held)
                 held = ""
                 yield part
-                continue
-            text = held + part.text
-            found = [at for mark in stop if (at := text.find(mark)) >= 0]
-            if found:
-                yield from _text(text[: min(found)])
-                self.finish = "stop"
-                return
-            kept = len(text) - max(overlap(text, mark) for mark in stop)
-            held = text[kept:]
-            yield from _text(text[:kept])
-        yield from _text(held)
+            elif not stop:
+                yield Text(part.text, self._logprobs(part.text))
+            else:
+                text = held + part.text
+                if found := [at for mark in stop if (at := text.find(mark)) >= 0]:
+                    yield from self._text(text[: min(found)])
+                    self.finish = "stop"
+                    return
+                kept = _without_beginning(text, stop)
+                held = text[kept:]
+                yield from self._text(text[:kept])
+        yield from self._text(held)
         if script.error is not None:
             raise script.error
         self.finish = script.finish_reason or self.finish
+
+    def _text(self, text: str) -> Iterator[Part]:
+        if text:
+            yield Text(text, self._logprobs(text))
+
+    def _logprobs(self, text: str) -> tuple[TokenLogprob, ...]:
+        """Made up, where they are asked for: the piece is one token, and the likeliest."""
+        if not self._has_logprobs:
+            return ()
+        token = TokenLogprob(text, text.encode(), round(-self._rng.random() / 4, 6))
+        return (replace(token, top=(token,)) if self._has_top else token,)
 
 
 class Chunks:
@@ -262,6 +291,8 @@ def _parts_of(script: Script, rng: random.Random) -> Iterator[Part]:
             yield CallArguments(index, text)
 
 
-def _text(text: str) -> Iterator[Part]:
-    if text:
-        yield Text(text)
+def _without_beginning(text: str, stop: Sequence[str]) -> int:
+    """How much of `text` stands before what may be the beginning of a stop text."""
+    from cfai.tasks.output_parser import overlap
+
+    return len(text) - max(overlap(text, mark) for mark in stop)

@@ -25,7 +25,19 @@ from cfai import sse
 from cfai.binding import Call
 from cfai.tasks.parts import Finish, Usage
 
-__all__ = ["Answer", "InTurn", "Piece", "Said", "Script", "check_answer", "in_turn", "resolved", "script_of"]
+__all__ = [
+    "Answer",
+    "InTurn",
+    "Piece",
+    "Said",
+    "Script",
+    "check_answer",
+    "in_turn",
+    "resolved",
+    "script_of",
+    "usage_of",
+    "words_of_json",
+]
 
 Piece = str | bytes | Exception | Mapping[str, Any]
 """One item of a list: a piece of text, a chunk of bytes, an error, or a tool call."""

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from cfai.bindings.call_log import LoggedCall
 from cfai.bindings.registered import Registered
-from cfai.tasks.text_generation import Tool
 
 __all__ = ["UnexpectedCall"]
 
@@ -47,9 +46,8 @@ class UnexpectedCall(AssertionError):
         return cls("\n".join(lines))
 
     @classmethod
-    def of_tools(cls, call: LoggedCall, name: str, tools: Sequence[Tool]) -> UnexpectedCall:
+    def of_tool(cls, call: LoggedCall, name: str, offered: Sequence[str]) -> UnexpectedCall:
         """The one about an answer that calls a tool which the call does not offer."""
-        offered = [tool.name for tool in tools]
         lines = [
             f"the answer of FakeBinding calls the tool {name!r}, which no model can: the call does not offer it",
             *_told("model", [call.model]),

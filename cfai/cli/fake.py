@@ -61,6 +61,7 @@ def fake_binding(
             clock=clock,
             as_of=as_of,
             fidelity=fidelity,
+            most_calls=0,
         )
 
     try:

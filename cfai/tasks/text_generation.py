@@ -109,6 +109,7 @@ def check(
     model: Model | None = None,
     as_of: date | None = None,
     fidelity: Literal["clean", "production"] = "clean",
+    sees: bool = False,
 ) -> TextGeneration:
     """The inputs of one call, checked as on the day `as_of`; a `BadInput` says what is wrong with them.
 
@@ -118,6 +119,7 @@ def check(
 
     A key whose value is None was not given. Keys that the form does not have are ignored. The fidelity "production"
     refuses what only Cloudflare has trouble with: a turn of tool calls whose `content` is null, in the classic form.
+    Images for a vision model are refused, because none runs here; with `sees` they are left out of what comes back.
     """
     given = inputs
     if isinstance(inputs, Mapping):
@@ -129,7 +131,7 @@ def check(
             given = {name: _pruned(value) if name in _PRUNED else value for name, value in given.items()}
         elif fidelity == "clean":
             given = {name: _with_content(value) if name == "messages" else value for name, value in given.items()}
-        if model is not None and "vision" in model.flags and "image" in given:
+        if model is not None and "vision" in model.flags and "image" in given and not sees:
             raise BadInput("'/image' cannot be looked at", hint=NO_VISION)
     wanted, bodies = _forms(form, model, as_of)
     checked = validate(wanted, given)
@@ -138,6 +140,8 @@ def check(
         validate(schema("classic", "messagesSampling", as_of), given)
     # Only the form that fits counts; what belongs to another is an unknown key.
     known = {name: given[name] for name in body.keys if name in given}
+    if sees and model is not None and "vision" in model.flags:
+        known |= {name: _without_images(known[name]) for name in ("messages", "input") if name in known}
     fields.check_json(known)
     for name, refusal in _CANNOT.items():
         if name in known and refusal.concerns(known[name], known):
@@ -257,6 +261,25 @@ def _pruned(value: Any, depth: int = 3) -> Any:
         for name, item in value.items()
         if item is not None
     }
+
+
+_IMAGES = frozenset({"image", "image_url", "input_image"})
+
+
+def _without_images(turns: Any) -> Any:
+    """The messages or items, their contents without the parts that are images."""
+    if not isinstance(turns, (list, tuple)):
+        return turns
+    return [
+        {**turn, "content": [part for part in turn["content"] if not _is_image(part)]}
+        if isinstance(turn, Mapping) and isinstance(turn.get("content"), (list, tuple))
+        else turn
+        for turn in turns
+    ]
+
+
+def _is_image(part: Any) -> bool:
+    return isinstance(part, Mapping) and part.get("type") in _IMAGES
 
 
 def _with_content(value: Any) -> Any:

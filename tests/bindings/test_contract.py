@@ -17,7 +17,6 @@ from cfai import (
     Binding,
     ByteStream,
     Call,
-    FakeBinding,
     FaultBinding,
     HttpBinding,
     LocalBinding,
@@ -25,8 +24,11 @@ from cfai import (
     TapeBinding,
     sse,
 )
+from cfai.binding import Form
 from cfai.errors import BadInput, EngineFailure, InvalidModelName, NoSuchModel
 from cfai.server.app import binding_app, rest_app
+from cfai.tasks.shapes import Fidelity
+from tests.bindings.scripted import fake_of, masked
 from tests.serving import serving
 
 MODEL = "@cf/test/llama"
@@ -50,7 +52,7 @@ async def binding(request: pytest.FixtureRequest, local: LocalBinding, tmp_path:
                 yield http
                 await http.aclose()
         case "fake":
-            yield await _fake_of(local)
+            yield fake_of(local, MODEL)
         case "faults":  # with none, and with one that is for another model
             yield FaultBinding(FaultBinding(local), "split-bytes:model=@cf/test/other")
         case "tape":
@@ -78,24 +80,6 @@ class _Taped:
         await self._inner.aclose()
 
 
-async def _fake_of(local: LocalBinding) -> FakeBinding:
-    """A fake scripted with what the local model says."""
-    events = await _events(await local.send(Call(MODEL, {**PROMPT, "stream": True})))
-    pieces = [sse.loads(event.decode()[6:])["response"] for event in events[:-2]]
-
-    def answer(call: Call) -> Any:
-        try:
-            local.catalog.get(call.model)
-        except (NoSuchModel, InvalidModelName) as error:
-            return error
-        if not call.inputs.get("prompt"):
-            return BadInput("no prompt")
-        return pieces
-
-    refused = ["@cf/no/such", "no model", "@cf/modèle/x", "@cf/../x", "@cf/x\r\nhost: y"]
-    return FakeBinding(dict.fromkeys([MODEL, *refused], answer))
-
-
 async def _events(reply: Reply) -> list[bytes]:
     assert isinstance(reply.body, ByteStream)
     return [event async for event in reply.body]
@@ -113,9 +97,47 @@ async def test_a_stream_is_whole_events_that_end_in_done(binding: Binding, local
     assert events[-1] == b"data: [DONE]\n\n"
     bodies = [sse.loads(event.decode()[6:]) for event in events[:-1]]
     assert all(isinstance(body["response"], str) for body in bodies)
-    if not isinstance(binding, FakeBinding):
-        assert events == await _events(await local.send(call))
-        assert bodies[-1]["usage"]["completion_tokens"] == 12
+    assert events == await _events(await local.send(call))
+    assert bodies[-1]["usage"]["completion_tokens"] == 12
+
+
+CHATTY = {"messages": [{"role": "user", "content": "New York is"}], "temperature": 0, "max_tokens": 12}
+ASKED: dict[Form, dict[str, Any]] = {
+    "native": PROMPT,
+    "chat": CHATTY,
+    "completion": PROMPT,
+    "responses": {"input": "New York is", "temperature": 0, "max_output_tokens": 12},
+}
+
+FAMILIES = ["@cf/meta/llama-3.1-8b-instruct", "@cf/zai-org/glm-4.7-flash", "@cf/openai/gpt-oss-20b"]
+"""One of each: classic, chat, responses."""
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("form", ASKED)
+async def test_every_form_has_the_models_own_bytes(
+    binding: Binding, local: LocalBinding, form: Form, stream: bool
+) -> None:
+    for options in ({}, {"asOf": "2023-11-14"}, {"fidelity": "production"}):
+        call = Call(MODEL, {**ASKED[form], "stream": stream}, options, form=form)
+        assert await masked(await binding.send(call)) == await masked(await local.send(call))
+
+
+@pytest.mark.parametrize("fidelity", ["clean", "production"])
+@pytest.mark.parametrize(
+    "model", ["@cf/meta/llama-3.1-8b-instruct", "@cf/zai-org/glm-4.7-flash", "@cf/openai/gpt-oss-20b"]
+)
+async def test_a_fake_has_the_bytes_of_every_family_and_its_price(model: str, fidelity: Fidelity, llama: Path) -> None:
+    local = LocalBinding({model: llama}, demo=False)
+    fake = fake_of(local, model)
+    for stream in (False, True):
+        for asked in (PROMPT, CHATTY, {**CHATTY, "stop": "a"}):
+            call = Call(model, {**asked, "stream": stream}, {"fidelity": fidelity})
+            played, made = await fake.send(call), await local.send(call)
+            assert played.headers.get("cf-ai-neurons") == made.headers.get("cf-ai-neurons")
+            assert await masked(played) == await masked(made)
+        assert fake.calls[-1].neurons > 0
+    await local.aclose()
 
 
 async def test_a_whole_answer_is_the_streams_text(binding: Binding) -> None:
@@ -184,10 +206,9 @@ async def test_the_http_binding_works_under_trio(local: LocalBinding) -> None:
 
 
 async def test_inputs_that_are_no_json_are_bad_input(binding: Binding) -> None:
-    if not isinstance(binding, FakeBinding):
-        for value in ({1, 2}, object(), float("nan")):
-            reply = await binding.send(Call(MODEL, {"prompt": "hi", "temperature": value}))
-            assert isinstance(reply.error, BadInput)
+    for value in ({1, 2}, object(), float("nan")):
+        reply = await binding.send(Call(MODEL, {"prompt": "hi", "temperature": value}))
+        assert isinstance(reply.error, BadInput)
 
 
 async def test_an_http_binding_goes_from_loop_to_loop(local: LocalBinding) -> None:

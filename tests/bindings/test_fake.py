@@ -13,7 +13,7 @@ import pytest
 from cfai import Ai, AiError, ByteStream, Call, FakeBinding, Reply, sse
 from cfai.binding import Form
 from cfai.bindings import Script, UnexpectedCall, in_turn
-from cfai.errors import BadInput, ContextExceeded, EngineFailure, NoSuchModel, OutOfCapacity
+from cfai.errors import BadInput, ConnectionDropped, ContextExceeded, EngineFailure, NoSuchModel, OutOfCapacity
 from tests.conftest import ANY_LOOP
 
 pytestmark = ANY_LOOP
@@ -252,3 +252,111 @@ async def test_what_cannot_be_an_answer_is_refused_where_it_is_written() -> None
             fake.answers[MODEL] = answer  # type: ignore[assignment]  # which is what is tested
     with pytest.raises(ValueError, match="did you mean 'length'"):
         Script(finish_reason="lenght")  # type: ignore[arg-type]  # as above
+
+
+async def test_choices_of_one_call_come_side_by_side() -> None:
+    fake = FakeBinding({MODEL: ["a", "b"]})
+    asked = {"messages": [{"role": "user", "content": "hi"}], "n": 2}
+    choices = [choice for body in await bodies_of(fake, asked, form="chat") for choice in body["choices"]]
+    assert [(one["index"], one["delta"]["content"]) for one in choices if one["delta"].get("content")] == [
+        (0, "a"),
+        (1, "a"),
+        (0, "b"),
+        (1, "b"),
+    ]
+    assert fake.calls[0].usage is not None
+    assert fake.calls[0].usage.completion_tokens == 4
+
+
+async def test_thinking_and_log_probabilities_stand_where_the_form_has_them() -> None:
+    fake = FakeBinding({CHAT: Script(reasoning="let me see", pieces=["New", " York"])})
+    asked = {"messages": [{"role": "user", "content": "hi"}], "logprobs": True, "top_logprobs": 1}
+    (choice,) = (await Ai(fake).run(CHAT, asked)).choices
+    assert (choice.message.reasoning_content, choice.message.content) == ("let me see", "New York")
+    assert [token.token for token in choice.logprobs.content] == ["New", " York"]
+    usage = fake.calls[0].usage
+    assert usage is not None
+    assert (usage.completion_tokens, usage.reasoning_tokens) == (5, 3)
+
+
+async def test_a_tool_that_was_not_offered_cannot_be_called() -> None:
+    fake = FakeBinding({MODEL: [{"name": "get_wether", "arguments": {}}]})
+    with pytest.raises(UnexpectedCall, match=r"(?s)'get_wether'.*nearest     get_weather"):
+        await Ai(fake).run(MODEL, WITH_TOOLS)
+    with pytest.raises(UnexpectedCall, match="no tools"):
+        await Ai(fake).run(MODEL, ASKED)
+
+
+async def test_a_vision_model_takes_images() -> None:
+    model = "@cf/meta/llama-3.2-11b-vision-instruct"
+    fake = FakeBinding({model: "a cat"})
+    assert await text_of(fake, {"prompt": "what is it?", "image": [137, 80, 78, 71]}, model) == "a cat"
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw=="}}
+    asked = {"messages": [{"role": "user", "content": [{"type": "text", "text": "what is it?"}, picture]}]}
+    assert (await fake.send(Call(model, asked, form="chat"))).status == 200
+    with pytest.raises(BadInput):
+        await Ai(FakeBinding({MODEL: "a cat"})).run(MODEL, asked)
+
+
+async def test_models_that_generate_no_text_are_told_their_results() -> None:
+    vectors, speech = "@cf/baai/bge-small-en-v1.5", "@cf/deepgram/aura-1"
+    fake = FakeBinding({vectors: {"shape": [1, 2], "data": [[0.5, 0.5]]}, speech: b"ID3"})
+    assert (await Ai(fake).run(vectors, {"text": "hello"})).data == [[0.5, 0.5]]
+    with pytest.raises(BadInput):
+        await Ai(fake).run(vectors, {"txt": "hello"})
+    reply = await fake.send(Call(speech, {"text": "hello"}))
+    assert reply.headers["content-type"] == "audio/mpeg"
+    assert [chunk async for chunk in reply.body] == [b"ID3"]
+    assert fake.neurons > 0
+    fake.answers[vectors] = "hello"
+    with pytest.raises(TypeError, match="'shape', 'data'"):
+        await Ai(fake).run(vectors, {"text": "hello"})
+
+
+async def test_an_assertion_in_a_function_is_told_again_too() -> None:
+    def answer(call: Call) -> str:
+        assert "system" in str(call.inputs), "the system prompt is missing"
+        return "hi"
+
+    fake = FakeBinding({MODEL: answer})
+    with contextlib.suppress(Exception):
+        await text_of(fake)
+    with pytest.raises(AssertionError, match="the system prompt is missing"):
+        fake.check()
+
+
+async def test_an_exception_of_ones_own_is_raised_as_it_is() -> None:
+    fake = FakeBinding({MODEL: TimeoutError("too slow"), CHAT: ["a", ConnectionDropped()]})
+    with pytest.raises(TimeoutError, match="too slow"):
+        await text_of(fake)
+    asked = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
+    reply = await fake.send(Call(CHAT, asked))
+    with pytest.raises(ConnectionDropped):
+        await data_of(reply)
+
+
+async def test_headers_of_a_script_are_the_replys() -> None:
+    fake = FakeBinding({MODEL: Script(pieces="hi", headers={"CF-AIG-Log-Id": "01J"})})
+    ai = Ai(fake)
+    await ai.run(MODEL, ASKED)
+    assert ai.aiGatewayLogId == "01J"
+
+
+async def test_what_a_reader_changes_is_its_own() -> None:
+    fake = FakeBinding({MODEL: {"response": {"cities": ["Paris"]}}})
+    (await fake.send(Call(MODEL, ASKED))).body["response"]["cities"].clear()
+    assert await text_of(fake) == {"cities": ["Paris"]}
+
+
+async def test_a_fake_of_a_server_remembers_so_many_calls() -> None:
+    fake = FakeBinding({MODEL: "hi"}, most_calls=2)
+    for number in range(5):
+        await text_of(fake, {"prompt": str(number)})
+    assert [call.inputs["prompt"] for call in fake.calls] == ["3", "4"]
+
+
+async def test_ids_and_times_are_the_same_in_every_run() -> None:
+    asked = {"messages": [{"role": "user", "content": "hi"}]}
+    first, second = [await Ai(FakeBinding({CHAT: "hi"}, seed=4)).run(CHAT, asked) for _ in range(2)]
+    assert first == second
+    assert first.id != (await Ai(FakeBinding({CHAT: "hi"}, seed=5)).run(CHAT, asked)).id

@@ -22,7 +22,7 @@ class Workers:
 
     folder: Path
     stack: contextlib.ExitStack
-    fake: FakeBinding = field(default_factory=FakeBinding)
+    fake: FakeBinding = field(default_factory=lambda: FakeBinding(as_of="2023-11-14"))
     logged: list[str] = field(default_factory=list)
     reported: list[str] = field(default_factory=list)
 

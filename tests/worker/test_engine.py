@@ -40,7 +40,9 @@ async def test_a_call_waits_for_the_engine(way: EngineProcess, tmp_path: Path) -
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ask)
         await anyio.sleep(0.05)  # there is nothing to connect to yet
-        async with serving(binding_app(FakeBinding({MODEL: "hello"})), unix_socket=tmp_path / "ai.sock"):
+        async with serving(
+            binding_app(FakeBinding({MODEL: "hello"}, as_of="2023-11-14")), unix_socket=tmp_path / "ai.sock"
+        ):
             while not answers:  # noqa: ASYNC110
                 await anyio.sleep(0.01)
     assert answers == [{"response": "hello"}]
@@ -72,7 +74,9 @@ async def test_an_answer_that_breaks_off_says_why_without_a_path(way: EngineProc
 
 
 async def test_models_are_searched_in_the_engines_catalog(tmp_path: Path) -> None:
-    async with serving(binding_app(FakeBinding({MODEL: "hello"})), unix_socket=tmp_path / "ai.sock"):
+    async with serving(
+        binding_app(FakeBinding({MODEL: "hello"}, as_of="2023-11-14")), unix_socket=tmp_path / "ai.sock"
+    ):
         engine = EngineProcess(tmp_path / "ai.sock")
         found = await Ai(engine).models({"task": "Text Embeddings", "per_page": 3})
         await engine.aclose()

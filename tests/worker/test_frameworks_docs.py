@@ -71,7 +71,7 @@ async def test_the_script_of_a_stream_on_its_way(worker: Workers) -> None:
 
 async def test_the_example_of_fastapi() -> None:
     config = load_config(ROOT / "examples" / "fastapi")
-    fake = FakeBinding({MODEL: ["New", " York"]})
+    fake = FakeBinding({MODEL: ["New", " York"]}, as_of="2023-11-14")
     with import_path(config.root):
         client = Client(worker_app(config, fake))
         body = [b'{"prompt": "where is new york?"}']

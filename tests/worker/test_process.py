@@ -95,7 +95,7 @@ class Endless:
 
 
 async def test_the_example_streams_over_real_sockets(tmp_path: Path) -> None:
-    fake = FakeBinding({MODEL: ["New", " York"]})
+    fake = FakeBinding({MODEL: ["New", " York"]}, as_of="2023-11-14")
     async with (
         engine(fake, tmp_path) as ai_socket,
         worker(EXAMPLE, ai_socket) as process,

@@ -44,7 +44,8 @@ def fake() -> FakeBinding:
     answers: dict[str, Any] = {}
     for model, answer in ANSWERS.items():
         answers[model] = answer.get("json") or echo
-    return FakeBinding({**answers, "@cf/stream": ["New", " York"], "@cf/none": NoSuchModel("@cf/none")})
+    answers |= {"@cf/stream": ["New", " York"], "@cf/none": NoSuchModel("@cf/none")}
+    return FakeBinding(answers, as_of="2023-11-14")
 
 
 PAIRS = [
