@@ -17,11 +17,12 @@ import pytest
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
 
+    from cfai.bindings.faults import FaultBinding
     from cfai.bindings.tape import TapeBinding
     from cfai.testing.imports import ScriptImports
     from cfai.testing.ladder import Engines
     from cfai.testing.network import NetworkGuard
-    from cfai.testing.observed import TestAi
+    from cfai.testing.observed import ObservedAi, TestAi
     from cfai.testing.stage import Stage
     from cfai.testing.worker import TestWorker
     from cfai.worker.env import Env
@@ -165,6 +166,18 @@ def fake_ai(_cfai: Stage) -> TestAi:
 def tape(_cfai: Stage) -> TapeBinding:
     """The tape of this test, `tapes/<module>/<test>.json`: recorded once by what `--cfai` says, and replayed after."""
     return _cfai.tape()
+
+
+@pytest.fixture
+def faults(_cfai: Stage) -> FaultBinding:
+    """Faults of the calls of this test: `faults.add("capacity", times=2)`, also for its Worker and its env."""
+    return _cfai.faults()
+
+
+@pytest.fixture
+def local_ai(_cfai: Stage) -> ObservedAi:
+    """An `Ai` over the demo model, a real one that is loaded once for all tests."""
+    return _cfai.local_ai()
 
 
 @pytest.fixture

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import textwrap
+from functools import partial
 
 import pytest
+from anyio import to_thread
 
 # What an inner run imports is forgotten after it; what is there before is imported once.
 import cfai.bindings.tape
 import cfai.testing.imports
 import cfai.testing.stage
 import cfai.testing.worker  # noqa: F401
+from cfai import FakeBinding
+from cfai.server.app import rest_app
+from tests.serving import serving
 
 pytest_plugins = ["pytester"]
 
@@ -472,3 +477,270 @@ def test_a_tape_is_recorded_once_and_replayed(suite: Suite) -> None:
     stale = suite.run("-k", "another", "--cfai=tape")
     stale.assert_outcomes(failed=1, deselected=1)
     assert (tapes / "test_the_fake.json").read_text() == recorded
+
+
+def test_faults_happen_to_ai_and_to_the_worker(project: Suite) -> None:
+    ran = project.run(
+        tests="""
+        import pytest
+        from cfai.errors import OutOfCapacity
+        from workers import Response
+
+        @pytest.fixture
+        def anyio_backend():
+            return "asyncio"
+
+        async def test_ai(ai, faults):
+            faults.add("capacity", times=2)
+            ai.answers[MODEL] = "hello"
+            for _ in range(2):
+                with pytest.raises(OutOfCapacity):
+                    await ai.run(MODEL, {"prompt": "hi"})
+            assert (await ai.run(MODEL, {"prompt": "hi"})).response == "hello"
+            assert len(ai.calls) == 3
+
+        async def test_worker(faults, worker, ai):
+            faults.add("capacity")
+            response = await worker.fetch("/ask", json={"prompt": "hi"})
+            assert response.status == 500 and "3040" in await response.text()
+            assert len(ai.calls) == 1 and ai.neurons == 0
+
+        async def test_a_slow_stream_costs_no_time(faults, worker, ai):
+            ai.answers[MODEL] = ["New", " York"]
+            faults.add("stall", after=1, seconds=3600)
+            before = ai.clock.now()
+            response = await worker.fetch("/stream")
+            assert [chunk async for chunk in response]
+            assert ai.clock.now() - before >= 3600
+            assert response.body.clock is ai.clock
+
+        async def test_a_wrong_name(faults):
+            faults.add("capacty")
+        """
+    )
+    ran.assert_outcomes(passed=3, failed=1)
+    ran.stdout.fnmatch_lines(["*capacty*capacity*"])
+
+
+def test_a_websocket_of_the_worker(project: Suite) -> None:
+    project.write(
+        echo="""
+        from js import Response, WebSocketPair
+        from pyodide.ffi import create_proxy
+
+        async def on_fetch(request, env, ctx):
+            if request.headers.get("upgrade") != "websocket":
+                return Response.new("a WebSocket is expected", status=426)
+            if request.url.endswith("/refused"):
+                return Response.new("not you", status=403)
+            client, server = WebSocketPair.new().object_values()
+            server.accept()
+
+            def hear(event):
+                if event.data == "bye":
+                    server.close(4001, "as you like")
+                else:
+                    server.send(event.data)
+
+            server.addEventListener("message", create_proxy(hear))
+            return Response.new(None, status=101, webSocket=client)
+        """
+    )
+    ran = project.run(
+        tests="""
+        import pytest
+        from cfai.testing.socket import SocketClosed, SocketRefused
+
+        pytestmark = pytest.mark.worker("echo.py")
+
+        @pytest.fixture
+        def anyio_backend():
+            return "asyncio"
+
+        async def test_messages(worker):
+            async with worker.websocket("/") as socket:
+                await socket.send("hello")
+                assert await socket.receive() == "hello"
+
+        async def test_the_worker_closes(worker):
+            async with worker.websocket("/") as socket:
+                await socket.send("hello")
+                await socket.send("bye")
+                assert [message async for message in socket] == ["hello"]
+                with pytest.raises(SocketClosed) as closed:
+                    await socket.receive()
+                assert (closed.value.code, closed.value.reason) == (4001, "as you like")
+
+        async def test_a_refusal(worker):
+            with pytest.raises(SocketRefused, match="status 403.*not you"):
+                async with worker.websocket("/refused"):
+                    pass
+
+        async def test_left_open(worker):
+            socket = await worker.websocket("/").__aenter__()
+            await socket.send("hello")
+        """
+    )
+    ran.assert_outcomes(passed=4)
+
+
+def test_budgets_days_and_fidelity_are_markers(suite: Suite) -> None:
+    ran = suite.run(
+        tests="""
+        import pytest
+
+        PRICED = "@cf/meta/llama-3.1-8b-instruct"
+
+        def events(ai, model=PRICED):
+            ai.answers[model] = ["New", " York"]
+            return b"".join(ai.run_sync(model, {"prompt": "where is new york?", "stream": True}))
+
+        @pytest.mark.budget(0.0001)
+        def test_dear(ai):
+            assert events(ai)
+
+        @pytest.mark.budget(neurons=100)
+        def test_cheap(ai):
+            assert events(ai)
+            assert 0 < ai.neurons < 100
+
+        @pytest.mark.budget(1)
+        def test_without_a_fixture():
+            pass
+
+        @pytest.mark.budget(1)
+        def test_without_a_price(ai):
+            assert events(ai, MODEL)
+
+        @pytest.mark.as_of("2023-11-14")
+        def test_of_2023(ai):
+            assert events(ai, MODEL).count(b"usage") == 0
+
+        @pytest.mark.fidelity("production")
+        def test_padding(ai):
+            assert b'"p":' in events(ai)
+
+        @pytest.mark.as_of("2023-11-14", "2024-01-01")
+        def test_two_days(ai):
+            pass
+        """
+    )
+    ran.assert_outcomes(passed=3, failed=3, errors=1)
+    ran.stdout.fnmatch_lines(
+        [
+            "*mark.as_of takes one argument, `date`*",
+            "the calls of this test cost * neurons, and its budget is 0.0001",
+            "*budget counts the calls of cfai's fixtures*",
+            "a budget of 1 neurons says nothing here: no price is known for @cf/meta/llama-2-7b-chat-int8",
+        ]
+    )
+
+
+def test_what_the_worker_swallows_fails_the_test(suite: Suite) -> None:
+    ran = suite.run(
+        tests="""
+        def ask(ai):
+            try:
+                return ai.run_sync(MODEL, {"prompt": "hi"}).response
+            except BaseException:
+                return "sorry"
+
+        def test_an_unexpected_call(ai):
+            assert ask(ai) == "sorry"
+
+        def test_an_assertion_in_an_answer(ai):
+            def answer(call):
+                assert call.inputs["prompt"] == "hello", "no greeting"
+                return "hi"
+
+            ai.answers[MODEL] = answer
+            assert ask(ai) == "sorry"
+        """
+    )
+    ran.assert_outcomes(failed=2)
+    ran.stdout.fnmatch_lines(["FakeBinding has no answer for this call", "no greeting*"])
+
+
+def test_a_model_without_weights_is_skipped_on_the_local_rung(suite: Suite) -> None:
+    ran = suite.run(
+        "--cfai=local",
+        "-rs",
+        tests="""
+        import pytest
+
+        @pytest.mark.model(MODEL)
+        def test_it(ai):
+            pass
+
+        def test_the_fake_stays(fake_ai):
+            fake_ai.answers[MODEL] = "hello"
+            assert fake_ai.run_sync(MODEL, {"prompt": "hi"}).response == "hello"
+        """,
+    )
+    ran.assert_outcomes(passed=1, skipped=1)
+    ran.stdout.fnmatch_lines(["SKIPPED *--cfai=local: The weights of @cf/meta/llama-2-7b-chat-int8 are not on this*"])
+
+
+def test_the_demo_model_answers_for_every_id_on_every_loop(project: Suite) -> None:
+    project.write(
+        test_it="""
+        import pytest
+
+        @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio", "asyncio"])
+        async def test_both_are_one_engine(local_ai, ai, anyio_backend):
+            ai.answers[MODEL] = "what only a fake says"
+            asked = {"prompt": "where is new york?", "max_tokens": 4, "stream": True}
+            stream = await ai.run(MODEL, asked)
+            theirs = [event async for event in stream]
+            assert theirs[-1] == b"data: [DONE]\\n\\n"
+            left = await local_ai.run("@cfai/demo/tiny-chat", asked)
+            assert await anext(left) == theirs[0]
+            assert (len(ai.calls), len(local_ai.calls)) == (1, 1)
+
+        @pytest.mark.parametrize("anyio_backend", ["asyncio"])
+        async def test_the_worker_too(worker, anyio_backend):
+            chunks = [chunk async for chunk in await worker.fetch("/stream")]
+            assert len(chunks) > 3 and chunks[-1].endswith(b"data: [DONE]\\n\\n")
+        """
+    )
+    ran = project.pytester.runpytest_subprocess(*PLUGIN, *ANYIO, "--cfai=demo")
+    ran.assert_outcomes(passed=4)
+
+
+async def test_the_remote_rung_asks_the_account_of_the_environment(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tests = "def test_it(ai): assert ai.run_sync(MODEL, {'prompt': 'hi'}).response == 'hello'"
+    for name in ("CLOUDFLARE_ACCOUNT_ID", "CLOUDFLARE_API_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    unset = suite.run("--cfai=remote", tests=tests)
+    unset.assert_outcomes(errors=1)
+    unset.stdout.fnmatch_lines(["*CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN are not set*"])
+    fake = FakeBinding({"@cf/meta/llama-2-7b-chat-int8": "hello"})
+    async with serving(rest_app(fake, token="secret")) as address:
+        monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", "me")
+        monkeypatch.setenv("CLOUDFLARE_API_TOKEN", "secret")
+        monkeypatch.setenv("CLOUDFLARE_API_BASE_URL", f"{address}/client/v4")
+        run = partial(suite.pytester.runpytest_subprocess, *PLUGIN, *ANYIO, "--cfai=remote")
+        ran = await to_thread.run_sync(run)
+    ran.assert_outcomes(passed=1)
+    assert [call.inputs for call in fake.calls] == [{"prompt": "hi"}]
+
+
+def test_under_xdist(project: Suite) -> None:
+    project.write(
+        test_it="""
+        import pytest
+        from entry import answer
+
+        @pytest.mark.parametrize("anyio_backend", ["asyncio"])
+        @pytest.mark.parametrize("number", range(6))
+        async def test_it(worker, env, ai, number, anyio_backend):
+            ai.answers[MODEL] = f"{number}"
+            assert await (await worker.fetch("/ask", json={"prompt": "hi"})).json() == {"text": f"{number}hello"}
+            assert not await env.KV.get("number")
+            await env.KV.put("number", f"{number}")
+        """
+    )
+    ran = project.pytester.runpytest_subprocess(*PLUGIN, *ANYIO, "-p", "xdist", "-n2")
+    ran.assert_outcomes(passed=6)

@@ -14,11 +14,13 @@ from cfai.clock import Clock
 from cfai.errors import ConnectionDropped
 from cfai.results import ByteStream
 
-__all__ = ["Exchange", "ResponseHeaders", "WorkerResponse", "scope_of"]
+__all__ = ["App", "Exchange", "ResponseHeaders", "WorkerResponse", "begin", "scope_of"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
-App = Callable[[Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 ORIGIN = "http://localhost:8787"
 """Where `cfai dev` serves."""
@@ -43,6 +45,15 @@ def scope_of(kind: str, method: str, url: str, headers: Sequence[tuple[str, str]
     }
 
 
+def begin(app: App, scope: Scope, receive: Receive, send: Send) -> asyncio.Task[None]:
+    """A task of the app's, in a context of its own: what the test's code has set in its context is not the Worker's."""
+
+    async def run() -> None:
+        await app(scope, receive, send)
+
+    return contextvars.Context().run(asyncio.create_task, run())
+
+
 class Exchange:
     """A request under way. The Worker makes a chunk when the one before was taken, as for a slow client."""
 
@@ -54,9 +65,7 @@ class Exchange:
         self._count = 0
         self.status = 0
         self.lines: list[tuple[str, str]] = []
-        # As a server does it: what the test's own code has set in its context is not the Worker's.
-        work = _run(app, scope, self._receive, self._send)
-        self.task: asyncio.Task[None] = contextvars.Context().run(asyncio.create_task, work)
+        self.task = begin(app, scope, self._receive, self._send)
         self.task.add_done_callback(lambda task: self._tell())
 
     def _tell(self) -> None:
@@ -119,10 +128,6 @@ class Exchange:
         """Let the Worker go on, whoever reads what it sends."""
         self._unbounded = True
         self._tell()
-
-
-async def _run(app: App, scope: Scope, receive: Any, send: Any) -> None:
-    await app(scope, receive, send)
 
 
 class _Source:

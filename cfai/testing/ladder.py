@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import anyio
+
+from cfai.binding import Call, Reply
 
 if TYPE_CHECKING:
     from cfai.bindings.http import HttpBinding
     from cfai.bindings.local import LocalBinding
 
-__all__ = ["Engines", "Rung", "missing_weights", "parse_rung", "remote_binding"]
+__all__ = ["Engines", "NothingToRecord", "Rung", "missing_weights", "parse_rung", "remote_binding", "without_price"]
 
 Rung = Literal["fake", "demo", "local", "tape", "remote"]
 
@@ -67,6 +70,21 @@ def missing_weights(model: str) -> str | None:
     return None
 
 
+def without_price(models: Iterable[str]) -> list[str]:
+    """Those of `models` that the catalog knows no price of."""
+    from cfai.catalog import Catalog
+    from cfai.errors import AiError
+
+    catalog, found = Catalog.builtin(), []
+    for model in dict.fromkeys(models):
+        try:
+            if catalog.get(model).neurons_for({}) is None:
+                found.append(model)
+        except AiError:  # a name of the test's own
+            found.append(model)
+    return found
+
+
 class Engines:
     """The models of a session of tests, each loaded once, when a test first wants it."""
 
@@ -107,3 +125,22 @@ class Engines:
             closing = threading.Thread(target=anyio.run, args=(binding.aclose,))
             closing.start()
             closing.join()
+
+
+class NothingToRecord:
+    """What the tape of a test records from where only the fake would answer."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def send(self, call: Call) -> Reply:
+        __tracebackhide__ = True
+        from cfai.bindings.tape import NotOnTape
+
+        raise NotOnTape(
+            f"{self._path} has no answer for a call to {call.model}, and the fake is not worth a recording. Run the "
+            "test once with --cfai=remote (your account), --cfai=local or --cfai=demo, or ask for fake_ai beside tape"
+        )
+
+    async def aclose(self) -> None:
+        """It holds nothing."""

@@ -14,7 +14,7 @@ from cfai.bindings.registered import Answers, Predicate, When
 from cfai.clock import Clock
 from cfai.results import ByteStream
 
-__all__ = ["Observed", "Seen", "TestAi"]
+__all__ = ["Observed", "ObservedAi", "Seen", "TestAi"]
 
 
 @dataclass(slots=True)
@@ -121,7 +121,44 @@ def _shortened(body: Any) -> str:
     return text if len(text) <= 100 else f"{text[:100]}..."
 
 
-class TestAi(Ai):
+class ObservedAi(Ai):
+    """An `Ai` that tells what was asked of it: the fixture `local_ai`, and the base of `TestAi`.
+
+    ```python
+    await local_ai.run("@cfai/demo/tiny-chat", {"prompt": "hi"})
+    assert len(local_ai.calls) == 1
+    ```
+    """
+
+    def __init__(self, observed: Observed, session: SessionOptions | None = None) -> None:
+        super().__init__(observed, session)
+        self._observed = observed
+
+    @property
+    def calls(self) -> list[Call]:
+        """Every call of this test so far, those of its Worker too."""
+        return self._observed.calls
+
+    @property
+    def seen(self) -> list[Seen]:
+        """The same calls, with what came of them."""
+        return self._observed.seen
+
+    @property
+    def neurons(self) -> float:
+        """What this test's calls have cost so far; nothing for models whose price is not known."""
+        return self._observed.neurons
+
+    async def _models(self, query: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+        return await Ai(self._observed.inner)._models(query)
+
+    def end(self) -> None:
+        """Close the loop of `run_sync`, if it was used."""
+        if self._own_loop.is_open:
+            self.close()
+
+
+class TestAi(ObservedAi):
     """What the fixtures `ai` and `fake_ai` are: an `Ai` that a test tells what to answer, and asks what was asked.
 
     ```python
@@ -139,8 +176,7 @@ class TestAi(Ai):
         self.fake = fake
         """The fake that answers where no other binding was chosen with `--cfai`."""
         self.clock = clock
-        """The clock by which streams come: the fake's, which costs no time, or the machine's."""
-        self._observed = observed
+        """The clock by which streams come: the fake's or a replay's, which costs no time, or the machine's."""
 
     @property
     def answers(self) -> Answers:
@@ -157,19 +193,6 @@ class TestAi(Ai):
         return self.fake.when(predicate, model)
 
     @property
-    def calls(self) -> list[Call]:
-        """Every call of this test so far, those of its Worker too."""
-        return self._observed.calls
-
-    @property
     def neurons(self) -> float:
         """What this test's calls have cost so far."""
-        return self.fake.neurons or self._observed.neurons
-
-    async def _models(self, query: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-        return await Ai(self._observed.inner)._models(query)
-
-    def end(self) -> None:
-        """Close the loop of `run_sync`, if it was used."""
-        if self._own_loop.is_open:
-            self.close()
+        return self.fake.neurons or super().neurons

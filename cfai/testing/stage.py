@@ -8,20 +8,29 @@ import inspect
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 
 from cfai.ai import SessionOptions
-from cfai.binding import Binding, Call, Reply
+from cfai.binding import Binding
 from cfai.bindings.fake import FakeBinding, UnexpectedCall
-from cfai.clock import Clock, RealClock
-from cfai.testing.ladder import Engines, Rung, missing_weights, remote_binding
-from cfai.testing.observed import Observed, TestAi
+from cfai.clock import RealClock, VirtualClock
+from cfai.testing.ladder import (
+    Engines,
+    NothingToRecord,
+    Rung,
+    missing_weights,
+    remote_binding,
+    without_price,
+)
+from cfai.testing.observed import Observed, ObservedAi, TestAi
 from cfai.testing.transcript import transcript
 
 if TYPE_CHECKING:
+    from cfai.bindings.faults import FaultBinding
     from cfai.bindings.tape import TapeBinding
     from cfai.testing.imports import ScriptImports
     from cfai.testing.worker import TestWorker
@@ -42,21 +51,30 @@ class Stage:
         self._skip_without_weights()
         self.fake = FakeBinding()
         self._tape: TapeBinding | None = None
+        self._faults: FaultBinding | None = None
         self._worker: TestWorker | None = None
-        self._as_a_handler = False
-        self.observed = Observed(self._bottom())
-        self.ai = TestAi(self.observed, self.fake, self._clock(), self._session())
+        self._is_fresh = self._as_a_handler = False
+        self._local: ObservedAi | None = None
+        self._remote: Binding | None = None
+        self.observed = Observed(self.fake)
+        self.ai = TestAi(self.observed, self.fake, self.fake.clock, self._session())
+        if self.rung == "tape":
+            self.tape()
+        elif self.rung != "fake":
+            self.observed.inner = self._model()
+            self.ai.clock = RealClock()
 
-    def _bottom(self) -> Binding:
-        return _BOTTOMS[self.rung](self)
+    def _model(self) -> Binding:
+        """What answers on a rung that is no double."""
+        if self.rung == "remote":
+            self._remote = self._remote or remote_binding(os.environ)
+            return self._remote
+        return self.engines.local if self.rung == "local" else self.engines.demo
 
     @property
     def engines(self) -> Engines:
         engines: Engines = self._request.getfixturevalue("_cfai_engines")
         return engines
-
-    def _clock(self) -> Clock:
-        return self.fake.clock if self.rung == "fake" else RealClock()
 
     def _session(self) -> SessionOptions:
         session: SessionOptions = {}
@@ -83,23 +101,48 @@ class Stage:
                 if (why := missing_weights(model)) is not None:
                     pytest.skip(f"--cfai=local: {why}")
 
-    # The tape
+    def local_ai(self) -> ObservedAi:
+        """An `Ai` over the demo model, beside what else answers."""
+        if self._local is None:
+            self._local = ObservedAi(Observed(self.engines.demo), self._session())
+        return self._local
 
     def tape(self) -> TapeBinding:
         """The tape of this test, between it and what answers its calls."""
         if self._tape is None:
             from cfai.bindings.tape.binding import TapeBinding, parse_record_mode
 
+            mode = parse_record_mode(self._record)
             path = self._request.path.parent / "tapes" / self._request.path.stem / f"{_file_name(self._name)}.json"
-            inner: Binding | None = None
-            if self.rung == "fake" and "fake_ai" not in self._request.fixturenames:
-                inner = _NothingToRecord(str(path))
-            elif self.rung != "tape":
-                inner = self._bottom()
-            self._tape = TapeBinding(path, inner, record=parse_record_mode(self._record))
-            if self.rung != "tape":
-                self.observed.inner = self._tape
+            if path.exists() and mode in ("once", "none"):
+                # Replayed in the recorded time, by a clock that it costs nothing to wait for.
+                self.ai.clock = VirtualClock()
+                self._tape = TapeBinding(path, record=mode, speed=1.0, clock=self.ai.clock)
+            else:
+                self._tape = TapeBinding(path, self._recorded(path), record=mode)
+            self._put(self._tape)
         return self._tape
+
+    def _recorded(self, path: Path) -> Binding | None:
+        if self.rung == "fake" and "fake_ai" not in self._request.fixturenames:
+            return NothingToRecord(path)
+        return None if self.rung == "tape" else self.observed.inner if self._faults is None else self._faults.inner
+
+    def _put(self, binding: Binding) -> None:
+        if self._faults is None:
+            self.observed.inner = binding
+        else:
+            self._faults.inner = binding
+
+    def faults(self) -> FaultBinding:
+        """The faults of this test, outermost: they happen to what is replayed as well."""
+        if self._faults is None:
+            from cfai.bindings.faults import FaultBinding
+
+            if "tape" in self._request.fixturenames:
+                self.tape()
+            self._faults = self.observed.inner = FaultBinding(self.observed.inner, clock=self.ai.clock)
+        return self._faults
 
     @property
     def _name(self) -> str:
@@ -119,8 +162,6 @@ class Stage:
             self._stack.enter_context(fresh_import(worker.config.root, keeps))
             self._is_fresh = True
         return self._open_worker()
-
-    _is_fresh = False
 
     def env(self, imports: ScriptImports) -> Env:
         """The `env` of the same Worker, for a test that calls handlers itself."""
@@ -191,10 +232,17 @@ class Stage:
             except AssertionError as error:
                 yield str(error)
                 return
-        budget = self._argument("budget", "neurons")
-        if budget is not None and self.ai.neurons > budget:
-            cost = f"the calls of this test cost {self.ai.neurons:.2f} neurons, and its budget is {budget}"
-            yield f"{cost}\n{transcript(self.observed.seen)}"
+        yield from self._over_budget()
+
+    def _over_budget(self) -> Iterator[str]:
+        if (budget := self._argument("budget", "neurons")) is None:
+            return
+        seen = [*self.observed.seen, *([] if self._local is None else self._local.seen)]
+        neurons = self.ai.neurons + (0 if self._local is None else self._local.neurons)
+        if neurons > budget:
+            yield f"the calls of this test cost {neurons:.6g} neurons, and its budget is {budget}\n{transcript(seen)}"
+        elif self.rung != "remote" and (unknown := without_price(one.call.model for one in seen)):
+            yield f"a budget of {budget} neurons says nothing here: no price is known for {', '.join(unknown)}"
 
     def sections(self) -> Iterator[tuple[str, str]]:
         """What the report of a failed test shows."""
@@ -231,45 +279,17 @@ class Stage:
         if self._worker is not None:
             await self._worker.aclose()
         await self.observed.aclose()
-        if self.rung == "remote":
+        if self._local is not None:
+            await self._local.aclose()
+        if self._remote is not None:
             await self._remote.aclose()
 
     def close(self) -> None:
         """Close what belongs to no event loop."""
         self._stack.close()
-        self.ai.end()
-
-    @functools.cached_property
-    def _remote(self) -> Binding:
-        return remote_binding(os.environ)
-
-
-_BOTTOMS: dict[Rung, Callable[[Stage], Binding]] = {
-    "fake": lambda stage: stage.fake,
-    "demo": lambda stage: stage.engines.demo,
-    "local": lambda stage: stage.engines.local,
-    "tape": Stage.tape,
-    "remote": lambda stage: stage._remote,
-}
-
-
-class _NothingToRecord:
-    """What the tape of a test records from where only the fake would answer."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-
-    async def send(self, call: Call) -> Reply:
-        __tracebackhide__ = True
-        from cfai.bindings.tape.errors import NotOnTape
-
-        raise NotOnTape(
-            f"{self._path} has no answer for a call to {call.model}, and the fake is not worth a recording. Run the "
-            "test once with --cfai=remote (your account), --cfai=local or --cfai=demo, or ask for fake_ai beside tape"
-        )
-
-    async def aclose(self) -> None:
-        """It holds nothing."""
+        for ai in (self.ai, self._local):
+            if ai is not None:
+                ai.end()
 
 
 def _file_name(test: str) -> str:

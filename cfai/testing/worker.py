@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json as jsons
 import time as times
-from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from cfai.ai import HasRun
 from cfai.clock import Clock
 from cfai.config import Config
 from cfai.testing.exchange import Exchange, WorkerResponse, scope_of
+from cfai.testing.socket import WorkerSocket
 from cfai.worker import ctx as contexts
 from cfai.worker.app import WAIT_UNTIL_LIMIT, WorkerApp, open_env, runtime_of, worker_app
 from cfai.worker.compat import running
@@ -60,6 +61,7 @@ class TestWorker:
         self._connections = network.Network()
         self._app: WorkerApp | None = None
         self._exchanges: list[Exchange] = []
+        self._sockets: list[WorkerSocket] = []
 
     @property
     def env(self) -> Env:
@@ -121,6 +123,25 @@ class TestWorker:
             raise
         return WorkerResponse(exchange, self._clock)
 
+    def websocket(
+        self, url: str = "/", *, headers: Mapping[str, str] | None = None, protocols: Sequence[str] = ()
+    ) -> WorkerSocket:
+        """Open a WebSocket, with `async with`.
+
+        ```python
+        async with worker.websocket("/chat") as socket:
+            await socket.send("hi")
+        ```
+        """
+        lines = [("upgrade", "websocket"), ("connection", "Upgrade"), *(headers or {}).items()]
+        if protocols:
+            lines.append(("sec-websocket-protocol", ", ".join(protocols)))
+        scope = scope_of("websocket", "GET", url, lines)
+        scope["subprotocols"] = list(protocols)
+        socket = WorkerSocket(self.app, scope)
+        self._sockets.append(socket)
+        return socket
+
     async def scheduled(self, *, cron: str | None = None, time: int | None = None) -> Outcome:
         """Run the scheduled handler: `outcome` is "ok" or "exception", `problem` its traceback.
 
@@ -169,6 +190,8 @@ class TestWorker:
         """Leave the requests that are still open, and wait until the Worker has noticed."""
         for exchange in self._exchanges:
             exchange.leave()
+        for socket in self._sockets:
+            await socket.close()
         await self._wait()
         await self._connections.aclose()
         if self._app is not None:
