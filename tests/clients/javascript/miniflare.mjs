@@ -20,9 +20,9 @@ const miniflare = new Miniflare({
   script: `
     export default {
       async fetch(request, env) {
-        const { model, inputs } = await request.json();
+        const { model, inputs, options } = await request.json();
         try {
-          const answer = await env.AI.run(model, inputs);
+          const answer = await env.AI.run(model, inputs, options);
           if (!inputs.stream) return Response.json({ answer, id: env.AI.lastRequestId });
           return new Response(answer, { headers: { "content-type": "text/event-stream" } });
         } catch (error) {
@@ -31,13 +31,15 @@ const miniflare = new Miniflare({
       },
     };`,
 });
-const ask = (id, inputs) =>
-  miniflare.dispatchFetch("http://worker/", { method: "POST", body: JSON.stringify({ model: id, inputs }) });
+const ask = (id, inputs, options = {}) =>
+  miniflare.dispatchFetch("http://worker/", { method: "POST", body: JSON.stringify({ model: id, inputs, options }) });
 
 if (what === "stream") {
   for await (const piece of pieces((await ask(model, { prompt, stream: true })).body)) tell(piece);
 } else if (what === "whole") {
   tell(await (await ask(model, { prompt, temperature: 0 })).json());
+} else if (what === "fault") {
+  tell(await (await ask(model, { prompt }, { extraHeaders: { "x-cfai-faults": "capacity" } })).json());
 } else {
   tell(await (await ask("@cf/no/such", { prompt })).json());
 }
