@@ -35,7 +35,8 @@ class Call:
 
     model: str
     inputs: Any
-    """A JSON value. Anything may arrive here; the binding checks it and answers 5006 when it does not fit."""
+    """A JSON value, in which bytes may stand for an array of numbers. Anything may arrive here; the binding checks it
+    and answers 5006 when it does not fit."""
     options: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     form: Form = "native"

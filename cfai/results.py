@@ -78,8 +78,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
+        if _PLAIN.issuperset(map(type, value)):  # seen quickly: a vector, a recording with millions of numbers
+            return [*value]
         return [plain(item) for item in value]
     return value
+
+
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
 class ByteSource(Protocol):

@@ -95,7 +95,7 @@ class HttpBinding:
         if wrong := [name for name, value in headers.items() if not (value.isascii() and value.isprintable())]:
             raise BadInput(f"the header {wrong[0]} has characters that no header may have")
         try:
-            content = json.dumps(body, allow_nan=False).encode()
+            content = json.dumps(body, allow_nan=False, default=_numbers).encode()
         except (TypeError, ValueError) as error:
             raise BadInput(f"the inputs are not JSON: {error}") from error
         return client.build_request("POST", url, content=content, headers=headers)
@@ -168,6 +168,13 @@ class HttpBinding:
         """Close the connections of this event loop; those of others went with their loops."""
         if (client := self._clients.pop(current_token().native_token, None)) is not None:
             await client.aclose()
+
+
+def _numbers(value: Any) -> list[int]:
+    """Bytes as JSON has them."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return [*bytes(value)]
+    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
 
 def _query(call: Call) -> str:

@@ -13,14 +13,7 @@ from typing import Any
 from cfai.errors import BadInput, InvalidData
 from cfai.tasks import fields
 
-__all__ = ["data_of", "form_of", "holds_bytes", "is_url", "seconds_of", "size_of"]
-
-
-def holds_bytes(value: Any) -> bool:
-    """Whether it is what no JSON is: bytes, or an object `{"body": bytes, "contentType"}`."""
-    if isinstance(value, Mapping):
-        return holds_bytes(value.get("body"))
-    return isinstance(value, (bytes, bytearray, memoryview))
+__all__ = ["data_of", "form_of", "is_url", "seconds_of", "size_of"]
 
 
 def is_url(value: Any) -> bool:
@@ -28,15 +21,13 @@ def is_url(value: Any) -> bool:
 
 
 def data_of(value: Any, where: str, *, is_binary_text: bool = False) -> bytes:
-    """The bytes that an input holds: bytes, numbers, the object that JavaScript makes of a Uint8Array, base64 text, a
-    data URL, or an object with one of these as its `body`.
+    """The bytes that an input holds: numbers, what JavaScript writes of a Uint8Array, base64 text, a data URL, or an
+    object with one of these as its `body`.
 
     is_binary_text  a text that is no base64 has a character for each byte
 
     Raises `InvalidData` for a text that is none of these, and `BadInput` for numbers that are no bytes.
     """
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value)
     if isinstance(value, str):
         return _data_of_text(value, is_binary_text=is_binary_text)
     if isinstance(value, Mapping):

@@ -100,6 +100,8 @@ def types_of(value: Any) -> tuple[str, ...]:
         case int() | float():
             return ("number", "integer") if _is_integer(value) else ("number",)
         case list() | tuple():
+            if _NUMBER_OR_TEXT.issuperset(map(type, value)):  # seen quickly: a recording has millions of numbers
+                return ("array", "binary")
             # JavaScript's find() gives the item that is no string or number, and null looks like not having found one.
             other = next((item for item in value if not _is_number_or_text(item)), None)
             return ("array", "binary") if other is None else ("array",)
@@ -246,6 +248,9 @@ def _items(value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, (list, tuple)):
         return [(str(index), item) for index, item in enumerate(value)]
     return []
+
+
+_NUMBER_OR_TEXT = frozenset({str, int, float})
 
 
 def _is_number_or_text(value: Any) -> bool:

@@ -16,10 +16,11 @@ from typing import Any
 
 from cfai.catalog import Model
 from cfai.errors import BadInput
+from cfai.results import plain
 from cfai.tasks import fields
 from cfai.tasks.answers.answer import Answer, Asked
 from cfai.tasks.kinds import Kind, kind_of
-from cfai.tasks.media import data_of, holds_bytes
+from cfai.tasks.media import data_of
 from cfai.tasks.schema import Schema, types_of, validate
 from cfai.tasks.schemas import schema
 
@@ -66,7 +67,7 @@ class Task:
         """The inputs of a request whose body is no JSON.
 
         ```python
-        task.inputs_of(recording, "audio/mpeg")  # of whisper: {"audio": recording}
+        task.inputs_of(b"\xff\xfb", "audio/mpeg")  # of whisper: {"audio": b"\xff\xfb"}
         ```
         """
         if not self.raw:
@@ -75,15 +76,14 @@ class Task:
         return {**(others or {}), self.raw: value}
 
     def check(self, inputs: Any) -> dict[str, Any]:
-        """The inputs with the defaults of the schema, bytes left as they are; raises `BadInput` or `InvalidData`."""
-        if isinstance(inputs, (bytes, bytearray, memoryview)):
-            inputs = self.inputs_of(bytes(inputs), ANY_BYTES)
+        """The inputs with the defaults of the schema, bytes as numbers; raises `BadInput` or `InvalidData`."""
+        if isinstance(inputs, bytes):
+            inputs = self.inputs_of(inputs, ANY_BYTES)
         checked = validate(self.input_schema, _as_json(inputs))
         if isinstance(inputs, str) and self.raw:  # a text with a character for each byte
             inputs = self.inputs_of(data_of(inputs, "/", is_binary_text=True), ANY_BYTES)
             checked = validate(self.input_schema, _as_json(inputs))
-        known = {**fields.object_of(checked.payload, "/")}
-        known |= {name: value for name, value in inputs.items() if holds_bytes(value)}
+        known: dict[str, Any] = {**fields.object_of(checked.payload, "/")}
         fields.check_json({name: value for name, value in known.items() if name not in _MEDIA})
         option = self.input_schema if checked.option is None else self.input_schema["oneOf"][checked.option]
         properties = option.get("properties", {})
@@ -114,15 +114,11 @@ _MEDIA = frozenset({"audio", "image", "image_b64", "mask", "multipart"})
 ANY_BYTES = "application/octet-stream"
 
 
-def _as_json(inputs: Any) -> Any:
-    """The inputs as production sees them: to JSON, bytes are an object with a number for each."""
-    if not isinstance(inputs, Mapping):
-        return inputs
-    return {name: _json_of_bytes(value) if holds_bytes(value) else value for name, value in inputs.items()}
-
-
-def _json_of_bytes(value: Any) -> Any:
-    return {**value, "body": {"0": 0}} if isinstance(value, Mapping) else {"0": 0}
+def _as_json(value: Any) -> Any:
+    """The value with numbers in place of bytes, wherever a schema has some."""
+    if isinstance(value, Mapping):
+        return {name: _as_json(item) for name, item in value.items()}
+    return [*bytes(value)] if isinstance(value, (bytes, bytearray, memoryview)) else plain(value)
 
 
 def _look_at(wanted: Schema, value: Any, where: str) -> None:
