@@ -17,6 +17,7 @@ from cfai.cli.models import models
 from cfai.cli.ps import ps
 from cfai.cli.run import run
 from cfai.cli.serve import serve
+from cfai.cli.tape import tape
 from cfai.cli.top import top
 from cfai.cli.types import types
 from cfai.cli.vectorize import vectorize
@@ -38,6 +39,7 @@ for command in (run, models, serve, init, dev, types, doctor, ps, top, wrangler,
     app.command()(command)
 app.add_typer(d1, name="d1")
 app.add_typer(vectorize, name="vectorize")
+app.add_typer(tape, name="tape")
 
 
 def _version(asked: bool) -> None:

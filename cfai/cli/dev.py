@@ -29,6 +29,9 @@ from cfai.cli.options import (
     FirstPieceAfter,
     Models,
     PersistTo,
+    Record,
+    Tape,
+    TapeSpeed,
     Threads,
     fail,
 )
@@ -103,6 +106,9 @@ def dev(
     dtype: Dtype = None,
     threads: Threads = None,
     faults: Faults = None,
+    tape: Tape = None,
+    record: Record = None,
+    tape_speed: TapeSpeed = None,
     fake: Fake = False,
     answers: Answers = None,
     first_piece_after: FirstPieceAfter = None,
@@ -118,6 +124,7 @@ def dev(
 
     from cfai.bindings.faults.asked import faults_are_on
     from cfai.cli.fake import check_answers, check_fake_options
+    from cfai.cli.tape import asks_tape_alone, check_tape_options
     from cfai.config import ConfigError
     from cfai.dev.console import Console
     from cfai.dev.interpreter import NoInterpreter, check_interpreter
@@ -144,6 +151,7 @@ def dev(
     )
     if answers is not None:
         check_answers(answers)
+    check_tape_options(tape, record=record, its_own={"--record": record, "--tape-speed": tape_speed})
     project = Project(
         path,
         config_file,
@@ -173,6 +181,12 @@ def dev(
                 "--device": device,
                 "--dtype": dtype,
                 "--threads": threads,
+                "--tape": tape and tape.absolute(),
+                "--record": record,
+                "--tape-speed": tape_speed,
+                # What is recorded goes through the engine process, whoever answers.
+                "--ai-url": tape and ai_url,
+                "--ai-account": tape and account,
                 "--answers": answers and answers.absolute(),
                 "--first-piece-after": first_piece_after,
                 "--between-pieces": between_pieces,
@@ -180,14 +194,14 @@ def dev(
             {"--demo": demo, "--fake": fake},
             models,
         ),
-        ai_url=ai_url,
-        ai="remote" if remote else "fake" if fake else "local",
+        ai_url=None if tape else ai_url,
+        ai="tape" if asks_tape_alone(tape, record) else "remote" if remote else "fake" if fake else "local",
         worker_options=[
-            *([f"--ai-account={account}"] if account else []),
+            *([f"--ai-account={account}"] if account and not tape else []),
             *(["--test-scheduled"] if test_scheduled else []),
             *([f"--faults={faults}"] if faults is not None else []),
         ],
-        environment={"CFAI_AI_TOKEN": token} if ai_url and token else {},
+        environment={"CFAI_AI_TOKEN": token} if ai_url and token and not tape else {},
         python=python or sys.executable,
         inspect=_listen("127.0.0.1", DEBUG_PORT if inspector_port is None else inspector_port)
         if is_inspected

@@ -36,8 +36,12 @@ __all__ = [
     "Json",
     "Models",
     "PersistTo",
+    "Record",
+    "Tape",
+    "TapeSpeed",
     "Threads",
     "check_server_url",
+    "checked",
     "fail",
     "fail_with",
     "parse_models",
@@ -62,7 +66,15 @@ class ExitCode(enum.IntEnum):
     """Ctrl-C, as shells have it: 128 and the signal's number."""
 
 
-def _checked(check: Callable[[str], object]) -> Callable[[str | None], str | None]:
+def _check_record(text: str) -> None:
+    from cfai.bindings.tape.modes import parse_record_mode
+
+    parse_record_mode(text)
+
+
+def checked(check: Callable[[str], object]) -> Callable[[str | None], str | None]:
+    """The callback of an option whose value `check` refuses with a ValueError."""
+
     def callback(text: str | None) -> str | None:
         if text is not None:
             try:
@@ -167,7 +179,7 @@ AsOf = Annotated[
     str | None,
     typer.Option(
         metavar="DATE",
-        callback=_checked(parse_as_of),
+        callback=checked(parse_as_of),
         help="The day whose limits and wire form apply, such as 2023-11-14.",
     ),
 ]
@@ -175,21 +187,21 @@ Fidelity = Annotated[
     str,
     typer.Option(
         metavar="clean|production",
-        callback=_checked(parse_fidelity),
+        callback=checked(parse_fidelity),
         help="production answers with the oddities of Cloudflare's own, to find what a client stumbles over.",
     ),
 ]
 Device = Annotated[
     str | None,
     typer.Option(
-        callback=_checked(check_device),
+        callback=checked(check_device),
         help="cuda, mps or cpu, or several: cuda:0,cuda:1; the best there is by default.",
     ),
 ]
 Dtype = Annotated[
     str | None,
     typer.Option(
-        callback=_checked(check_dtype),
+        callback=checked(check_dtype),
         help="float32, bfloat16, float16 or int8; what suits by default.",
     ),
 ]
@@ -198,9 +210,32 @@ Faults = Annotated[
     str | None,
     typer.Option(
         metavar="NAME:VALUE,...",
-        callback=_checked(_check_faults),
+        callback=checked(_check_faults),
         help="What goes wrong on purpose, such as capacity:2,split-bytes, a code, or random:SEED; requests may ask for "
         "others in the header x-cfai-faults, and none leaves it to them.",
+    ),
+]
+Tape = Annotated[
+    Path | None,
+    typer.Option(
+        "--tape", metavar="FILE", dir_okay=False, help="Answer from what was recorded in this file; see --record."
+    ),
+]
+Record = Annotated[
+    str | None,
+    typer.Option(
+        metavar="once|none|all|new",
+        callback=checked(_check_record),
+        help="What --tape records: all where there is no file yet (once), nothing (none, the default), all anew "
+        "(all), or what the file does not have (new).",
+    ),
+]
+TapeSpeed = Annotated[
+    float | None,
+    typer.Option(
+        metavar="FACTOR",
+        min=0.001,
+        help="How fast --tape is played, 1 in the recorded time; without waiting by default.",
     ),
 ]
 Environment = Annotated[
@@ -213,7 +248,7 @@ AiUrl = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
-        callback=_checked(check_server_url),
+        callback=checked(check_server_url),
         help="Let a running `cfai serve` answer env.AI; token in CFAI_TOKEN.",
     ),
 ]

@@ -26,13 +26,18 @@ from cfai.cli.options import (
     Fidelity,
     FirstPieceAfter,
     Models,
+    Record,
+    Tape,
+    TapeSpeed,
     Threads,
+    check_server_url,
+    checked,
     fail,
     parse_models,
 )
 
 if TYPE_CHECKING:
-    from cfai.bindings.file_fake import FileFake
+    from cfai.binding import Binding
     from cfai.server.app import App
 
 __all__ = ["serve"]
@@ -81,6 +86,20 @@ def serve(
     ] = 0,
     faults: Faults = None,
     queue: Annotated[int, typer.Option(min=0, help="Answers that may wait for a model; more get 429.")] = 32,
+    tape: Tape = None,
+    record: Record = None,
+    tape_speed: TapeSpeed = None,
+    ai_url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            callback=checked(check_server_url),
+            help="Let another server answer, which --tape can record; its token in CFAI_AI_TOKEN.",
+        ),
+    ] = None,
+    ai_account: Annotated[
+        str | None, typer.Option(metavar="ID", help="The account at --ai-url, if that is Cloudflare.")
+    ] = None,
     fake: Fake = False,
     answers: Answers = None,
     first_piece_after: FirstPieceAfter = None,
@@ -97,6 +116,7 @@ def serve(
     from cfai.bindings.local import LocalBinding
     from cfai.cli.fake import check_fake_options, fake_binding
     from cfai.cli.logs import show_logs
+    from cfai.cli.tape import asks_tape_alone, check_tape_options, served_tape, upstream
     from cfai.packages import MODELS, absent, install
     from cfai.server.app import binding_app, rest_app
     from cfai.server.tail import TailSocket
@@ -133,7 +153,11 @@ def serve(
             "--draft-tokens": draft_tokens or None,
         },
     )
-    if not fake and (missing := absent(MODELS)):
+    check_tape_options(tape, record=record, its_own={"--record": record, "--tape-speed": tape_speed})
+    if fake and ai_url is not None:
+        fail("--fake and --ai-url exclude each other", ExitCode.USAGE)
+    runs_models = not fake and ai_url is None and not asks_tape_alone(tape, record)
+    if runs_models and (missing := absent(MODELS)):
         problem = f"models need {missing[0].replace('_', '-')}, which is not installed"
         fail(problem, ExitCode.FAILED, hint=f"{install(missing)}, or --fake, which makes answers up")
     console = show_logs()
@@ -141,8 +165,10 @@ def serve(
     def note(line: str) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    binding: LocalBinding | FileFake
-    if fake:
+    binding: Binding | None = None
+    if ai_url is not None:
+        binding = upstream(ai_url, ai_account)
+    elif fake:
         binding = fake_binding(
             answers,
             first_piece_after=first_piece_after,
@@ -151,7 +177,7 @@ def serve(
             fidelity=fidelity,
             on_notice=note,
         )
-    else:
+    elif runs_models:
         binding = LocalBinding(
             parse_models(models),
             demo=demo,
@@ -168,6 +194,14 @@ def serve(
             on_lost=_leave,
         )
 
+    played = None
+    if tape is not None:
+        played = served_tape(
+            tape, binding, record=record, speed=tape_speed, as_of=as_of, fidelity=fidelity, on_notice=note
+        )
+    answering = played or binding
+    assert answering is not None, "there is a tape where no models run"
+
     try:
         listener = listen_unix(socket) if socket else listen(host, port)
     except PortTaken as error:
@@ -176,27 +210,31 @@ def serve(
         console.print("[bold yellow]--fake: no model runs, every answer is made up[/bold yellow]", soft_wrap=True)
 
     async def main(app: App) -> None:
-        async with anyio.create_task_group() as tasks:
-            if isinstance(binding, LocalBinding):
-                tasks.start_soon(binding.warm_up)
-            await serve_app(
-                app,
-                listener=listener,
-                end_streams=app.aclose,
-                with_parent=with_parent,
-                tls=tls,
-                websockets=TailSocket,
-            )
-            tasks.cancel_scope.cancel()
+        try:
+            async with anyio.create_task_group() as tasks:
+                if isinstance(binding, LocalBinding):
+                    tasks.start_soon(binding.warm_up)
+                await serve_app(
+                    app,
+                    listener=listener,
+                    end_streams=app.aclose,
+                    with_parent=with_parent,
+                    tls=tls,
+                    websockets=TailSocket,
+                )
+                tasks.cancel_scope.cancel()
+        finally:
+            if played is not None:
+                played.close_tape()
 
     if faults is not None:
         console.print("[bold red]warning:[/bold red]", end=" ")
         console.print(faults_are_on(faults), markup=False, highlight=False, soft_wrap=True)
     if socket:
-        anyio.run(main, binding_app(binding, log_prompts=log_prompts, faults=faults))
+        anyio.run(main, binding_app(answering, log_prompts=log_prompts, faults=faults))
         return
     app = rest_app(
-        binding,
+        answering,
         token=token,
         hosts=[*allow_host, gethostname()],
         any_address=not is_loopback(host),

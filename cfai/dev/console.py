@@ -87,7 +87,7 @@ def _columns() -> int:
 def table(config: Config, *, ai: str = "local") -> list[str]:
     """What the Worker has access to, in columns; on a narrow terminal values have lines of their own.
 
-    ai  where its models are: "local" or "remote"; "fake" if there are none
+    ai  where its models are: "local" or "remote"; "fake" or "tape" if there are none
     """
     rows = list(_rows(config, ai))
     if not rows:

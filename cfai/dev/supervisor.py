@@ -70,7 +70,7 @@ class Settings:
     ai_url: str | None = None
     """A server that answers instead of an engine process."""
     ai: str = "local"
-    """What answers: "local", "remote" for Cloudflare's server, or "fake"."""
+    """What answers: "local", "remote" for Cloudflare's server, "tape", or "fake"."""
     worker_options: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Of the worker process: there may be a token in it."""

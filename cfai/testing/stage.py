@@ -110,7 +110,7 @@ class Stage:
     def tape(self) -> TapeBinding:
         """The tape of this test, between it and what answers its calls."""
         if self._tape is None:
-            from cfai.bindings.tape.binding import TapeBinding, parse_record_mode
+            from cfai.bindings.tape import TapeBinding, parse_record_mode
 
             mode = parse_record_mode(self._record)
             path = self._request.path.parent / "tapes" / self._request.path.stem / f"{_file_name(self._name)}.json"

@@ -8,8 +8,9 @@ redaction.py    what is taken out before anything is written, `hashes.py` what s
 streams.py      streams on their way to a tape, and from one
 """
 
-from cfai.bindings.tape.binding import RecordMode, TapeBinding
+from cfai.bindings.tape.binding import TapeBinding
 from cfai.bindings.tape.errors import BadTape, NotOnTape, TapeEnds, TapeError, UntrueTape
+from cfai.bindings.tape.modes import RecordMode, parse_record_mode
 from cfai.bindings.tape.redaction import DEFAULT_RULES, Field, Pattern, Place, Prompts, Rule
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "TapeEnds",
     "TapeError",
     "UntrueTape",
+    "parse_record_mode",
 ]

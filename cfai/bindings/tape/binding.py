@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import difflib
 import json
 import secrets
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from anyio.lowlevel import checkpoint
 
@@ -20,6 +19,7 @@ from cfai.bindings.tape.entries import Entry, Failure, Tape
 from cfai.bindings.tape.errors import BadTape, NotOnTape, UntrueTape
 from cfai.bindings.tape.file import check_is_tape, load, save
 from cfai.bindings.tape.library import Library
+from cfai.bindings.tape.modes import RecordMode, parse_record_mode
 from cfai.bindings.tape.normal import checked
 from cfai.bindings.tape.redaction import DEFAULT_RULES, Redaction, Rule, redacted, redacted_call
 from cfai.bindings.tape.streams import Player, Recorder, seconds
@@ -28,10 +28,7 @@ from cfai.errors import AiError, BadInput
 from cfai.request_id import of_request
 from cfai.results import ByteStream, plain
 
-__all__ = ["RecordMode", "TapeBinding", "parse_record_mode"]
-
-RecordMode = Literal["once", "none", "all", "new"]
-"""What becomes of a call: `docs/testing.md` has the table."""
+__all__ = ["TapeBinding"]
 
 
 class TapeBinding:
@@ -203,12 +200,16 @@ class TapeBinding:
                 'Record it anew with record="all", or delete the entries.'
             )
 
-    def close_tape(self) -> None:
-        """Write the file if anything was recorded. The tape may go on after that, and be written again."""
+    def close_tape(self) -> int:
+        """Write the file if anything was recorded, and say how many calls were.
+
+        The tape may go on after that, and be written again.
+        """
         fresh = [redacted(entry, self._redaction, self._salt) for entry in self._fresh if entry is not None]
         if fresh:
             kept = self._library.tape.entries if self._library is not None else []
             save(Tape([*kept, *fresh], self._salt), self.path)
+        return len(fresh)
 
     def stats(self) -> dict[str, Any]:
         return self._inner.stats() if isinstance(self._inner, Stats) else {}
@@ -223,26 +224,14 @@ class TapeBinding:
         try:
             self.close_tape()
         finally:
-            if self._inner is not None:
-                await self._inner.aclose()
+            await self.close_inner()
+
+    async def close_inner(self) -> None:
+        """Close the binding that is recorded from, and write nothing yet: its streams may still bring their ends."""
+        if self._inner is not None:
+            await self._inner.aclose()
 
 
 def _bytes_are_fine(value: Any) -> None:
     if not isinstance(value, bytes | bytearray | memoryview):
         raise TypeError(f"{type(value).__name__} is no JSON value")
-
-
-def parse_record_mode(text: str) -> RecordMode:
-    """The record mode that `text` names; a ValueError names the nearest there is.
-
-    ```python
-    parse_record_mode("once")  # "once"
-    ```
-    """
-    known: tuple[RecordMode, ...] = get_args(RecordMode)
-    for mode in known:
-        if text == mode:
-            return mode
-    near = difflib.get_close_matches(str(text).lower(), known, n=1, cutoff=0.5)
-    meant = f", did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"record must be one of {', '.join(known)}, it is {text!r}{meant}")

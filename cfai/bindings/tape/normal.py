@@ -18,10 +18,27 @@ from cfai.tasks.schema import validate
 from cfai.tasks.shapes import Fidelity
 from cfai.tasks.text_generation import TextGeneration
 
-__all__ = ["OPTIONS", "as_of", "checked", "fidelity", "fits", "known_model", "normalised", "question", "wire_form"]
+__all__ = [
+    "OPTIONS",
+    "as_of",
+    "checked",
+    "fidelity",
+    "fits",
+    "known_model",
+    "normalised",
+    "options",
+    "question",
+    "wire_form",
+]
 
 OPTIONS = ("asOf", "fidelity", "queueRequest")
 """The options of a run that change what is answered. Others are neither compared nor recorded."""
+
+
+def options(call: Call) -> dict[str, Any]:
+    """Those of the call's options that change the answer; `clean` is what goes without saying."""
+    given = {name: call.options[name] for name in OPTIONS if call.options.get(name) is not None}
+    return {name: value for name, value in given.items() if (name, value) != ("fidelity", "clean")}
 
 
 def known_model(call: Call) -> Model:
@@ -41,7 +58,7 @@ def normalised(call: Call) -> dict[str, Any]:
     written = {
         "model": known_model(call).id,
         "form": call.form,
-        "options": {name: call.options[name] for name in OPTIONS if call.options.get(name) is not None},
+        "options": options(call),
         "inputs": _with_defaults(call),
     }
     ordered: dict[str, Any] = _ordered(written)

@@ -15,7 +15,7 @@ from typing import Any
 from cfai.binding import Call
 from cfai.bindings.tape.entries import Chunk, End, Entry, Failure
 from cfai.bindings.tape.hashes import hashed
-from cfai.bindings.tape.normal import OPTIONS
+from cfai.bindings.tape.normal import options
 from cfai.results import plain
 
 __all__ = ["DEFAULT_RULES", "Field", "Pattern", "Place", "Prompts", "Redaction", "Rule", "redacted", "redacted_call"]
@@ -157,8 +157,8 @@ def redacted_call(call: Call, rules: Redaction, salt: str) -> Call:
     inputs = plain(call.inputs)
     if isinstance(inputs, Mapping):
         inputs = {name: inputs[name] for name in sorted(inputs, key=str) if inputs[name] is not None}
-    options = {name: call.options[name] for name in OPTIONS if call.options.get(name) is not None}
-    return Call(call.model, rules.of(inputs, ("inputs",), salt), rules.of(options, ("options",), salt), form=call.form)
+    kept = rules.of(options(call), ("options",), salt)
+    return Call(call.model, rules.of(inputs, ("inputs",), salt), kept, form=call.form)
 
 
 _VOLATILE = frozenset(

@@ -1,0 +1,138 @@
+"""What must not be written is not, and a call matches all the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cfai import ByteStream, Call, FakeBinding, Reply, TapeBinding, sse
+from cfai.bindings.tape import DEFAULT_RULES, Field, NotOnTape, Pattern, Place, Prompts, Rule
+from cfai.errors import EngineFailure
+from tests.bindings.tape.test_replay import MODEL, Served, read
+
+ACCOUNT = "0123456789abcdef0123456789abcdef"
+SECRETS = [
+    "Bearer abcDEF123456",
+    "sk-proj-A1b2C3d4E5f6G7h8",
+    "cfut_abcdefghijklmnopqrstuvwxyz0123456789",
+    "cfat_abcdefghijklmnopqrstuvwxyz0123456789",
+    "hf_abcdefghijklmnopqrstuvwx",
+    "ghp_abcdefghijklmnopqrstuvwxyz0123456789",
+    "AKIAIOSFODNN7EXAMPLE",
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9P",
+    f"https://api.cloudflare.com/client/v4/accounts/{ACCOUNT}/ai/run",
+    f"https://gateway.ai.cloudflare.com/v1/{ACCOUNT}/mine",
+    f"account_id = '{ACCOUNT}'",
+]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "tape.json"
+
+
+def bare(secret: str) -> str:
+    """What of it must not be seen."""
+    return ACCOUNT if ACCOUNT in secret else secret.removeprefix("Bearer ")
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+async def test_a_secret_is_nowhere_on_the_tape_and_its_call_replays(path: Path, secret: str) -> None:
+    inputs = {"messages": [{"role": "user", "content": f"use {secret}, please"}], "stream": True}
+    served = Served([sse.encode({"response": f"I use {secret}."})], error=EngineFailure(f"{secret} is not taken"))
+    tape = TapeBinding(path, served)
+    reply = await tape.send(Call(MODEL, inputs, headers={"authorization": secret}))
+    assert isinstance(reply.body, ByteStream)
+    assert secret.encode() in await anext(reply.body)  # the reader of this time has it all
+    with pytest.raises(EngineFailure):
+        await anext(reply.body)
+    tape.close_tape()
+    assert bare(secret) not in path.read_text("utf-8")
+    reply = await TapeBinding(path).send(Call(MODEL, inputs))
+    assert isinstance(reply.body, ByteStream)
+    assert b"<redacted>" in await anext(reply.body)
+    with pytest.raises(EngineFailure, match=r"<redacted>.* is not taken"):
+        await anext(reply.body)
+
+
+async def test_fields_are_taken_out_by_name_wherever_they_are(path: Path) -> None:
+    headers = {"content-type": "application/json", "set-cookie": "session=1", "cf-ray": "8f-AMS", "x-kept": "yes"}
+    body = {"response": "hi", "apiKey": "secret value", "list": [{"X-Auth-Key": "secret value"}]}
+    tape = TapeBinding(path, Fixed(Reply(body, headers=headers)), redact=[*DEFAULT_RULES, Field("customer-id")])
+    inputs = {"prompt": "hi", "metadata": {"customer_id": "secret value", "password": "secret value"}}
+    await tape.send(Call(MODEL, inputs))
+    tape.close_tape()
+    text = path.read_text("utf-8")
+    assert "secret value" not in text
+    assert "session=1" not in text
+    assert "8f-AMS" not in text
+    assert '"x-kept": "yes"' in text
+    tape = TapeBinding(path, redact=[*DEFAULT_RULES, Field("customer-id")])
+    assert (await tape.send(Call(MODEL, inputs))).headers["set-cookie"] == "<redacted>"
+
+
+async def test_prompts_are_hashed_on_request_and_still_told_apart(path: Path) -> None:
+    fake = FakeBinding({MODEL: lambda call: f"about {call.inputs['messages'][-1]['content'][-1]}"})
+    tape = TapeBinding(path, fake, redact=[*DEFAULT_RULES, Prompts()])
+    calls = [Call(MODEL, {"messages": [{"role": "user", "content": f"my secret is {word}"}]}) for word in "ab"]
+    for call in calls:
+        await tape.send(call)
+    tape.close_tape()
+    text = path.read_text("utf-8")
+    assert "my secret" not in text
+    assert text.count('"content": "<hashed ') == 2
+    assert '"role": "user"' in text
+    known: list[tuple[Rule, ...]] = [(*DEFAULT_RULES, Prompts()), DEFAULT_RULES]
+    for rules in known:  # the tape knows what it has hashed
+        tape = TapeBinding(path, redact=rules)
+        assert [(await tape.send(call)).body["response"] for call in reversed(calls)] == ["about b", "about a"]
+        with pytest.raises(NotOnTape) as caught:
+            await tape.send(Call(MODEL, {"messages": [{"role": "user", "content": "my secret is c"}]}))
+        tape.check()
+    assert "- " in str(caught.value)
+
+
+async def test_the_same_prompt_has_another_hash_on_another_tape(tmp_path: Path) -> None:
+    texts = []
+    for name in ("one.json", "two.json"):
+        tape = TapeBinding(tmp_path / name, FakeBinding({MODEL: "hi"}), redact=[Prompts()])
+        await tape.send(Call(MODEL, {"prompt": "hello"}))
+        tape.close_tape()
+        texts.append((tmp_path / name).read_text("utf-8"))
+    assert texts[0] != texts[1]
+    again = TapeBinding(tmp_path / "one.json", FakeBinding({MODEL: "hi"}), redact=[Prompts()], record="all")
+    await again.send(Call(MODEL, {"prompt": "hello"}))
+    again.close_tape()
+    assert (tmp_path / "one.json").read_text("utf-8").splitlines()[2:8] == texts[0].splitlines()[2:8]
+
+
+async def test_a_rule_is_a_pattern_or_any_function_of_a_text_and_its_place(path: Path) -> None:
+    seen: list[Place] = []
+
+    def shorter(text: str, place: Place) -> str | None:
+        seen.append(place)
+        return "three words" if place[-1] == "prompt" else text
+
+    rules: list[Rule] = [Pattern(r"customer-([0-9]+)"), shorter]
+    tape = TapeBinding(path, Served([b"customer-17", b"\xff customer-18"]), redact=rules)
+    await read(await tape.send(Call(MODEL, {"prompt": "a b c", "stream": True})))
+    tape.close_tape()
+    tape = TapeBinding(path, redact=rules)
+    reply = await tape.send(Call(MODEL, {"prompt": "whatever else", "stream": True}))
+    assert await read(reply) == [b"customer-<redacted>", b"\xff customer-<redacted>"]
+    assert ("inputs", "prompt") in seen
+    assert ("chunks", 1) in seen
+    with pytest.raises(TypeError, match="a rule of redaction is a function of a text and its place, not 'secret'"):
+        TapeBinding(path, redact=["secret"])  # type: ignore[list-item]
+
+
+class Fixed:
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+
+    async def send(self, call: Call) -> Any:
+        return self._reply
+
+    async def aclose(self) -> None: ...
