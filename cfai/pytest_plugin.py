@@ -147,6 +147,7 @@ def _cfai(request: pytest.FixtureRequest) -> Iterator[Stage]:
         pytest.fail(problem, pytrace=False)
     request.node.stash[_stage] = stage
     yield stage
+    del request.node.stash[_stage]
     stage.close()
 
 
@@ -212,9 +213,11 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     stage = item.stash.get(_stage, None)
-    if stage is not None:
-        stage.wrap(item)
-    result = yield
+    if stage is None:
+        result = yield
+    else:
+        with stage.around(item):
+            result = yield
     problems = [] if stage is None else list(stage.problems())
     if stage is None and item.get_closest_marker("budget") is not None:
         problems.append("@pytest.mark.budget counts the calls of cfai's fixtures, and this test asks for none of them")

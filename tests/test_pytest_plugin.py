@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import textwrap
+import tomllib
 from functools import partial
+from pathlib import Path
 
 import pytest
 from anyio import to_thread
@@ -54,7 +56,18 @@ def test_ai_and_fake_ai_answer_from_a_script_on_both_loops(suite: Suite) -> None
         tests="""
         import pytest
 
-        async def test_stream(ai):
+        from cfai import Ai
+        from cfai.bindings import FakeBinding
+
+        async def test_stream():
+            fake = FakeBinding()
+            fake.answers["@cf/meta/llama-2-7b-chat-int8"] = ["New", " York"]
+            inputs = {"prompt": "where is new york?", "stream": True}
+            stream = await Ai(fake).run("@cf/meta/llama-2-7b-chat-int8", inputs)
+            assert b"".join([event async for event in stream]).endswith(b"data: [DONE]\\n\\n")
+            assert fake.calls[0].inputs["prompt"] == "where is new york?"
+
+        async def test_stream_of_ai(ai):
             ai.answers[MODEL] = ["New", " York"]
             stream = await ai.run(MODEL, {"prompt": "where is new york?", "stream": True})
             assert b"".join([event async for event in stream]).endswith(b"data: [DONE]\\n\\n")
@@ -84,7 +97,7 @@ def test_ai_and_fake_ai_answer_from_a_script_on_both_loops(suite: Suite) -> None
             assert ai.calls == [] and ai.answers == {} and ai.neurons == 0
         """
     )
-    ran.assert_outcomes(passed=11)
+    ran.assert_outcomes(passed=13)
 
 
 @pytest.mark.parametrize("mode", ["auto", "strict"])
@@ -194,25 +207,48 @@ def test_a_wrong_setting_names_the_nearest(suite: Suite) -> None:
     ran.stdout.fnmatch_lines(["cfai is 'fkae', and should be fake, *; did you mean fake?*"])
 
 
-def test_the_plugin_imports_nothing_until_a_fixture_is_asked_for(suite: Suite) -> None:
+def test_a_thousand_tests_with_the_fake_import_no_model(suite: Suite) -> None:
     suite.write(
         test_it="""
         import sys
 
+        import pytest
+
+        @pytest.fixture
+        def anyio_backend():
+            return "asyncio"
+
         def loaded():
             return {name for name in sys.modules if name.partition(".")[0] == "cfai"} - {"cfai", "cfai.pytest_plugin"}
 
-        def test_without():
+        def test_nothing_is_imported_until_a_fixture_is_asked_for():
             assert not loaded()
 
-        def test_with(ai):
+        @pytest.mark.parametrize("number", range(1000))
+        async def test_stream(ai, number):
+            ai.answers[MODEL] = ["New", " York"]
+            stream = await ai.run(MODEL, {"prompt": f"where is {number}?", "stream": True})
+            assert b"".join([event async for event in stream]).endswith(b"data: [DONE]\\n\\n")
+
+        def test_no_model_is_loaded():
             assert loaded()
             heavy = {"torch", "transformers", "tokenizers", "numpy", "huggingface_hub", "jinja2", "llguidance"}
             assert not heavy & set(sys.modules)
+
+        def test_the_plugin_knows_the_names_that_a_script_imports():
+            from cfai.pytest_plugin import SHIMS
+            from cfai.worker.loader import SHIM_NAMES
+
+            assert set(SHIMS) == set(SHIM_NAMES)
         """
     )
     ran = suite.pytester.runpytest_subprocess(*PLUGIN, *ANYIO)
-    ran.assert_outcomes(passed=2)
+    ran.assert_outcomes(passed=1003)
+
+
+def test_pytest_finds_the_plugin_where_cfai_is_installed() -> None:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert project["entry-points"]["pytest11"] == {"cfai": "cfai.pytest_plugin"}
 
 
 @pytest.fixture
@@ -272,8 +308,8 @@ def test_the_worker_of_a_project_answers_in_process(project: Suite) -> None:
             import pytest
             from entry import answer
 
-            async def test_the_example_of_the_documentation(worker, fake_ai):
-                fake_ai.answers[MODEL] = "hello"
+            async def test_worker(worker, fake_ai):                                       # fixtures of the plugin
+                fake_ai.answers["@cf/meta/llama-2-7b-chat-int8"] = "hello"
                 response = await worker.fetch("/")
                 assert response.ok and response.headers["Content-Type"] == "text/plain;charset=UTF-8"
                 assert await response.text() == "hello 1"
@@ -312,6 +348,7 @@ def test_the_worker_of_a_project_answers_in_process(project: Suite) -> None:
                 async with await worker.fetch("/stream") as response:
                     await anext(response.body)
                 await worker.finish()
+                assert ai.fake.calls[0].closed and not ai.fake.calls[0].finished
 
             async def test_cron(worker, env):
                 assert (await worker.scheduled()).outcome == "ok"

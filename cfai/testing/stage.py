@@ -7,7 +7,7 @@ import functools
 import inspect
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -214,9 +214,10 @@ class Stage:
         return named, variables
 
     def _skip_on_trio(self) -> None:
-        if "anyio_backend" not in self._request.fixturenames:
-            return
-        if self._request.getfixturevalue("anyio_backend_name") != "asyncio":
+        on_trio = self._request.node.get_closest_marker("trio") is not None
+        if "anyio_backend" in self._request.fixturenames:
+            on_trio = self._request.getfixturevalue("anyio_backend_name") != "asyncio"
+        if on_trio:
             pytest.skip("Workers run on asyncio, as under Pyodide; this test runs on trio")
 
     # The end
@@ -254,11 +255,14 @@ class Stage:
             if self._worker.errors:
                 yield "errors of the Worker", "\n".join(self._worker.errors)
 
-    def wrap(self, item: Any) -> None:
-        """Have what the test leaves open closed on its own event loop."""
-        owner, name = (item.obj.hypothesis, "inner_test") if hasattr(item.obj, "hypothesis") else (item, "obj")
-        test: Callable[..., Awaitable[Any]] = getattr(owner, name)
+    @contextlib.contextmanager
+    def around(self, item: Any) -> Iterator[None]:
+        """While the test runs, have what it leaves open closed on its own event loop."""
+        test: Any = getattr(item, "obj", None)
+        owner, name = (test.hypothesis, "inner_test") if hasattr(test, "hypothesis") else (item, "obj")
+        test = getattr(owner, name, None)
         if not inspect.iscoroutinefunction(test):
+            yield
             return
 
         @functools.wraps(test)
@@ -273,6 +277,10 @@ class Stage:
                     await self.aclose()
 
         setattr(owner, name, run)
+        try:
+            yield
+        finally:
+            setattr(owner, name, test)
 
     async def aclose(self) -> None:
         """Close what was opened on this event loop."""
