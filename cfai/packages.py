@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterable
 
-__all__ = ["COMMAND_LINE", "MODELS", "WORKER", "absent", "install", "problem_of"]
+__all__ = ["COMMAND_LINE", "MODELS", "WORKER", "WORKER_IN_TESTS", "absent", "install", "problem_of"]
 
-WORKER = ("ada_url", "anyio", "greenlet", "httpx2", "uvicorn", "websockets")
+WORKER_IN_TESTS = ("ada_url", "anyio", "greenlet", "httpx2")
+"""Of a Worker in the process of its tests."""
+
+WORKER = (*WORKER_IN_TESTS, "uvicorn", "websockets")
 """Of a process that runs a Worker."""
 
 COMMAND_LINE = (*WORKER, "prometheus_client", "rich", "starlette", "typer", "watchfiles")

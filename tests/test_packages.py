@@ -12,13 +12,16 @@ from cfai import packages
 
 ROOT = Path(__file__).parents[1]
 HIDE = """
-import sys
+import itertools, sys
 
 class Without:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in {hidden!r}:
             return None
         return next(filter(None, (finder.find_spec(name, path, target) for finder in finders)), None)
+
+    def find_distributions(self, *context):
+        return itertools.chain(*(f.find_distributions(*context) for f in finders if hasattr(f, "find_distributions")))
 
 finders = sys.meta_path[:]
 sys.meta_path[:] = [Without()]
@@ -57,3 +60,12 @@ def test_a_command_without_a_models_packages_names_them() -> None:
 
 def test_other_modules_are_not_explained() -> None:
     assert packages.problem_of(ModuleNotFoundError("No module named 'mine'", name="mine")) is None
+
+
+def test_a_test_of_a_worker_names_what_it_lacks(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text("def test_it(worker):\n    pass\n")
+    options = [str(tmp_path), "-pno:cacheprovider", "-pno:cfai", "-pcfai.pytest_plugin", f"--rootdir={tmp_path}"]
+    ended = without("greenlet", "httpx2", code=f"import pytest; sys.exit(pytest.main({options}))")
+    needed = "the fixtures worker and env need greenlet and httpx2, not installed here: pip install greenlet httpx2"
+    assert needed in ended.stdout
+    assert "Traceback" not in ended.stdout

@@ -14,7 +14,7 @@ from anyio.lowlevel import checkpoint
 from cfai.binding import EVENT_STREAM, JSON, Call, Reply
 from cfai.bindings.asked import Asked, Terms
 from cfai.bindings.call_log import LoggedCall
-from cfai.bindings.playing import Chunks, Playing, Timing
+from cfai.bindings.playing import Chunks, Playing, Room, Timing
 from cfai.bindings.registered import Answers, Predicate, Registered, When
 from cfai.bindings.script import Answer, InTurn, Script, in_turn, resolved, usage_of
 from cfai.bindings.unexpected import UnexpectedCall
@@ -88,8 +88,8 @@ class FakeBinding:
         self._seed = seed
         self._rng = random.Random(seed)
         self._most_calls = most_calls
-        self._asked_before = 0
-        """Calls that are not remembered any more, and what they cost."""
+        self._calls_before = 0
+        """Those that are not remembered any more."""
         self._cost_before = 0.0
         self._start = VIRTUAL_START if isinstance(self.clock, VirtualClock) else time.time() - self.clock.now()
 
@@ -146,7 +146,7 @@ class FakeBinding:
         self.calls.append(log := LoggedCall(call))
         if self._most_calls is not None and len(self.calls) > self._most_calls:
             self._cost_before += self.calls.pop(0).neurons
-            self._asked_before += 1
+            self._calls_before += 1
         return log
 
     async def _answer(self, log: LoggedCall, headers: dict[str, str]) -> Reply:
@@ -157,13 +157,13 @@ class FakeBinding:
             from cfai.tasks import task_for
 
             return await self._of_task(log, task_for(model), headers)
-        asked = self._asked(log, model)
+        asked, room = self._asked(log, model)
         script = await self._script(log, model)
         if script is None:
             from cfai.bindings.plausible import chance, plausible_text
 
             script = plausible_text(asked, chance(self._seed, log))
-        return await self._of_text(log, asked, script, headers)
+        return await self._of_text(log, asked, room, script, headers)
 
     def _known(self, model_id: str) -> Model | None:
         """The model of that id; None for one that is known only because there are answers for it."""
@@ -184,7 +184,7 @@ class FakeBinding:
             reasons.append((one, why))
         if not self._strict:
             return None
-        raise UnexpectedCall.of(log, self._asked_before + len(self.calls), reasons)
+        raise UnexpectedCall.of(log, self._calls_before + len(self.calls), reasons)
 
     def _candidates(self, *names: str) -> Iterator[Registered]:
         """Every answer there is, the likelier ones first."""
@@ -193,7 +193,9 @@ class FakeBinding:
         yield from first
         yield from (one for one in self._answers.registered() if one not in first)
 
-    async def _of_text(self, log: LoggedCall, asked: Asked, script: Script, headers: dict[str, str]) -> Reply:
+    async def _of_text(
+        self, log: LoggedCall, asked: Asked, room: Room, script: Script, headers: dict[str, str]
+    ) -> Reply:
         if script.is_raw:
             return await self._raw(log, script, headers, EVENT_STREAM if asked.request.stream else ANY_BYTES)
         if _is_whole(script, asked.request):
@@ -202,7 +204,15 @@ class FakeBinding:
         for call in script.tool_calls if self._strict else ():
             if call["name"] not in offered:
                 raise UnexpectedCall.of_tool(log, call["name"], offered)
-        return await self._played(log, asked, script, headers)
+        headers.update(_lower(script.headers))
+        playing = Playing(asked, room, script, log, self._timing.of(script), self._rng)
+        if asked.request.stream:
+            await playing.begin()
+            return Reply(ByteStream(playing, clock=self.clock), headers={"content-type": EVENT_STREAM, **headers})
+        body, usage = await playing.whole()
+        if usage.neurons is not None:
+            headers.setdefault("cf-ai-neurons", f"{usage.neurons:.2f}")
+        return Reply(body, headers={"content-type": JSON, **headers})
 
     async def _of_task(self, log: LoggedCall, task: Task, headers: dict[str, str]) -> Reply:
         inputs = task.check(log.inputs)
@@ -237,14 +247,15 @@ class FakeBinding:
         is_json = script.json is not None and not (isinstance(log.inputs, Mapping) and "response_format" in log.inputs)
         if is_json or (script.error is not None and not (script.pieces or script.tool_calls)):
             return await self._whole(log, script, headers)
-        return await self._of_text(log, self._asked(log, model), script, headers)
+        return await self._of_text(log, *self._asked(log, model), script, headers)
 
-    def _asked(self, log: LoggedCall, model: Model) -> Asked:
+    def _asked(self, log: LoggedCall, model: Model) -> tuple[Asked, Room]:
         now = self._start + self.clock.now()
         asked = Asked.of(log, model, self._terms.of(log.options), sees=True, now=now, rng=self._rng)
         if asked.request.lora is not None and "lora" not in model.flags:
             raise LoraUnsupported(model.id)
-        return asked
+        prompt_tokens = asked.estimated_tokens()
+        return asked, Room(prompt_tokens, asked.max_tokens(prompt_tokens, capacity=sys.maxsize))
 
     async def _raw(self, log: LoggedCall, script: Script, headers: dict[str, str], content_type: str) -> Reply:
         chunks = Chunks(script, log, self._timing.of(script))
@@ -264,20 +275,6 @@ class FakeBinding:
             log.usage, log.neurons = usage, usage.neurons or log.neurons
         log.finished = True
         return Reply(plain(script.json), headers={"content-type": JSON, **headers})
-
-    async def _played(self, log: LoggedCall, asked: Asked, script: Script, headers: dict[str, str]) -> Reply:
-        headers.update(_lower(script.headers))
-        prompt_tokens = asked.estimated_tokens()
-        max_tokens = asked.max_tokens(prompt_tokens, capacity=sys.maxsize)
-        timing = self._timing.of(script)
-        playing = Playing(asked, script, log, timing, prompt_tokens=prompt_tokens, max_tokens=max_tokens, rng=self._rng)
-        if asked.request.stream:
-            await playing.begin()
-            return Reply(ByteStream(playing, clock=self.clock), headers={"content-type": EVENT_STREAM, **headers})
-        body, usage = await playing.whole()
-        if usage.neurons is not None:
-            headers.setdefault("cf-ai-neurons", f"{usage.neurons:.2f}")
-        return Reply(body, headers={"content-type": JSON, **headers})
 
     async def models_here(self) -> list[str]:
         """The models that there are answers for; all that generate text where answers are made up."""

@@ -5,11 +5,12 @@ script -> takes, one for each choice -> parts -> events, or one JSON object
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from cfai.bindings.asked import Asked
 from cfai.bindings.call_log import LoggedCall
@@ -29,7 +30,7 @@ from cfai.tasks.parts import (
 )
 from cfai.tasks.text_generation import TextGeneration
 
-__all__ = ["Chunks", "Playing", "Timing"]
+__all__ = ["Chunks", "Playing", "Room", "Timing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +59,33 @@ class Timing:
             await self.clock.sleep(seconds)
 
 
+class Room(NamedTuple):
+    """Tokens of a call: those of its prompt, and those that an answer may have."""
+
+    prompt_tokens: int
+    max_tokens: int
+
+
 class Playing:
     """The answer to one call; iterated, the events of its stream."""
 
     def __init__(
         self,
         asked: Asked,
+        room: Room,
         script: Script,
         log: LoggedCall,
         timing: Timing,
-        *,
-        prompt_tokens: int,
-        max_tokens: int,
         rng: random.Random,
     ) -> None:
         self._asked = asked
         self._script = script
         self._log = log
         self._timing = timing
-        self._prompt_tokens = prompt_tokens
+        self._prompt_tokens, max_tokens = room
         request = asked.request
+        if request.n > 1 and isinstance(script.pieces, Iterator):  # each choice says it all
+            script = replace(script, pieces=[*itertools.islice(script.pieces, max_tokens + 1)])
         self._takes = [_Take(index, script, request, max_tokens, rng) for index in range(request.n)]
         self._open = [*self._takes]
         self._events: deque[bytes] = deque()
@@ -118,7 +126,8 @@ class Playing:
             pulled = self._pull()
             if any(part is not None or take.error is not None for take, part in pulled):
                 await self._timing.before(1)
-            self._write(pulled)
+            if not self._has_ended:  # closed by another task meanwhile
+                self._write(pulled)
         event = self._events.popleft()
         self._log.finished = self._has_ended and not self._events and self._log.error is None
         return event

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import itertools
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -221,7 +222,10 @@ def script_of(said: object) -> Script:
         case Sequence():
             return _of_items(said)
         case Iterator():
-            return Script(pieces=said)
+            first = [*itertools.islice(said, 1)]
+            if any(isinstance(piece, bytes) for piece in first):
+                return Script(pieces=[*first, *said])
+            return Script(pieces=itertools.chain(first, said))
     raise TypeError(
         f"{_kind(said)} is no answer: give a text, a list of pieces, a dict, bytes, an exception, a Script, "
         "in_turn(...) or a function of the call"

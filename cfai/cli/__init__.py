@@ -12,6 +12,7 @@ import typer
 from cfai.cli.d1 import d1
 from cfai.cli.dev import dev
 from cfai.cli.doctor import doctor
+from cfai.cli.fuzz import fuzz
 from cfai.cli.init import init
 from cfai.cli.models import models
 from cfai.cli.ps import ps
@@ -35,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (run, models, serve, init, dev, types, doctor, ps, top, wrangler, workerd):
+for command in (run, models, serve, init, dev, types, doctor, fuzz, ps, top, wrangler, workerd):
     app.command()(command)
 app.add_typer(d1, name="d1")
 app.add_typer(vectorize, name="vectorize")

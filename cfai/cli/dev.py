@@ -34,7 +34,9 @@ from cfai.cli.options import (
     TapeSpeed,
     Threads,
     fail,
+    need,
 )
+from cfai.packages import COMMAND_LINE
 
 if TYPE_CHECKING:
     from socket import socket
@@ -120,6 +122,7 @@ def dev(
 
     Exit codes: 0 told to end, 2 the project or an option cannot be read, 5 no port is free.
     """
+    need(COMMAND_LINE)
     import anyio
 
     from cfai.bindings.faults.asked import faults_are_on

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, NoReturn
 from urllib.parse import urlsplit
@@ -13,6 +13,7 @@ import typer
 from cfai.bindings.local import check_device, check_dtype
 from cfai.catalog import parse_as_of
 from cfai.errors import AccessDenied, AiError, InvalidRequest, NoSuchModel, Unavailable, WeightsMissing
+from cfai.packages import absent, install
 from cfai.tasks.shapes import parse_fidelity
 from cfai.weights import Source, parse_source
 
@@ -44,6 +45,7 @@ __all__ = [
     "checked",
     "fail",
     "fail_with",
+    "need",
     "parse_models",
 ]
 
@@ -279,6 +281,17 @@ def fail(message: str, code: ExitCode, *, hint: str = "") -> NoReturn:
         console.print("[bold]try:[/bold]", end=" ")
         console.print(hint, markup=False)
     raise typer.Exit(code)
+
+
+def need(modules: Iterable[str], *, instead: str = "") -> None:
+    """End the command if a package is not installed; `instead` is what helps besides installing it."""
+    if missing := absent(modules):
+        ways = [install(missing), *([instead] if instead else [])]
+        fail(
+            f"this needs {missing[0].replace('_', '-')}, which is not installed",
+            ExitCode.FAILED,
+            hint=", or ".join(ways),
+        )
 
 
 def fail_with(error: AiError) -> NoReturn:

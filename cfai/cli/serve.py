@@ -33,6 +33,7 @@ from cfai.cli.options import (
     check_server_url,
     checked,
     fail,
+    need,
     parse_models,
 )
 
@@ -117,7 +118,7 @@ def serve(
     from cfai.cli.fake import check_fake_options, fake_binding
     from cfai.cli.logs import show_logs
     from cfai.cli.tape import asks_tape_alone, check_tape_options, served_tape, upstream
-    from cfai.packages import MODELS, absent, install
+    from cfai.packages import MODELS
     from cfai.server.app import binding_app, rest_app
     from cfai.server.tail import TailSocket
     from cfai.serving import PortTaken, is_loopback, listen, listen_unix
@@ -157,9 +158,8 @@ def serve(
     if fake and ai_url is not None:
         fail("--fake and --ai-url exclude each other", ExitCode.USAGE)
     runs_models = not fake and ai_url is None and not asks_tape_alone(tape, record)
-    if runs_models and (missing := absent(MODELS)):
-        problem = f"models need {missing[0].replace('_', '-')}, which is not installed"
-        fail(problem, ExitCode.FAILED, hint=f"{install(missing)}, or --fake, which makes answers up")
+    if runs_models:
+        need(MODELS, instead="--fake, which makes answers up")
     console = show_logs()
 
     def note(line: str) -> None:

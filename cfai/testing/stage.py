@@ -18,6 +18,7 @@ from cfai.ai import SessionOptions
 from cfai.binding import Binding
 from cfai.bindings.fake import FakeBinding, UnexpectedCall
 from cfai.clock import RealClock, VirtualClock
+from cfai.packages import WORKER_IN_TESTS, absent, install
 from cfai.testing.ladder import (
     Engines,
     NothingToRecord,
@@ -153,6 +154,7 @@ class Stage:
 
     def worker(self) -> TestWorker:
         """The Worker of the test's project, imported afresh."""
+        _check_packages()
         if self._worker is None or not self._is_fresh:
             from cfai.testing.projects import fresh_import, is_a_test
 
@@ -165,6 +167,7 @@ class Stage:
 
     def env(self, imports: ScriptImports) -> Env:
         """The `env` of the same Worker, for a test that calls handlers itself."""
+        _check_packages()
         from cfai.worker.compat import running
         from cfai.worker.env import as_the_module_has_it
         from cfai.worker.loader import import_path
@@ -185,6 +188,7 @@ class Stage:
             from cfai.config import ConfigError
             from cfai.testing.projects import NoProject, project_of
             from cfai.testing.worker import TestWorker
+            from cfai.worker.ai import WorkerAi
 
             named, variables = self._worker_marks()
             config = self._request.config
@@ -195,7 +199,9 @@ class Stage:
             except (NoProject, ConfigError) as error:
                 pytest.fail(str(error), pytrace=False)
             state = self._request.getfixturevalue("tmp_path_factory").getbasetemp() / "cfai" / self.engines.next_name()
-            self._worker = TestWorker(project, self.ai, state=state, clock=self.ai.clock)
+            # A Worker gets the bytes as they are, as on Cloudflare: `Ai` would raise where half an answer ends.
+            ai = WorkerAi(self.observed, self._session(), passes_bytes_on=True)
+            self._worker = TestWorker(project, ai, state=state, clock=self.ai.clock)
             self._stack.callback(self._worker.close)
         return self._worker
 
@@ -302,3 +308,10 @@ class Stage:
 
 def _file_name(test: str) -> str:
     return re.sub(r"[^\w.\[\]-]+", "-", test)
+
+
+def _check_packages() -> None:
+    """Fail the test if a light install lacks what a Worker needs."""
+    if missing := absent(WORKER_IN_TESTS):
+        names = " and ".join(name.replace("_", "-") for name in missing)
+        pytest.fail(f"the fixtures worker and env need {names}, not installed here: {install(missing)}", pytrace=False)

@@ -7,7 +7,7 @@ import types
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from typing import Any
 
-from cfai.ai import Ai, HasRun
+from cfai.ai import Ai, HasRun, SessionOptions
 from cfai.binding import Binding, Reply
 from cfai.errors import AiError, BadInput
 from cfai.results import ByteStream
@@ -46,9 +46,15 @@ class WorkerAi(Ai):
 
     _is_wrapped = False
 
-    def __init__(self, binding: Binding | HasRun, *, passes_bytes_on: bool = False) -> None:
+    def __init__(
+        self,
+        binding: Binding | HasRun,
+        session_options: SessionOptions | None = None,
+        *,
+        passes_bytes_on: bool = False,
+    ) -> None:
         """passes_bytes_on  streams are what they are, also without an end or with an error in them"""
-        super().__init__(binding)
+        super().__init__(binding, session_options)
         self._passes_bytes_on = passes_bytes_on
 
     def _checked(self, body: ByteStream) -> ByteStream:

@@ -268,6 +268,22 @@ async def test_choices_of_one_call_come_side_by_side() -> None:
     assert fake.calls[0].usage.completion_tokens == 4
 
 
+async def test_what_an_iterator_gives_is_said_by_every_choice() -> None:
+    fake = FakeBinding({MODEL: lambda call: iter(["a", "b"]), CHAT: lambda call: iter([b"a", b"b"])})
+    asked = {"messages": [{"role": "user", "content": "hi"}], "n": 2}
+    reply = await fake.send(Call(MODEL, asked, form="chat"))
+    assert [choice["message"]["content"] for choice in reply.body["choices"]] == ["ab", "ab"]
+    reply = await fake.send(Call(CHAT, asked, form="chat"))
+    assert [chunk async for chunk in reply.body] == [b"a", b"b"]
+
+
+async def test_a_prompt_that_does_not_fit_is_refused_before_anything_is_answered() -> None:
+    fake = FakeBinding({MODEL: in_turn({"response": "hi"})})
+    with pytest.raises(ContextExceeded):
+        await text_of(fake, {"prompt": "word " * 9000})
+    assert await text_of(fake) == "hi"
+
+
 async def test_thinking_and_log_probabilities_stand_where_the_form_has_them() -> None:
     fake = FakeBinding({CHAT: Script(reasoning="let me see", pieces=["New", " York"])})
     asked = {"messages": [{"role": "user", "content": "hi"}], "logprobs": True, "top_logprobs": 1}

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from cfai.cli import app
 from tests.cli.dev import address_of, dev
+from tests.processes import Process
 
 MODEL = "@cf/meta/llama-2-7b-chat-int8"
 SCRIPT = f"""
@@ -25,6 +26,28 @@ async def on_fetch(request, env):
 
 def said(text: str) -> str:
     return "".join(json.loads(data)["response"] for data in re.findall(r"^data: (\{.*)$", text, re.MULTILINE))
+
+
+def test_a_server_without_a_model_makes_answers_up_and_says_so() -> None:
+    with Process("serve", "--fake", "--port", "0") as process:
+        process.read_until("--fake: no model runs, every answer is made up")
+        address = process.read_until("cfai listens on").split()[-1]
+        run = f"{address}/client/v4/accounts/a/ai/run"
+        answers = [httpx2.post(f"{run}/{MODEL}", json={"prompt": "where?"}).json()["result"] for _ in range(2)]
+        assert answers[0] == answers[1]
+        assert len(answers[0]["response"].split()) > 3
+        vectors = httpx2.post(f"{run}/@cf/baai/bge-base-en-v1.5", json={"text": ["a", "b"]}).json()["result"]
+        assert vectors["shape"] == [2, 768]
+        refused = httpx2.post(f"{run}/{MODEL}", json={"max_tokens": 5})
+        assert (refused.status_code, refused.json()["errors"][0]["code"]) == (400, 5006)
+
+
+def test_the_pieces_of_a_fake_take_the_time_that_they_are_given() -> None:
+    with Process("serve", "--fake", "--port", "0", "--between-pieces", "3600") as process:
+        address = process.read_until("cfai listens on").split()[-1]
+        body = {"prompt": "where?", "stream": True}
+        with httpx2.stream("POST", f"{address}/client/v4/accounts/a/ai/run/{MODEL}", json=body, timeout=60) as response:
+            assert next(response.iter_raw()).startswith(b'data: {"response":')
 
 
 def test_a_worker_is_answered_from_a_file_that_may_be_edited(project: Path, temporary: Path) -> None:

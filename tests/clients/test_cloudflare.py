@@ -96,7 +96,7 @@ async def test_a_stream_comes_piece_by_piece() -> None:
             ) as response,
         ):
             for line in response.iter_lines():
-                if event := sse.loads(line.removeprefix("data: ")):
+                if (event := sse.loads(line.removeprefix("data: "))) and event["response"]:
                     yield event["response"]
 
     assert await read_piece_by_piece(read) == PIECES
@@ -111,7 +111,7 @@ async def test_a_stream_comes_piece_by_piece_to_the_async_client() -> None:
             ) as response,
         ):
             async for line in response.iter_lines():
-                if event := sse.loads(line.removeprefix("data: ")):
+                if (event := sse.loads(line.removeprefix("data: "))) and event["response"]:
                     yield event["response"]
 
     assert await read_piece_by_piece_async(read) == PIECES

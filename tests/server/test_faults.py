@@ -6,15 +6,17 @@ import json
 import logging
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import anyio
 import httpx2
 import pytest
 
-from cfai import FakeBinding, sse
+from cfai import Ai, FakeBinding, HttpBinding, sse
 from cfai.bindings.faults.asked import AskedFaults, faults_are_on
-from cfai.server.app import App, rest_app
+from cfai.errors import OutOfCapacity, RequestTimeout
+from cfai.server.app import App, binding_app, rest_app
 from cfai.serving import listen, serve
 from tests.serving import serving
 from tests.waiting import until
@@ -209,6 +211,16 @@ async def test_a_stall_holds_the_connection_until_the_server_ends() -> None:
     assert seen == WHOLE.partition(sse.encode({"response": PIECES[2]}))[0] + (
         b'data: {"response":"","errors":[{"code":3008,"message":"Request was aborted"}]}\n\n' + sse.DONE
     )
+
+
+async def test_a_private_socket_has_them_too(tmp_path: Path) -> None:
+    app = binding_app(FakeBinding({MODEL: PIECES}), faults="capacity:1")
+    async with serving(app, unix_socket=tmp_path / "ai.sock") as path, Ai(HttpBinding(socket=path)) as ai:
+        with pytest.raises(OutOfCapacity):
+            await ai.run(MODEL, {"prompt": "hi"})
+        assert (await ai.run(MODEL, {"prompt": "hi"})).response == "".join(PIECES)
+        with pytest.raises(RequestTimeout):
+            await ai.run(MODEL, {"prompt": "hi"}, {"extraHeaders": asking("timeout")})
 
 
 async def test_each_fault_is_a_line_in_the_log_with_its_request(caplog: pytest.LogCaptureFixture) -> None:

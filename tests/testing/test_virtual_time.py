@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import anyio
 import anyio.abc
@@ -152,6 +155,31 @@ def test_asyncios_own_timeouts_and_threads_go_by_it() -> None:
 
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         assert 3630 <= runner.run(program()) < 3640
+
+
+def test_pytest_asyncio_takes_it_for_a_loop(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(
+        "from cfai.testing import VirtualTimeLoop\n"
+        "def pytest_asyncio_loop_factories(config, item):\n"
+        "    return {'virtual': VirtualTimeLoop}\n"
+    )
+    (tmp_path / "test_it.py").write_text(
+        "import asyncio, pytest\n"
+        "@pytest.mark.asyncio\n"
+        "async def test_it():\n"
+        "    with pytest.raises(TimeoutError):\n"
+        "        async with asyncio.timeout(3600):\n"
+        "            await asyncio.Event().wait()\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-pno:cacheprovider", "-pno:cfai"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "1 passed" in ended.stdout
 
 
 def test_a_clock_goes_from_loop_to_loop() -> None:

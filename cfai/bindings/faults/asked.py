@@ -30,7 +30,8 @@ __all__ = ["FAULTS_HEADER", "Answer", "AskedFaults", "faults_are_on", "with_faul
 FAULTS_HEADER = "x-cfai-faults"
 ATTEMPT_HEADER = "x-stainless-retry-count"
 
-MOST_ATTEMPTS = 1000
+MOST_ATTEMPTS = 20
+"""What a request may say of itself: a client that tries more often counts no further."""
 
 APART_SECONDS = 0.001
 """How long after the one before it a chunk is sent whose boundaries are the fault. Two that are written one right after
@@ -101,7 +102,7 @@ class AskedFaults:
 
     def end(self) -> None:
         """End what waits, a stall for one: the server ends."""
-        for scope in self._waiting:
+        for scope in list(self._waiting):
             scope.cancel()
 
     async def _until_the_end(self, work: Awaitable[T]) -> T:

@@ -118,7 +118,7 @@ def _parsed(text: str) -> Fault:
 def _read(row: Scenario, key: str, value: str, text: str) -> Any:
     if key not in (*row.takes, "model"):
         near = difflib.get_close_matches(key, _takes(row), n=1)
-        meant = f"; did you mean {near[0]}?" if near else ";"
+        meant = f"; did you mean {near[0]}?" if near else "."
         raise ValueError(f"the fault {row.name} takes no {key}{meant} It takes: {', '.join(_takes(row))}")
     kind = _KINDS[key]
     try:

@@ -86,7 +86,7 @@ _ROWS = (
     ),
     Scenario(
         "timeout-in-stream",
-        "The answer stops after some events, and `seconds` later its last event is the error 3007.",
+        "The answer stops after some events, and `seconds` later it ends with an event that carries 3007.",
         _ERRORS,
         ("events",),
         argument="after",
@@ -202,15 +202,16 @@ def scenario_of(name: str | int) -> Scenario:
     if wanted.isdecimal() and wanted.isascii():
         if (found := CODES.get(int(wanted))) is not None:
             return found
-        raise ValueError(f"no error has the code {wanted}{_nearest(wanted, [str(code) for code in CODES])}")
+        rows = {str(code): row for code, row in CODES.items()}
+        raise ValueError(f"no error has the code {wanted}{_nearest(wanted, rows)}")
     if wanted == RANDOM.name:
         return RANDOM
     if wanted not in SCENARIOS:
-        raise ValueError(f"no fault is called {str(name)!r}{_nearest(wanted, [*SCENARIOS, RANDOM.name])}")
+        raise ValueError(f"no fault is called {str(name)!r}{_nearest(wanted, {**SCENARIOS, RANDOM.name: RANDOM})}")
     return SCENARIOS[wanted]
 
 
-def _nearest(wanted: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(wanted, known, n=1, cutoff=0.5)
-    meant = f"; did you mean {near[0]}?" if near else ";"
-    return f"{meant} There are: {', '.join(known)}"
+def _nearest(wanted: str, rows: Mapping[str, Scenario]) -> str:
+    near = difflib.get_close_matches(wanted, rows, n=1, cutoff=0.5)
+    meant = f"; did you mean {near[0]}, for this? {rows[near[0]].stands_for}" if near else "."
+    return f"{meant} There are: {', '.join(rows)}"

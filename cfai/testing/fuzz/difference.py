@@ -9,7 +9,7 @@ from typing import Any
 
 from cfai.testing.fuzz.case import CutStream
 from cfai.testing.fuzz.cuts import place_of
-from cfai.testing.fuzz.parsers import Expected, Outcome, first_difference
+from cfai.testing.fuzz.parsers import CommandFailed, Expected, Outcome, first_difference
 
 __all__ = ["Difference", "StreamDifference"]
 
@@ -54,7 +54,7 @@ class Difference:
     def __str__(self) -> str:
         case = self.stream.case
         lines = [
-            self._headline(),
+            self.headline,
             "",
             *_field("stream", f"{case.name}: {case.about}, in the {case.form} form"),
             *_field("cut", self._cuts()),
@@ -68,9 +68,20 @@ class Difference:
         ]
         return "\n".join(lines)
 
-    def _headline(self) -> str:
+    @property
+    def summary(self) -> str:
+        """The same in a few words."""
         if self.got.raised is not None:
-            return f"{self.name} raises {type(self.got.raised).__name__}: {self.got.raised}"
+            return "fails"
+        return "is taken for a whole answer" if self.expected.must_raise else "is read as another answer"
+
+    @property
+    def headline(self) -> str:
+        """What is wrong, in one line."""
+        if self.got.raised is not None:
+            how = str(self.got.raised) or "no message"
+            is_own = isinstance(self.got.raised, CommandFailed)
+            return f"{self.name} {'fails' if is_own else f'raises {type(self.got.raised).__name__}'}: {how}"
         if self.expected.must_raise:
             what = {"cut": "a stream without [DONE]", "error": "a stream with an error in it"}[self.stream.case.end]
             return f"{self.name} takes {what} for a whole one"
@@ -113,7 +124,7 @@ def _expected(expected: Expected, got: Outcome) -> str:
 
 def _got(expected: Expected, got: Outcome) -> str:
     if got.raised is not None:
-        return f"{type(got.raised).__name__}"
+        return str(got.raised) if isinstance(got.raised, CommandFailed) else type(got.raised).__name__
     return _near(expected.value, _value(got), of=_value(got))
 
 

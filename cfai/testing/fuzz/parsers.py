@@ -15,6 +15,7 @@ from cfai.testing.fuzz.case import CutStream, End
 
 __all__ = [
     "COMPARISONS",
+    "CommandFailed",
     "Comparison",
     "Expected",
     "Outcome",
@@ -32,6 +33,10 @@ Comparison = Literal["text", "pieces", "data", "events"]
 a server-sent events decoder has it; the JSON value of each event."""
 
 COMPARISONS: tuple[Comparison, ...] = ("text", "pieces", "data", "events")
+
+
+class CommandFailed(Exception):
+    """A parser that is a command ended with another code than 0, or did not end."""
 
 
 @dataclass(frozen=True, slots=True)

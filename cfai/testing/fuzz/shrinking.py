@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from cfai.testing.fuzz.case import CutStream
 
-__all__ = ["shrunk"]
+__all__ = ["shrunk", "smaller_than"]
 
 MOST_TRIES = 2000
 
@@ -17,15 +17,22 @@ def shrunk(stream: CutStream, is_wrong: Callable[[CutStream], bool], *, most_tri
     """The smallest stream that `is_wrong` still, with as few cuts as need be, and that ends as it did."""
     tries = 0
     while True:
-        for smaller in itertools.chain(_fewer_cuts(stream), _fewer_events(stream)):
+        for smaller in smaller_than(stream):
             tries += 1
-            if smaller.case.end == stream.case.end and is_wrong(smaller):
+            if is_wrong(smaller):
                 stream = smaller
                 break
             if tries > most_tries:
                 return stream
         else:
             return stream
+
+
+def smaller_than(stream: CutStream) -> Iterator[CutStream]:
+    """The streams that lack something of `stream`, what takes away most first, and end as it does."""
+    for smaller in itertools.chain(_fewer_cuts(stream), _fewer_events(stream)):
+        if smaller.case.end == stream.case.end:
+            yield smaller
 
 
 def _fewer_cuts(stream: CutStream) -> Iterator[CutStream]:

@@ -41,8 +41,12 @@ def test_the_text_form(text: str, faults: list[Fault]) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("capasity", "no fault is called 'capasity'; did you mean capacity? There are: capacity, rate-limit, "),
-        ("3041", "no error has the code 3041; did you mean 3042? There are: 3003, 3006, "),
+        (
+            "capasity",
+            "no fault is called 'capasity'; did you mean capacity, for this? The model has no free place: ",
+        ),
+        ("chaos", "no fault is called 'chaos'. There are: capacity, rate-limit, "),
+        ("3041", "no error has the code 3041; did you mean 3042, for this? The model name is invalid: "),
         ("", "a fault without a name in ''; write NAME or NAME:VALUE, with commas between faults"),
         ("capacity,,drop", "a fault without a name in ''"),
         ("capacity:two", "times of the fault 'capacity:two' must be a whole number, not 'two'"),
@@ -52,7 +56,7 @@ def test_the_text_form(text: str, faults: list[Fault]) -> None:
         ("stall:1:seconds=nan", "seconds of the fault stall must be a number of seconds from 0 on, not nan"),
         ("stall:1:2", "after twice in the fault 'stall:1:2'"),
         ("stall:sconds=1", "the fault stall takes no sconds; did you mean seconds? It takes: times, after, seconds, "),
-        ("split-bytes:after=1", "the fault split-bytes takes no after; It takes: times, model"),
+        ("split-bytes:after=1", "the fault split-bytes takes no after. It takes: times, model"),
         ("random:7:rate=2", "rate of the fault random must be between 0 and 1, not 2.0"),
     ],
 )
