@@ -82,7 +82,7 @@ async def test_what_no_fault_is_called_is_refused_with_the_nearest() -> None:
         unknown = await post(address, RUN, STREAM, asking("capasity"))
         of_openai = await post(address, "/v1/chat/completions", {}, asking("stall:many"))
     assert unknown.status_code == of_openai.status_code == 400
-    assert "no fault is called 'capasity'; did you mean capacity?" in unknown.json()["errors"][0]["message"]
+    assert "no fault is called 'capasity'; did you mean capacity" in unknown.json()["errors"][0]["message"]
     assert "after of the fault 'stall:many' must be a whole number" in of_openai.json()["error"]["message"]
 
 
