@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, urlencode
@@ -90,30 +91,34 @@ class HttpBinding:
     def _request(self, client: httpx2.AsyncClient, call: Call) -> httpx2.Request:
         if not call.model.isascii() or not call.model.isprintable() or ".." in call.model:
             raise InvalidModelName(call.model)
-        url, body = self._workerd_request(call) if self._socket else self._rest_request(call)
-        headers = {"cf-consn-model-id": call.model, **self._headers, **call.headers, "content-type": JSON}
+        url, body, content_type = self._workerd_request(call) if self._socket else self._rest_request(call)
+        headers = {"cf-consn-model-id": call.model, **self._headers, **call.headers, "content-type": content_type}
         if wrong := [name for name, value in headers.items() if not (value.isascii() and value.isprintable())]:
             raise BadInput(f"the header {wrong[0]} has characters that no header may have")
-        try:
-            content = json.dumps(body, allow_nan=False, default=_numbers).encode()
-        except (TypeError, ValueError) as error:
-            raise BadInput(f"the inputs are not JSON: {error}") from error
-        return client.build_request("POST", url, content=content, headers=headers)
+        return client.build_request("POST", url, content=body, headers=headers)
 
-    def _workerd_request(self, call: Call) -> tuple[str, Any]:
+    def _workerd_request(self, call: Call) -> tuple[str, bytes, str]:
         if call.form != "native":
-            return f"http://workers-binding.ai/v1/{ENDPOINTS[call.form]}{_query(call)}", _with_model(call)
-        return "http://workers-binding.ai/run?version=3", {"inputs": call.inputs, "options": dict(call.options)}
+            return f"http://workers-binding.ai/v1/{ENDPOINTS[call.form]}{_query(call)}", _json(_with_model(call)), JSON
+        if (stream := _Stream.among(call.inputs)) is not None:
+            query = {**call.options, "version": "3", "userInputs": _json(stream.others).decode()}
+            written = {name: str(value).lower() if isinstance(value, bool) else value for name, value in query.items()}
+            return f"http://workers-binding.ai/run?{urlencode(written)}", stream.body, stream.content_type
+        body = _json({"inputs": call.inputs, "options": dict(call.options)})
+        return "http://workers-binding.ai/run?version=3", body, JSON
 
     @property
     def _routes(self) -> str:
         return f"{self._base_url}/client/v4/accounts/{self._account}/ai"
 
-    def _rest_request(self, call: Call) -> tuple[str, Any]:
+    def _rest_request(self, call: Call) -> tuple[str, bytes, str]:
         routes = self._routes
         if call.form != "native":
-            return f"{routes}/v1/{ENDPOINTS[call.form]}{_query(call)}", _with_model(call)
-        return f"{routes}/run/{quote(call.model)}{_query(call)}", call.inputs
+            return f"{routes}/v1/{ENDPOINTS[call.form]}{_query(call)}", _json(_with_model(call)), JSON
+        url = f"{routes}/run/{quote(call.model)}{_query(call)}"
+        if (stream := _Stream.among(call.inputs)) is not None and not stream.others:
+            return url, stream.body, stream.content_type
+        return url, _json(call.inputs), JSON
 
     async def models_here(self) -> list[str]:
         """The models that the server has weights for, by its `/v1/models`; Cloudflare's has no such list."""
@@ -170,11 +175,35 @@ class HttpBinding:
             await client.aclose()
 
 
+def _json(value: Any) -> bytes:
+    try:
+        return json.dumps(value, allow_nan=False, default=_numbers).encode()
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"the inputs are not JSON: {error}") from error
+
+
 def _numbers(value: Any) -> list[int]:
     """Bytes as JSON has them."""
     if isinstance(value, bytes | bytearray | memoryview):
         return [*bytes(value)]
     raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+
+
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """The input that is no JSON, `{"body": bytes, "contentType"}`, and the others beside it."""
+
+    body: bytes
+    content_type: str
+    others: Mapping[str, Any]
+
+    @classmethod
+    def among(cls, inputs: Any) -> _Stream | None:
+        for name, value in inputs.items() if isinstance(inputs, Mapping) else ():
+            if isinstance(value, Mapping) and isinstance(body := value.get("body"), bytes | bytearray | memoryview):
+                others = {other: item for other, item in inputs.items() if other != name}
+                return cls(bytes(body), str(value.get("contentType", "application/octet-stream")), others)
+        return None
 
 
 def _query(call: Call) -> str:

@@ -26,11 +26,12 @@ from cfai.errors import AiError, MethodNotAllowed, NoRoute
 from cfai.request_id import request_id
 from cfai.server import listings
 from cfai.server.bearer import Bearer
+from cfai.server.embeddings import Embeddings
 from cfai.server.envelope import edge_error
 from cfai.server.exchange import send_reply
 from cfai.server.listings import Answered
 from cfai.server.metrics import Metrics
-from cfai.server.openai import Completions, Embeddings, Models, openai_error
+from cfai.server.openai import Completions, Models, openai_error
 from cfai.server.playground import playground_routes
 from cfai.server.preview import preview_routes
 from cfai.server.remote_proxy import INNER, RemoteProxy
@@ -172,7 +173,7 @@ def _openai_routes(
     """Paths under `v1`, who answers there, and by which method."""
     return [
         *((f"{v1}/{path}", Completions(batches, streams, form, faults), "POST") for form, path in ENDPOINTS.items()),
-        (f"{v1}/embeddings", Embeddings(), "POST"),
+        (f"{v1}/embeddings", Embeddings(batches, faults), "POST"),
         (f"{v1}/models", Models(binding), "GET"),
         (f"{v1}/models/{{model:path}}", Models(binding), "GET"),
     ]

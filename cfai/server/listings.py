@@ -14,11 +14,11 @@ from starlette.types import Receive, Scope, Send
 
 from cfai.binding import Binding, Listing, Reply
 from cfai.catalog import Catalog, Model
-from cfai.errors import AiError, IncompleteRequest, NoSuchModel
+from cfai.errors import AiError, IncompleteRequest
 from cfai.request_id import of_request
 from cfai.server.envelope import enveloped, success
 from cfai.server.exchange import send_reply
-from cfai.tasks import text_generation
+from cfai.tasks import task_for, text_generation
 
 __all__ = ["Answered", "ModelSearch", "authors", "model_row", "model_rows", "model_schema", "nothing", "tasks", "token"]
 
@@ -93,7 +93,8 @@ def model_schema(query: QueryParams) -> Reply:
         raise IncompleteRequest("model", hint="name it in the query: ?model=@cf/...")
     model = Catalog.builtin().get(name)
     if not model.generates_text:
-        raise NoSuchModel(name, hint=f"no schema of its task, {model.task}, is known here")
+        task = task_for(model)
+        return success({"input": task.input_schema, "output": task.output_schema})
     return success({"input": text_generation.input_schema(model), "output": text_generation.output_schema(model)})
 
 

@@ -21,7 +21,7 @@ from cfai.server.exchange import respond, send_reply
 from cfai.server.rest import options_of, passed_headers
 from cfai.server.resume import Streams
 
-__all__ = ["Completions", "Embeddings", "Models", "openai_error"]
+__all__ = ["Completions", "Models", "model_in", "openai_error", "rendered"]
 
 
 class Completions:
@@ -44,26 +44,15 @@ class Completions:
             self._faults,
             lambda call: self._streams.over(scope, lambda: self._binding.send(call), failure=_failure)(),
         )
-        await respond(lambda: answer(call), receive, send, render=_rendered, failure=_failure)
+        await respond(lambda: answer(call), receive, send, render=rendered, failure=_failure)
 
     def _call(self, scope: Scope, body: Any) -> Call:
-        model = _model(body)
+        model = model_in(body)
         # What only Cloudflare's endpoint has stands beside OpenAI's fields.
         given = body.get("options")
         options = {"rejectIfBusy": given["rejectIfBusy"]} if isinstance(given, dict) and "rejectIfBusy" in given else {}
         inputs = {name: value for name, value in body.items() if name not in ("model", "options")}
         return Call(model, inputs, {**options, **options_of(scope)}, passed_headers(scope), self._form)
-
-
-class Embeddings:
-    """The endpoint for embeddings: no model makes them here."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            model = _model(await read_json(receive))
-            raise NoSuchModel(model, hint="embeddings are not answered locally yet")
-        except AiError as error:
-            await send_reply(openai_error(error), send)
 
 
 class Models:
@@ -93,10 +82,11 @@ class Models:
 
 def openai_error(error: AiError) -> Reply:
     """The reply that describes `error` to OpenAI's clients and to Cloudflare's."""
-    return _rendered(Reply.from_error(error, {"cf-ai-req-id": of_request()}))
+    return rendered(Reply.from_error(error, {"cf-ai-req-id": of_request()}))
 
 
-def _model(body: Any) -> str:
+def model_in(body: Any) -> str:
+    """The model that a body names."""
     if not isinstance(body, dict):
         raise IncompleteRequest("body is not a JSON object")
     model = body.get("model")
@@ -114,7 +104,8 @@ _EPOCH = 719163
 """The ordinal of 1970-01-01."""
 
 
-def _rendered(reply: Reply) -> Reply:
+def rendered(reply: Reply) -> Reply:
+    """The reply, and if it is an error, for both kinds of client."""
     if (error := reply.error) is None:
         return reply
     notes = [{"code": error.code, "message": error.hint}] if error.hint else []

@@ -12,9 +12,10 @@ from cfai.binding import Binding, Call, Reply
 from cfai.bindings.faults.asked import AskedFaults, with_faults
 from cfai.errors import AiError, IncompleteRequest
 from cfai.request_id import of_request
-from cfai.server.body import read_json
+from cfai.server.body import read_body
 from cfai.server.envelope import edge_error, enveloped
 from cfai.server.exchange import respond, send_reply
+from cfai.server.inputs import inputs_of
 from cfai.server.resume import Streams
 
 __all__ = ["RestRun", "edge_error", "options_of", "passed_headers"]
@@ -33,13 +34,18 @@ class RestRun:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            call = _call(scope, await read_json(receive))
+            call = _call(scope, await _inputs(scope, await read_body(receive)))
         except AiError as error:
             await send_reply(enveloped(Reply.from_error(error, {"cf-ai-req-id": of_request()})), send)
             return
         # Faults are of the connection: a stream that can be continued goes on behind them.
         answer = with_faults(self._faults, lambda call: self._streams.over(scope, lambda: self._binding.send(call))())
         await respond(lambda: answer(call), receive, send, render=enveloped)
+
+
+async def _inputs(scope: Scope, body: bytes) -> Any:
+    content_type = dict(scope["headers"]).get(b"content-type", b"").decode("latin-1")
+    return await inputs_of(scope["path_params"].get("model") or "", body, content_type)
 
 
 def _call(scope: Scope, body: Any) -> Call:

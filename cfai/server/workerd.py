@@ -32,6 +32,7 @@ from cfai.request_id import of_request
 from cfai.server.bearer import Bearer, may_pass
 from cfai.server.body import parse_json, read_body
 from cfai.server.exchange import respond, send_reply
+from cfai.server.inputs import stream_inputs_of
 from cfai.server.listings import Answered, ModelSearch
 from cfai.server.rest import edge_error
 from cfai.server.tensors import TensorRun
@@ -79,10 +80,11 @@ class WorkerdRun:
                 raise Unauthorized()
             _check_method(scope["method"], headers)
             model = _model(headers)
-            if "userInputs" in query:
-                raise _stream_input(headers)
             body = await read_body(receive)
-            if is_tensors := "version" not in query and not _is_json(headers):
+            is_tensors = "version" not in query and not _is_json(headers)
+            if "userInputs" in query:
+                call = _stream_call(model, body, query, headers)
+            elif is_tensors:
                 run = TensorRun.read(model, body, _passed(headers))
             else:
                 call = _call(model, parse_json(body), headers)
@@ -155,9 +157,21 @@ def _model(headers: Mapping[bytes, bytes]) -> str:
     return model
 
 
-def _stream_input(headers: Mapping[bytes, bytes]) -> AiError:
-    kind = headers.get(b"content-type", b"application/octet-stream").decode("latin-1")
-    return BadInput(f"an input is a stream ({kind}), and text generation has none that may be")
+def _stream_call(model: str, body: bytes, query: Mapping[str, str], headers: Mapping[bytes, bytes]) -> Call:
+    """A call with a stream among its inputs: the body is the stream, the other inputs and the options are the query."""
+    others = parse_json(query["userInputs"].encode())
+    if not isinstance(others, dict):
+        raise IncompleteRequest("userInputs, which is no JSON object")
+    content_type = headers.get(b"content-type", b"application/octet-stream").decode("latin-1")
+    inputs = stream_inputs_of(model, body, content_type, others)
+    options = {
+        name: _BOOLEANS.get(value, value) for name, value in query.items() if name not in ("version", "userInputs")
+    }
+    return Call(model, inputs, options, _passed(headers))
+
+
+_BOOLEANS = {"true": True, "false": False}
+"""How JavaScript writes them in a query."""
 
 
 def _call(model: str, body: Any, headers: Mapping[bytes, bytes]) -> Call:

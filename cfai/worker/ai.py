@@ -14,6 +14,7 @@ from cfai.results import ByteStream
 from cfai.worker import instead
 from cfai.worker.compat import current
 from cfai.worker.ctx import current as current_context
+from cfai.worker.stream_inputs import with_stream_read
 from cfai.worker.web.conversion import PyProxy
 from cfai.worker.web.dicts import as_dict
 from cfai.worker.web.errors import destroyed_proxy
@@ -120,7 +121,7 @@ class WorkerAi(Ai):
         return promise.mark_handled()
 
     async def _converted(self, model: str, inputs: Any, options: dict[str, Any]) -> Any:
-        answer = await self._answer(model, inputs, options)
+        answer = await self._answer(model, await with_stream_read(inputs, options), options)
         if isinstance(answer, Reply):
             return self._given(_raw_response(answer))
         return answer if isinstance(answer, ReadableStream) else self._given(answer)

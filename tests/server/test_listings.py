@@ -131,6 +131,9 @@ def test_a_model_has_schemas(client: TestClient) -> None:
     assert "response" in str(result["output"])
     chat = client.get(f"{AI}/models/schema", params={"model": "@cf/zai-org/glm-4.7-flash"}).json()["result"]
     assert "max_completion_tokens" in str(chat["input"])
+    image = client.get(f"{AI}/models/schema", params={"model": "@cf/black-forest-labs/flux-1-schnell"}).json()["result"]
+    assert image["input"]["properties"]["prompt"] == {"type": "string", "minLength": 1, "maxLength": 2048}
+    assert "image" in image["output"]["properties"]
     for model, status, code in (("@cf/no/such", 400, 5007), ("what", 404, 3042), ("", 400, 3003)):
         refused = client.get(f"{AI}/models/schema", params={"model": model})
         assert (refused.status_code, refused.json()["errors"][0]["code"]) == (status, code)

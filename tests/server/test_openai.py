@@ -131,11 +131,6 @@ async def test_a_stream_that_breaks_ends_in_the_form_of_the_endpoint(caplog: pyt
     assert "ZeroDivisionError: inside" in caplog.text
 
 
-async def test_embeddings_have_no_model_yet() -> None:
-    response = await post(Canned(COMPLETION), "/v1/embeddings", {"model": "@cf/baai/bge-m3", "input": "hi"})
-    assert (response.status_code, response.json()["errors"][0]["code"]) == (404, 5007)
-
-
 @pytest.mark.parametrize("base", ["/v1", DEEP])
 async def test_the_models_are_those_that_run_here(base: str) -> None:
     binding = Canned(COMPLETION, here=[MODEL, "@cf/meta/llama-2-7b-chat-int8"])
