@@ -4,7 +4,8 @@ binding.py      `TapeBinding`: records, or plays what is there
 entries.py      what a tape holds
 layout.py       a tape to text, `reading.py` back again, `file.py` the file of it
 library.py      which entry answers a call, by what `normal.py` makes of both; `nearest.py` when none does
-redaction.py    what is taken out before anything is written, `hashes.py` what stands in its place
+redaction.py    what is taken out before anything is written, `hashes.py` what stands in its place, `masking.py`
+                    finds what chunks cut
 streams.py      streams on their way to a tape, and from one
 """
 

@@ -93,4 +93,3 @@ class Tape:
     entries: list[Entry] = field(default_factory=list)
     salt: str = ""
     """What was hashed together with each prompt that the tape does not show."""
-    version: int = FORMAT

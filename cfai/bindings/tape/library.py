@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cfai.binding import Call
-from cfai.bindings.tape.entries import FORMAT, Entry, Tape
+from cfai.bindings.tape.entries import Entry, Tape
 from cfai.bindings.tape.nearest import difference, nearest
 from cfai.bindings.tape.normal import checked, fits, normalised, question
 from cfai.errors import AiError
@@ -61,7 +61,7 @@ class Library:
             times = sum(row.plays for row in self._rows if fits(row.normalised, called, self.tape.salt))
             return (
                 f"entry {played.number} has this call, but it was played already: the tape has it "
-                f"{times} times, and this is one call more"
+                f"{'once' if times == 1 else f'{times} times'}, and this is one call more"
             )
         at = nearest(called, [row.normalised for row in self._rows])
         if at is None:
@@ -76,8 +76,6 @@ class Library:
     def stale(self) -> list[str]:
         """A line for each entry that would not be recorded like this today."""
         lines = []
-        if self.tape.version != FORMAT:
-            lines.append(f"the tape has format {self.tape.version}, and this cfai writes format {FORMAT}")
         for row in self._rows:
             was_answered = row.entry.broken is None and 200 <= row.entry.status < 300
             if was_answered and (problem := _refusal(row.entry.call)) is not None:

@@ -65,7 +65,7 @@ class _Reading:
         salt = self._document.get("salt", "")
         if not isinstance(salt, str):
             self._refuse(("salt",), "the salt is a string")
-        return Tape([self._entry(row, ("entries", at)) for at, row in enumerate(rows)], salt, version)
+        return Tape([self._entry(row, ("entries", at)) for at, row in enumerate(rows)], salt)
 
     def _entry(self, row: Any, path: _Path) -> Entry:
         call = self._get(row, path, "call", dict)

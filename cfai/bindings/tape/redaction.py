@@ -8,13 +8,14 @@ that is to be answered goes through the same rules, so that a tape matches promp
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from cfai.binding import Call
 from cfai.bindings.tape.entries import Chunk, End, Entry, Failure
 from cfai.bindings.tape.hashes import hashed
+from cfai.bindings.tape.masking import Find, Found, without_found
 from cfai.bindings.tape.normal import options
 from cfai.results import plain
 
@@ -43,8 +44,8 @@ class Field:
         object.__setattr__(self, "names", frozenset(map(_plain_name, names)))
 
     def __call__(self, text: str, place: Place) -> str:
-        named = any(isinstance(step, str) and _plain_name(step) in self.names for step in place[1:])
-        return REDACTED if named else text
+        name = next((step for step in reversed(place[1:]) if isinstance(step, str)), "")
+        return REDACTED if _plain_name(name) in self.names else text
 
 
 def _plain_name(name: str) -> str:
@@ -69,18 +70,26 @@ class Pattern:
         object.__setattr__(self, "written", written)
 
     def __call__(self, text: str, place: Place) -> str:
-        return self.regex.sub(self._without, text)
+        for found in reversed(list(self.find(text))):
+            text = text[: found.start] + found.written + text[found.end :]
+        return text
 
-    def _without(self, found: re.Match[str]) -> str:
-        if not self.regex.groups or found[1] is None:
-            return self.written
-        start, end = (at - found.start() for at in found.span(1))
-        return found[0][:start] + self.written + found[0][end:]
+    def find(self, text: str) -> Iterator[Found]:
+        """Where it stands in `text`."""
+        for match in self.regex.finditer(text):
+            group = 1 if self.regex.groups and match[1] is not None else 0
+            if match[group]:
+                yield Found(*match.span(group), self.written)
 
 
 PROMPT_FIELDS = frozenset(
-    {"prompt", "content", "text", "input", "input_text", "instructions", "query", "system", "suffix", "arguments"}
+    {
+        *("prompt", "negative_prompt", "initial_prompt", "content", "input", "instructions", "instruction", "system"),
+        *("text", "input_text", "prefix", "suffix", "arguments", "question", "query", "queries", "documents"),
+        *("source", "sentences"),
+    }
 )
+"""Where texts of the user's stand, among the inputs of all tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +104,15 @@ class Prompts:
     fields: frozenset[str] = PROMPT_FIELDS
 
     def __call__(self, text: str, place: Place) -> str | None:
-        return (
-            None if place[0] == "inputs" and not self.fields.isdisjoint(map(str, place)) and not _names(place) else text
-        )
+        is_prompt = place[0] == "inputs" and not self.fields.isdisjoint(place)
+        return text if not is_prompt or place[-1] in _WORDS or not _SCHEMAS.isdisjoint(place) else None
 
 
-def _names(place: Place) -> bool:
-    """Whether a word of the protocol stands there, a role or a type, which the check of the inputs reads."""
-    return place[-1] in ("role", "type", "name", "id", "call_id", "tool_call_id", "status")
+_WORDS = ("role", "type", "name", "id", "call_id", "tool_call_id", "status")
+"""Where a word of the protocol stands, which the check of the inputs reads."""
+
+_SCHEMAS = frozenset({"tools", "functions", "response_format", "guided_json", "format"})
+"""Where there are schemas, whose properties may have any names."""
 
 
 DEFAULT_RULES: tuple[Rule, ...] = (
@@ -132,6 +142,11 @@ class Redaction:
         for rule in self._rules:
             if not callable(rule):
                 raise TypeError(f"a rule of redaction is a function of a text and its place, not {rule!r}")
+
+    @property
+    def patterns(self) -> list[Find]:
+        """Those that are found also where the chunks of a stream cut them."""
+        return [rule.find for rule in self._rules if isinstance(rule, Pattern)]
 
     def of(self, value: Any, place: Place, salt: str) -> Any:
         """`value` with what the rules take out of each text in it, wherever that is."""
@@ -176,15 +191,19 @@ def redacted(entry: Entry, rules: Redaction, salt: str) -> Entry:
         call=redacted_call(entry.call, rules, salt),
         headers=rules.of(headers, ("headers",), salt),
         body=rules.of(entry.body, ("body",), salt),
-        chunks=[_chunk(chunk, at, rules, salt) for at, chunk in enumerate(entry.chunks)] if is_text else entry.chunks,
+        chunks=_chunks(entry.chunks, rules, salt) if is_text else entry.chunks,
         end=entry.end and _end(entry.end, rules, salt),
     )
 
 
-def _chunk(chunk: Chunk, at: int, rules: Redaction, salt: str) -> Chunk:
-    # A character that is cut at the end of a chunk survives the way to text and back.
-    text = chunk.data.decode("utf-8", "surrogateescape")
-    return replace(chunk, data=rules.text(text, ("chunks", at), salt).encode("utf-8", "surrogateescape"))
+def _chunks(chunks: Sequence[Chunk], rules: Redaction, salt: str) -> list[Chunk]:
+    found = without_found([chunk.data for chunk in chunks], rules.patterns)
+    texts = [data.decode("utf-8", "surrogateescape") for data in found]
+    written = [rules.text(text, ("chunks", at), salt) for at, text in enumerate(texts)]
+    return [
+        replace(chunk, data=text.encode("utf-8", "surrogateescape"))
+        for chunk, text in zip(chunks, written, strict=True)
+    ]
 
 
 def _end(end: End, rules: Redaction, salt: str) -> End:

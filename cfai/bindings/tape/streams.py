@@ -96,9 +96,10 @@ class Player:
         if self._end.failure is not None:
             raise self._end.failure.error
         if self._end.kind == "closed":
+            count = "1 chunk" if len(self._chunks) == 1 else f"{len(self._chunks)} chunks"
             raise TapeEnds(
-                f"{self._name}: the tape ends here, after {len(self._chunks)} chunks, where the reader closed the "
-                "stream when it was recorded; read no further, or record it anew with a reader that does"
+                f"{self._name}: the tape ends here, after {count}, where the reader closed the stream when it was "
+                "recorded; read no further, or record it anew with a reader that does"
             )
         raise StopAsyncIteration
 

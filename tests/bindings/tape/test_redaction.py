@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from cfai import ByteStream, Call, FakeBinding, Reply, TapeBinding, sse
+from cfai.binding import Form
 from cfai.bindings.tape import DEFAULT_RULES, Field, NotOnTape, Pattern, Place, Prompts, Rule
 from cfai.errors import EngineFailure
+from cfai.testing import read_stream
 from tests.bindings.tape.test_replay import MODEL, Served, read
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
@@ -57,16 +59,49 @@ async def test_a_secret_is_nowhere_on_the_tape_and_its_call_replays(path: Path, 
         await anext(reply.body)
 
 
+@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize("is_chat", [False, True])
+async def test_a_secret_that_is_spelled_in_pieces_is_not_on_the_tape(path: Path, secret: str, is_chat: bool) -> None:
+    pieces = ["It is ", *(secret[at : at + 5] for at in range(0, len(secret), 5)), ' or "ü"?\n', "That is it."]
+
+    def event(piece: str) -> bytes:
+        return sse.encode({"choices": [{"delta": {"content": piece}}]} if is_chat else {"response": piece})
+
+    chunks = [*map(event, pieces), sse.DONE]
+    tape = TapeBinding(path, Served(chunks))
+    await read(await tape.send(Call(MODEL, {"prompt": "hi", "stream": True})))
+    tape.close_tape()
+    replayed = await read(await TapeBinding(path).send(Call(MODEL, {"prompt": "hi", "stream": True})))
+    assert len(replayed) == len(chunks)
+    assert (replayed[0], replayed[-3:]) == (chunks[0], chunks[-3:])
+    answer = await read_stream(replayed)
+    assert bare(secret) not in answer.text
+    assert "<redacted>" in answer.text
+
+
+async def test_a_secret_that_the_network_cut_is_not_on_the_tape(path: Path) -> None:
+    whole = sse.encode({"response": f"use {SECRETS[1]}, ü"}) + sse.DONE
+    chunks = [whole[at : at + 6] for at in range(0, len(whole), 6)]
+    tape = TapeBinding(path, Served(chunks))
+    await read(await tape.send(Call(MODEL, {"prompt": "hi", "stream": True})))
+    tape.close_tape()
+    replayed = await read(await TapeBinding(path).send(Call(MODEL, {"prompt": "hi", "stream": True})))
+    assert len(replayed) == len(chunks)
+    assert b"".join(replayed) == sse.encode({"response": "use <redacted>, ü"}) + sse.DONE
+
+
 async def test_fields_are_taken_out_by_name_wherever_they_are(path: Path) -> None:
     headers = {"content-type": "application/json", "set-cookie": "session=1", "cf-ray": "8f-AMS", "x-kept": "yes"}
     body = {"response": "hi", "apiKey": "secret value", "list": [{"X-Auth-Key": "secret value"}]}
     tape = TapeBinding(path, Fixed(Reply(body, headers=headers)), redact=[*DEFAULT_RULES, Field("customer-id")])
-    inputs = {"prompt": "hi", "metadata": {"customer_id": "secret value", "password": "secret value"}}
+    metadata = {"customer_id": ["secret value"], "password": "secret value", "cookie": {"type": "oatmeal"}}
+    inputs = {"prompt": "hi", "metadata": metadata}
     await tape.send(Call(MODEL, inputs))
     tape.close_tape()
     text = path.read_text("utf-8")
     assert "secret value" not in text
     assert "session=1" not in text
+    assert "oatmeal" in text
     assert "8f-AMS" not in text
     assert '"x-kept": "yes"' in text
     tape = TapeBinding(path, redact=[*DEFAULT_RULES, Field("customer-id")])
@@ -92,6 +127,29 @@ async def test_prompts_are_hashed_on_request_and_still_told_apart(path: Path) ->
             await tape.send(Call(MODEL, {"messages": [{"role": "user", "content": "my secret is c"}]}))
         tape.check()
     assert "- " in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["native", "chat"])
+async def test_schemas_and_words_of_the_protocol_are_no_prompts(path: Path, form: Form) -> None:
+    parameters = {"type": "object", "properties": {"query": {"type": "string", "description": "shown"}}}
+    call = {"id": "call00000", "type": "function", "function": {"name": "find", "arguments": '{"query": "hidden"}'}}
+    inputs = {
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "hidden"}]},
+            {"role": "assistant", "content": "hidden", "tool_calls": [call]},
+            {"role": "tool", "content": "hidden", "tool_call_id": "call00000"},
+        ],
+        "tools": [{"type": "function", "function": {"name": "find", "description": "shown", "parameters": parameters}}],
+    }
+    tape = TapeBinding(path, FakeBinding({MODEL: "hi"}), redact=[Prompts()])
+    await tape.send(Call(MODEL, inputs, form=form))
+    tape.close_tape()
+    text = path.read_text("utf-8")
+    assert "hidden" not in text
+    assert text.count("shown") == 2
+    tape = TapeBinding(path)
+    await tape.send(Call(MODEL, inputs, form=form))
+    tape.check()
 
 
 async def test_the_same_prompt_has_another_hash_on_another_tape(tmp_path: Path) -> None:

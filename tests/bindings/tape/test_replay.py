@@ -116,7 +116,7 @@ async def test_a_tape_ends_where_its_reader_closed_the_stream(path: Path) -> Non
     tape.close_tape()
     stream = await Ai(TapeBinding(path)).run(MODEL, STREAM)
     assert await anext(stream) == first
-    with pytest.raises(TapeEnds, match=r"entry 1: the tape ends here, after 1 chunks, .* record it anew"):
+    with pytest.raises(TapeEnds, match=r"entry 1: the tape ends here, after 1 chunk, .* record it anew"):
         await anext(stream)
 
 
