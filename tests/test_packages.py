@@ -12,19 +12,19 @@ from cfai import packages
 
 ROOT = Path(__file__).parents[1]
 HIDE = """
-import itertools, sys
+import sys
 
 class Without:
+    def __init__(self, finder):
+        self.finder = finder
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {hidden!r}:
-            return None
-        return next(filter(None, (finder.find_spec(name, path, target) for finder in finders)), None)
+        return None if name.partition(".")[0] in {hidden!r} else self.finder.find_spec(name, path, target)
 
-    def find_distributions(self, *context):
-        return itertools.chain(*(f.find_distributions(*context) for f in finders if hasattr(f, "find_distributions")))
-
-finders = sys.meta_path[:]
-sys.meta_path[:] = [Without()]
+sys.meta_path[:] = map(Without, sys.meta_path)
 """
 COMMAND = "import runpy; sys.argv[1:] = {}; runpy.run_module('cfai', run_name='__main__')"
 

@@ -166,7 +166,8 @@ class FaultBinding:
 
     async def _in_whole_answer(self, reply: Reply, faults: _FaultsOfCall) -> Reply:
         claims = faults.claim("whole")
-        body, headers = reply.body, _with_content_type(reply.headers, f"{JSON}; charset=utf-8", claims)
+        usual = "text/plain" if isinstance(reply.body, bytes) else f"{JSON}; charset=utf-8"
+        body, headers = reply.body, _with_content_type(reply.headers, usual, claims)
         try:
             for claim in claims:
                 match claim.name:
@@ -186,36 +187,36 @@ class FaultBinding:
 
 
 class _FaultsOfCall:
-    """What may be done to one call."""
+    """What may be done to one call. Functions that pick calls are asked once, before anything is open."""
 
     def __init__(self, armed: Sequence[Armed], number: int, call: Call, log: Callable[[Injected], None]) -> None:
         self._number = number
         self._call = call
         self._log = log
-        self._faults = [(one, fault) for one in armed if (fault := _drawn(one, call)) is not None]
+        fitting = [one for one in armed if one.fault.fits(call)]
+        self._faults = [(one, fault) for one in fitting if (fault := _drawn(one, call)) is not None]
 
     def claim(self, touch: Touch) -> list[Claim]:
         """Take every fault that acts on `touch`."""
-        return [
-            Claim(armed, fault, self._number, self._call, self._log)
-            for armed, fault in self._faults
-            if armed.is_left and touch in fault.row.touches and fault.fits(self._call)
-        ]
+        return [self._claim(armed, fault) for armed, fault in self._faults if _is_for(touch, armed, fault)]
 
     def claim_first(self, touch: Touch) -> Claim | None:
         """Take the first fault that acts on `touch`."""
-        for armed, fault in self._faults:
-            if armed.is_left and touch in fault.row.touches and fault.fits(self._call):
-                return Claim(armed, fault, self._number, self._call, self._log)
-        return None
+        first = next(((armed, fault) for armed, fault in self._faults if _is_for(touch, armed, fault)), None)
+        return None if first is None else self._claim(*first)
+
+    def _claim(self, armed: Armed, fault: Fault) -> Claim:
+        return Claim(armed, fault, self._number, self._call, self._log)
+
+
+def _is_for(touch: Touch, armed: Armed, fault: Fault) -> bool:
+    return armed.is_left and touch in fault.row.touches
 
 
 def _drawn(armed: Armed, call: Call) -> Fault | None:
     """The fault itself; of a random one, what it has for this call."""
     if armed.fault.row is not RANDOM:
         return armed.fault
-    if not armed.fault.fits(call):
-        return None
     armed.draws += 1
     return draw(armed.fault, armed.draws - 1, is_stream=_is_stream(call))
 
