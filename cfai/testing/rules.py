@@ -24,7 +24,8 @@ def _is_a_stream(report: StreamReport) -> Iterator[Flaw]:
     if report.status is not None and not 200 <= report.status < 300:
         yield Flaw(f"the response has status {report.status}: {report.error}")
     elif report.content_type is not None and not report.content_type.startswith("text/event-stream"):
-        yield Flaw(f"the response is no stream: its content-type is {report.content_type}")
+        asked = "; was the model asked with stream: true?" if report.content_type.startswith("application/json") else ""
+        yield Flaw(f"the answer is no stream: its content-type is {report.content_type}{asked}")
 
 
 def _did_not_fail(report: StreamReport) -> Iterator[Flaw]:

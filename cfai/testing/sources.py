@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, runtime_checkable
 
 import anyio
 
-from cfai.binding import Reply
+from cfai.binding import JSON, Reply
 from cfai.clock import Clock, RealClock
 from cfai.sse import dumps
 from cfai.testing.report import Chunk, StreamReport
@@ -31,9 +31,17 @@ class Response(Protocol):
 
 
 StreamSource = (
-    AsyncIterable[bytes] | AsyncIterable[str] | Iterable[bytes] | Iterable[str] | AsyncResponse | Response | Reply
+    AsyncIterable[bytes]
+    | AsyncIterable[str]
+    | Iterable[bytes]
+    | Iterable[str]
+    | AsyncResponse
+    | Response
+    | Reply
+    | Mapping[str, Any]
 )
-"""A `ByteStream`, an async or plain iterable of chunks, an HTTP response, a binding's `Reply`, bytes."""
+"""A `ByteStream`, an async or plain iterable of chunks, an HTTP response, a binding's `Reply`, bytes; also the result
+that a model may give in place of a stream."""
 
 
 async def read_stream(stream: StreamSource, *, since: float | None = None) -> StreamReport:
@@ -68,6 +76,8 @@ async def read_stream(stream: StreamSource, *, since: float | None = None) -> St
 
 
 def _head(stream: object) -> tuple[int | None, str | None]:
+    if isinstance(stream, Mapping):
+        return None, JSON
     status = getattr(stream, "status_code", None) or getattr(stream, "status", None)
     headers = getattr(stream, "headers", None)
     content_type = headers.get("content-type") if headers is not None and hasattr(headers, "get") else None
@@ -75,6 +85,8 @@ def _head(stream: object) -> tuple[int | None, str | None]:
 
 
 def _chunks(stream: object) -> AsyncIterator[bytes | str]:
+    if isinstance(stream, Mapping):
+        return _each([_json(stream)])
     if isinstance(stream, Reply):
         stream = stream.body if isinstance(stream.body, AsyncIterable) else [_json(stream.body)]
     if isinstance(stream, AsyncResponse):
@@ -85,7 +97,7 @@ def _chunks(stream: object) -> AsyncIterator[bytes | str]:
         return _each(stream.iter_bytes())
     if isinstance(stream, bytes | bytearray | str):
         return _each([stream])
-    if isinstance(stream, Iterable) and not isinstance(stream, dict):
+    if isinstance(stream, Iterable):
         return _each(stream)
     raise TypeError(
         f"a stream is an iterable of bytes, async or not, or a response with aiter_bytes(); {type(stream).__name__} is "
@@ -94,8 +106,6 @@ def _chunks(stream: object) -> AsyncIterator[bytes | str]:
 
 
 def _why(stream: object) -> str:
-    if isinstance(stream, dict):
-        return ": was the model called without stream: true?"
     if hasattr(stream, "__await__"):
         return ": it is to be awaited first"
     if isinstance(stream, AbstractAsyncContextManager):

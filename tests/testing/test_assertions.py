@@ -276,8 +276,10 @@ async def test_what_is_not_as_expected_fails(expected: dict[str, Any], sentence:
 async def test_a_caller_is_told_what_was_meant() -> None:
     with pytest.raises(ValueError, match="did you mean 'classic'"):
         await assert_stream(WHOLE, form="clasic")  # type: ignore[arg-type]  # the mistake in question
-    with pytest.raises(TypeError, match="was the model called without stream: true"):
+    with pytest.raises(AssertionError, match="its content-type is application/json; was the model asked with stream"):
         await assert_stream({"response": "New York"})
+    with pytest.raises(TypeError, match="int is neither"):
+        await assert_stream(7)  # type: ignore[arg-type]  # as above
     with pytest.raises(TypeError, match="it is to be awaited first"):
         run = Ai(FakeBinding({MODEL: "hi"})).run(MODEL, {"prompt": "hi", "stream": True})
         try:
