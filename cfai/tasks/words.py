@@ -39,10 +39,10 @@ def sentence(rng: Random) -> str:
     ```
     """
     nouns, adjectives = listed("nouns"), listed("adjectives")
-    return (
-        f"The {rng.choice(adjectives)} {rng.choice(nouns)} {rng.choice(listed('verbs'))} a {rng.choice(adjectives)} "
-        f"{rng.choice(nouns)} {rng.choice(listed('places'))}."
-    )
+    subject = f"{rng.choice(adjectives)} {rng.choice(nouns)}"
+    verb, adjective = rng.choice(listed("verbs")), rng.choice(adjectives)
+    article = "an" if adjective[0] in "aeiou" else "a"
+    return f"The {subject} {verb} {article} {adjective} {rng.choice(nouns)} {rng.choice(listed('places'))}."
 
 
 def prose(rng: Random, words: int) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from cfai import sse
+from cfai import Ai, FakeBinding, sse
 from cfai.cli.wrangler import plugin_path
 from cfai.serving import listen
 from tests.clients.held import PIECES, TOKEN, read_piece_by_piece
@@ -30,6 +30,13 @@ ANSWER = "New York is located in"
 @pytest.fixture(scope="session", autouse=True)
 def packages() -> Path:
     return installed(HERE)
+
+
+@pytest.fixture(scope="session")
+def fake_address() -> Iterator[str]:
+    """`cfai serve --fake`, where every model answers."""
+    with Process("serve", "--fake", "--port", "0", "--token", TOKEN) as process:
+        yield process.read_until("listens on").split()[-1]
 
 
 def run(name: str, address: str, *arguments: str) -> Iterator[Any]:
@@ -66,6 +73,13 @@ def test_openais_package_gets_answers_and_errors(address: str) -> None:
 @pytest.mark.parametrize("what", ["stream", "responses"])
 async def test_openais_package_gets_a_stream_piece_by_piece(what: str) -> None:
     assert await read_piece_by_piece(lambda address: run("openai", address, what)) == PIECES
+
+
+async def test_openais_package_gets_embeddings(fake_address: str) -> None:
+    texts = ["a cat", "a dog"]
+    want = (await Ai(FakeBinding.plausible()).run("@cf/baai/bge-base-en-v1.5", {"text": texts})).data
+    for found, vector in zip(run("openai", fake_address, "embeddings"), want, strict=True):
+        assert found == pytest.approx(vector, abs=1e-7)
 
 
 def test_the_ai_sdk_gets_answers(address: str) -> None:
@@ -236,3 +250,37 @@ def test_a_worker_gets_answers(address: str, project: Path, script: str) -> None
 async def test_a_worker_gets_a_stream_piece_by_piece(project: Path, script: str) -> None:
     pieces = await read_piece_by_piece(lambda address: in_workerd(project, script, address, "/stream"))
     assert pieces == PIECES
+
+
+MEDIA = """
+const audio = Uint8Array.from({ length: 48000 }, (_, at) => at);
+
+export default {
+  async fetch(request, env) {
+    const body = new Response(audio).body;
+    const stream = { body, contentType: "audio/wav" };
+    const streamed = await env.AI.run("@cf/deepgram/nova-3", { audio: stream, numerals: true });
+    const numbers = await env.AI.run("@cf/openai/whisper", { audio: [...audio] });
+    const typed = await env.AI.run("@cf/openai/whisper", { audio });
+    const form = new FormData();
+    form.append("prompt", "a cat");
+    form.append("width", "64");
+    const { body: fields, headers } = new Response(form);
+    const multipart = { body: fields, contentType: headers.get("content-type") };
+    const drawn = await env.AI.run("@cf/black-forest-labs/flux-2-klein-4b", { multipart });
+    const picture = await env.AI.run("@cf/lykon/dreamshaper-8-lcm", { prompt: "a cat" });
+    const bytes = new Uint8Array(await new Response(picture).arrayBuffer());
+    return Response.json({
+      heard: streamed.results.channels[0].alternatives[0].words.length,
+      words: [numbers.word_count, typed.word_count],
+      jpeg: atob(drawn.image).charCodeAt(1),
+      png: bytes[0],
+    });
+  },
+};
+"""
+
+
+def test_a_worker_sends_streams_numbers_and_forms_and_gets_bytes(fake_address: str, project: Path) -> None:
+    [answer] = in_workerd(project, MEDIA, fake_address, "/")
+    assert answer == {"heard": 7, "words": [7, 7], "jpeg": 0xD8, "png": 0x89}

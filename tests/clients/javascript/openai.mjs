@@ -13,6 +13,9 @@ if (what === "whole") {
 } else if (what === "responses") {
   const stream = await client.responses.create({ model, input: messages, stream: true });
   for await (const event of stream) if (event.type === "response.output_text.delta") tell(event.delta);
+} else if (what === "embeddings") {
+  const answer = await client.embeddings.create({ model: "@cf/baai/bge-base-en-v1.5", input: ["a cat", "a dog"] });
+  for (const row of answer.data) tell(Array.from(row.embedding));
 } else {
   try {
     await client.chat.completions.create({ model: "@cf/no/such", messages });
