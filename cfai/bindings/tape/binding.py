@@ -98,7 +98,7 @@ class TapeBinding:
             return await self._unwritable(call, error)
         written = redacted_call(call, self._redaction, self._salt)
         if self._library is not None and (entry := self._library.find(written)) is not None:
-            return await self._play(entry, written)
+            return await self._play(entry, call)
         if self._inner is None or not self._is_recording:
             raise NotOnTape(self._missing(written))
         return await self._record(call, self._inner)

@@ -158,3 +158,54 @@ async def test_tool_calls_are_written_in_the_other_form(tmp_path: Path) -> None:
     }
     assert "".join(delta["function"]["arguments"] for delta in deltas[1:] if delta) == '{"a": 1}'
     assert events[-1]["choices"][0]["finish_reason"] == "tool_calls"
+
+
+async def test_a_bare_prompt_is_answered_by_the_endpoint_for_completions(local: LocalBinding, tmp_path: Path) -> None:
+    asked = {"prompt": "New York is", "temperature": 0, "max_tokens": 6, "stream": True}
+    tape = TapeBinding(tmp_path / "tape.json", local)
+    await answer(tape, Call(MODEL, {**asked, "raw": True}))
+    tape.close_tape()
+    completion = Call(MODEL, asked, form="completion")
+    assert await answer(TapeBinding(tape.path), completion) == await answer(local, completion)
+
+
+async def test_thinking_is_written_where_the_form_has_a_place_for_it(tmp_path: Path) -> None:
+    deltas = [{"reasoning_content": "6 x 7"}, {"content": "42"}]
+    events: list[dict[str, Any]] = [{"choices": [{"index": 0, "delta": delta}], "created": 1} for delta in deltas]
+    last: dict[str, Any] = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    path = tmp_path / "tape.json"
+    tape = TapeBinding(path, Served([*(sse.encode(event) for event in [*events, last]), sse.DONE]))
+    asked = {"messages": [{"role": "user", "content": "6 x 7?"}], "stream": True}
+    await answer(tape, Call(MODEL, asked, form="chat"))
+    tape.close_tape()
+    classic = await answer(TapeBinding(path), Call(MODEL, {**asked, "temperature": 0.6}))
+    assert "<think>6 x 7" in classic
+    responses = {"input": "6 x 7?", "stream": True, "instructions": None, "metadata": {"key": "sk-not1a2secret3"}}
+    text = await answer(TapeBinding(path), Call(MODEL, responses, form="responses"))
+    assert '"type":"response.reasoning_text.delta"' in text
+    assert text.count("sk-not1a2secret3") == 3  # what is echoed is the caller's own
+
+
+async def test_whole_tool_calls_are_written_in_every_form(tmp_path: Path) -> None:
+    tool = {"name": "add", "description": "adds", "parameters": {"type": "object", "properties": {}}}
+    asked = {"messages": [{"role": "user", "content": "1 + 1"}], "tools": [tool]}
+    usage = {"prompt_tokens": 5, "completion_tokens": 9, "total_tokens": 14}
+    body = {"response": None, "tool_calls": [{"name": "add", "arguments": {"a": 1}}], "usage": usage}
+    path = tmp_path / "tape.json"
+    tape = TapeBinding(path, FakeBinding({MODEL: body}, strict=False))
+    await tape.send(Call(MODEL, asked))
+    tape.close_tape()
+
+    chat = (await TapeBinding(path).send(Call(MODEL, asked, form="chat"))).body
+    (choice,) = chat["choices"]
+    assert (choice["finish_reason"], choice["message"]["content"]) == ("tool_calls", None)
+    assert choice["message"]["tool_calls"][0]["function"] == {"name": "add", "arguments": '{"a":1}'}
+    assert chat["usage"]["completion_tokens"] == 9
+
+    responses = {"input": "1 + 1", "tools": [{"type": "function", **tool}]}
+    path = tmp_path / "responses.json"
+    tape = TapeBinding(path, FakeBinding({MODEL: chat}, strict=False))
+    await tape.send(Call(MODEL, asked, form="chat"))
+    tape.close_tape()
+    (item,) = (await TapeBinding(path).send(Call(MODEL, responses, form="responses"))).body["output"]
+    assert (item["type"], item["name"], item["arguments"]) == ("function_call", "add", '{"a":1}')

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -286,5 +288,48 @@ async def test_input_that_is_no_json_is_refused_and_not_recorded(tmp_path: Path)
     for value in ({1, 2}, object(), float("nan")):
         reply = await TapeBinding(path).send(Call(MODEL, {"prompt": "hi", "temperature": value}))
         assert isinstance(reply.error, BadInput)
+    tape.close_tape()
+    assert not path.exists()
+
+
+async def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadTape, match=r"it cannot be read: .*name another file"):
+        TapeBinding(tmp_path)
+    path = tmp_path / "latin.json"
+    path.write_bytes(b'{"cfai-tape": 1,\n"salt": "\xfc"}')
+    with pytest.raises(BadTape, match=r"latin\.json, line 2: this is no UTF-8"):
+        TapeBinding(path)
+    path.write_text("[" * 200_000, "utf-8")
+    with pytest.raises(BadTape, match=r"this is nested too deep|this is no JSON"):
+        TapeBinding(path)
+
+
+async def test_a_disk_that_is_full_leaves_the_old_tape(tape: TapeBinding) -> None:
+    before = written(tape.path)
+    again = TapeBinding(tape.path, FakeBinding({MODEL: "hi"}), record="all")
+    await again.send(Call(MODEL, {"prompt": "hi"}))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            again.close_tape()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert written(tape.path) == before
+    assert [path.name for path in tape.path.parent.iterdir()] == ["tape.json"]
+    again.close_tape()
+    assert '"prompt": "hi"' in written(tape.path)
+
+
+async def test_a_binding_with_a_defect_leaves_nothing_on_the_tape(tmp_path: Path) -> None:
+    path = tmp_path / "tape.json"
+    tape = TapeBinding(path, Served([b"data: 1\n\n"], error=ZeroDivisionError("a defect")))
+    reply = await tape.send(Call(MODEL, STREAM))
+    assert isinstance(reply.body, ByteStream)
+    assert await anext(reply.body) == b"data: 1\n\n"
+    with pytest.raises(ZeroDivisionError, match="a defect"):
+        await anext(reply.body)
     tape.close_tape()
     assert not path.exists()
