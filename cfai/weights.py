@@ -93,7 +93,10 @@ def _advice(model: Model) -> str:
 
 
 def _cached(repo: str) -> Path | None:
-    from huggingface_hub import try_to_load_from_cache
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ModuleNotFoundError:  # a light install, for which a model would be of no use
+        return None
 
     config = try_to_load_from_cache(repo, "config.json")
     if not isinstance(config, str):

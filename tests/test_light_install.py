@@ -59,7 +59,8 @@ def test_without_torch_there_are_the_fake_the_tape_the_faults_the_plugin_and_cfa
     assert events[:2] == ['data: {"response":"New"}', 'data: {"response":" York"}']
     assert events[-2:] == ["data: [DONE]", ""]
 
-    # What needs a model says what it lacks.
+    # What needs no model does not ask for one's packages; what needs one says what it lacks.
+    assert MODEL in run(python, "-m", "cfai", "models", cwd=project)
     refused = subprocess.run(
         [python, "-m", "cfai", "serve", "--port=0"], cwd=tmp_path, env=OWN, capture_output=True, text=True, check=False
     )
