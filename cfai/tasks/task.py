@@ -85,13 +85,15 @@ class Task:
             checked = validate(self.input_schema, _as_json(inputs))
         known: dict[str, Any] = {**fields.object_of(checked.payload, "/")}
         fields.check_json({name: value for name, value in known.items() if name not in _MEDIA})
-        option = self.input_schema if checked.option is None else self.input_schema["oneOf"][checked.option]
-        properties = option.get("properties", {})
+        options = [one.get("properties", {}) for one in self.input_schema.get("oneOf", [self.input_schema])]
+        properties = options[checked.option or 0]
         if "requests" in properties:
             raise BadInput("'/requests' is a batch, and this is no batch", hint='say so: {"queueRequest": true}')
         for name, wanted in properties.items():
             if name in known and name not in _MEDIA:
                 _look_at(wanted, known[name], f"/{name}")
+        for name in {name for one in options for name in one}.difference(properties):
+            known.pop(name, None)  # what another option would take, and this one does not look at
         self.kind.look_again(known)
         return known
 

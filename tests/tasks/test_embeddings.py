@@ -97,6 +97,10 @@ def test_m3_ranks_contexts_embeds_contexts_or_embeds_texts() -> None:
     assert answer(M3, {"text": "dogs bark"})["data"] == embedded["response"][:1]
 
 
+def test_what_another_option_would_take_is_not_looked_at() -> None:
+    assert answer(M3, {"text": "dogs bark", "query": 5, "contexts": {"a": 1}}) == answer(M3, {"text": "dogs bark"})
+
+
 def test_qwen3_embeds_queries_and_documents_in_this_order() -> None:
     body = answer(QWEN3, {"documents": ["b", "c"], "queries": "a"})
     assert body["data"] == answer(QWEN3, {"text": ["a", "b", "c"]})["data"]

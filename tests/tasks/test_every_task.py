@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import json
 from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from cfai.catalog import Catalog, Model
-from cfai.errors import BadInput, InvalidData
+from cfai.errors import AiError, BadInput, InvalidData
 from cfai.tasks import task_for
 from tests.plausible import PICTURE, RECORDING, answer_of, inputs_for
 
@@ -93,6 +96,29 @@ def test_any_other_json_value_is_refused_and_nothing_breaks(model: Model) -> Non
             inputs = {**inputs, "task": "sing"}  # anything else that is not known is let through
         with pytest.raises((BadInput, InvalidData)):
             answer_of(model, inputs)
+
+
+LEAVES = st.one_of(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.binary(max_size=5),
+    st.sampled_from([10**400, "\ud800", {"body": [1]}, {"body": "aGk="}, {"text": "a"}, [{"text": 1}], {"0": 1}]),
+)
+VALUES = LEAVES | st.lists(LEAVES, max_size=2) | st.dictionaries(st.text(max_size=3), LEAVES, max_size=2)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.sampled_from(MODELS), st.data())
+def test_whatever_passes_the_check_has_an_answer(model: Model, data: st.DataObject) -> None:
+    task = task_for(model)
+    options = [task.input_schema, *task.input_schema.get("oneOf", ())]
+    names = sorted({name for option in options for name in option.get("properties", {})} | {"other"})
+    changes = data.draw(st.dictionaries(st.sampled_from(names), VALUES, max_size=3))
+    try:
+        inputs = task.check({**inputs_for(model), **changes})
+        made = task.plausible(inputs, Random(0))
+        task.neurons(inputs, made)
+    except AiError:
+        return
+    assert isinstance(made.body, bytes) or json.dumps(made.body, allow_nan=False)
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.id)

@@ -68,7 +68,7 @@ def tokens_classified(inputs: Any, answer: Answer) -> dict[str, float]:
 
 def tokens_translated(inputs: Any, answer: Answer) -> dict[str, float]:
     texts = [inputs["text"]] if isinstance(inputs["text"], str) else inputs["text"]
-    made = answer.body.get("translations") or [answer.body["translated_text"]]
+    made = answer.body["translations"] if "translations" in answer.body else [answer.body["translated_text"]]
     return {"input tokens": tokens_in(*texts), "output tokens": tokens_in(*made)}
 
 
