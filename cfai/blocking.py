@@ -25,13 +25,11 @@ class OwnLoop:
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         import asyncio
 
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            self._runner = self._runner or asyncio.Runner()
-            return self._runner.run(work)
-        work.close()
-        raise RuntimeError("run_sync is for programs without an event loop, and one runs here: await ai.run(...)")
+        if _a_loop_runs():
+            work.close()
+            raise RuntimeError("run_sync is for programs without an event loop, and one runs here: await ai.run(...)")
+        self._runner = self._runner or asyncio.Runner()
+        return self._runner.run(work)
 
     @property
     def is_open(self) -> bool:
@@ -41,6 +39,16 @@ class OwnLoop:
         if self._runner is not None:
             self._runner.close()
             self._runner = None
+
+
+def _a_loop_runs() -> bool:
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 class BlockingStream:

@@ -135,20 +135,18 @@ def _cfai(request: pytest.FixtureRequest) -> Iterator[Stage]:
     from cfai.testing.ladder import parse_rung
     from cfai.testing.stage import Stage
 
-    __tracebackhide__ = True
-    problem = ""
+    record = request.config.getoption("cfai_record")
     try:
         rung = parse_rung(request.config.getoption("cfai") or request.config.getini("cfai"))
-        record = request.config.getoption("cfai_record") or ("none" if os.environ.get("CI") else "once")
-        stage = Stage(request, rung, record)
+        default = "none" if os.environ.get("CI") else "once"
+        stage = Stage(request, rung, record or default, records_it=record not in (None, "none"))
     except ValueError as error:
-        problem = str(error)
-    if problem:
-        pytest.fail(problem, pytrace=False)
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
     request.node.stash[_stage] = stage
     yield stage
-    del request.node.stash[_stage]
     stage.close()
+    if problems := stage.late_problems():
+        pytest.fail("\n\n".join(problems), pytrace=False)
 
 
 @pytest.fixture
@@ -197,17 +195,20 @@ def env(_cfai: Stage, request: pytest.FixtureRequest) -> Env:
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     if (imports := item.config.stash.get(_imports, None)) is not None:
         imports.leave(item.path)
-    if item.get_closest_marker("no_network") is None:
-        return (yield)
-    if (guard := item.config.stash.get(_guard, None)) is None:
+    guard = None
+    if item.get_closest_marker("no_network") is not None and (guard := item.config.stash.get(_guard, None)) is None:
         from cfai.testing.network import NetworkGuard
 
         guard = item.config.stash[_guard] = NetworkGuard()
-    guard.begin()
+    if guard is not None:
+        guard.begin()
     try:
         return (yield)
     finally:
-        guard.end()
+        if guard is not None:
+            guard.end()
+        if _stage in item.stash:
+            del item.stash[_stage]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -221,19 +222,47 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     problems = [] if stage is None else list(stage.problems())
     if stage is None and item.get_closest_marker("budget") is not None:
         problems.append("@pytest.mark.budget counts the calls of cfai's fixtures, and this test asks for none of them")
-    guard = item.config.stash.get(_guard, None)
-    if guard is not None and guard.is_on and guard.attempts:
-        problems.append("\n".join(["this test is marked no_network, and left loopback:", *guard.attempts]))
+    problems += _left_loopback(item)
     if problems:
         pytest.fail("\n\n".join(problems), pytrace=False)
     return result
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    result = yield
+    if problems := _left_loopback(item):
+        pytest.fail("\n".join(problems), pytrace=False)
+    return result
+
+
+def _left_loopback(item: pytest.Item) -> list[str]:
+    guard = item.config.stash.get(_guard, None)
+    attempts = [] if guard is None or not guard.is_on else guard.take()
+    return ["\n".join(["this test is marked no_network, and left loopback:", *attempts])] if attempts else []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    imports = collector.config.stash.get(_imports, None) if report.failed else None
+    if imports is not None and (problem := imports.problem_at(collector.path)) is not None:
+        report.sections.append(("config of the Worker", problem))
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    if call.excinfo is not None and "cfai.errors" in sys.modules:  # on which all of cfai stands
+        from cfai.testing.frames import hide_our_frames
+
+        hide_our_frames(call.excinfo.value)
     report = yield
-    if report.failed and (stage := item.stash.get(_stage, None)) is not None:
-        report.sections.extend(stage.sections())
+    if (stage := item.stash.get(_stage, None)) is not None:
+        sections = list(stage.sections())
+        report.sections.extend(sections if report.failed else ())
     return report

@@ -14,7 +14,7 @@ from anyio import to_thread
 import cfai.bindings.tape
 import cfai.testing.imports
 import cfai.testing.stage
-import cfai.testing.worker  # noqa: F401
+import cfai.testing.worker
 from cfai import FakeBinding
 from cfai.server.app import rest_app
 from tests.serving import serving
@@ -781,3 +781,162 @@ def test_under_xdist(project: Suite) -> None:
     )
     ran = project.pytester.runpytest_subprocess(*PLUGIN, *ANYIO, "-p", "xdist", "-n2")
     ran.assert_outcomes(passed=6)
+
+
+def test_a_failure_shows_the_lines_of_the_user_and_not_those_of_cfai(project: Suite) -> None:
+    project.write(
+        test_it="""
+        import pytest
+        from cfai.testing import assert_stream
+        from entry import answer
+
+        @pytest.fixture
+        def anyio_backend():
+            return "asyncio"
+
+        async def test_run(ai):
+            await ai.run(MODEL, {"prompt": "hi"})
+
+        def test_run_sync(ai):
+            ai.run_sync(MODEL, {"prompt": 1})
+
+        async def test_fetch(worker):
+            await worker.fetch("/", json={}, body="hi")
+
+        async def test_json(worker):
+            await (await worker.fetch("/")).json()
+
+        async def test_a_handler(env):
+            await answer(env, "hi")
+
+        async def test_stream(ai, faults):
+            faults.add("drop", after=1)
+            ai.answers[MODEL] = ["New", " York"]
+            await assert_stream(await ai.run(MODEL, {"prompt": "hi", "stream": True}), text="New York")
+
+        async def test_an_answer_of_the_test(ai):
+            def answer(call):
+                raise KeyError("mine")
+
+            ai.answers[MODEL] = answer
+            await ai.run(MODEL, {"prompt": "hi"})
+        """
+    )
+    ran = project.run("--tb=short")
+    ran.assert_outcomes(failed=7)
+    package = str(Path(cfai.testing.stage.__file__).parents[1])
+    theirs = [line for line in ran.outlines if line.startswith(package)]
+    assert [Path(line.partition(":")[0]).name for line in theirs] == ["stream.py"]  # the cause of the broken stream
+    lines = [line.rpartition(" in ")[2] for line in ran.outlines if " in " in line and line.startswith(("test", "src"))]
+    assert lines[:3] == ["test_run", "test_run_sync", "test_fetch"]
+    assert lines[3:] == [
+        "test_json", "test_a_handler", "answer", "test_stream", "test_an_answer_of_the_test", "answer"
+    ]  # fmt: skip
+    whole = project.run("--full-trace", "-k", "test_run")
+    assert any(line.startswith(package) for line in whole.outlines)
+
+
+def test_what_fixtures_do_after_the_test_is_seen_as_well(project: Suite) -> None:
+    project.write(
+        test_it="""
+        import contextlib
+        import socket
+
+        import pytest
+
+        @pytest.fixture
+        def anyio_backend():
+            return "asyncio"
+
+        @pytest.fixture
+        async def cleaned(worker, env, ai):
+            yield
+            ai.answers[MODEL] = "done"
+            await worker.fetch("/ask", json={"prompt": "clean up"})
+            await worker.finish()
+            assert await env.KV.get("prompt") == "clean up"
+
+        async def test_the_worker_still_answers(worker, cleaned):
+            assert (await worker.fetch("/")).ok
+
+        @pytest.fixture
+        async def asking(ai):
+            yield
+            with contextlib.suppress(BaseException):
+                await ai.run(MODEL, {"prompt": "hi"})
+
+        async def test_a_call_that_nobody_expects(asking):
+            pass
+
+        @pytest.fixture
+        def leaving():
+            yield
+            with contextlib.suppress(OSError):
+                socket.create_connection(("192.0.2.1", 80), timeout=1)
+
+        @pytest.mark.no_network
+        def test_the_network(leaving):
+            pass
+        """
+    )
+    ran = project.run()
+    ran.assert_outcomes(passed=3, errors=2)
+    ran.stdout.fnmatch_lines(["FakeBinding has no answer for this call", "connect to 192.0.2.1:80, at test_it.py:*"])
+
+
+def test_a_broken_config_is_told_where_a_module_of_the_worker_is_not_found(project: Suite) -> None:
+    config = project.pytester.path / "wrangler.jsonc"
+    config.write_text(config.read_text().replace('"main":', '"main"'))
+    ran = project.run("--continue-on-collection-errors", tests="from entry import answer")
+    ran.assert_outcomes(errors=1)
+    ran.stdout.fnmatch_lines(["*No module named 'entry'", "*config of the Worker*", f"{config}:2: not JSON: *"])
+    asked = project.run(tests="def test_it(worker): pass")
+    asked.stdout.fnmatch_lines([f"{config}:2: not JSON: *"])
+    asked.stdout.no_fnmatch_line("*During handling of the above exception*")
+
+
+async def test_one_suite_is_recorded_by_one_rung_and_replayed_by_another(
+    project: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = "@cf/meta/llama-3.1-8b-instruct"
+    (project.pytester.path / "wrangler.jsonc").rename(project.pytester.path / "wrangler.json")
+    project.write(
+        test_it=f"""
+        import pytest
+
+        PRICED = "{model}"
+
+        @pytest.fixture
+        def anyio_backend():
+            return "asyncio"
+
+        async def test_page(worker, ai):
+            ai.answers[MODEL] = "hello"
+            assert (await (await worker.fetch("/ask", json={{"prompt": "hi"}})).json())["text"] == "hellohello"
+
+        @pytest.mark.budget(neurons=10)
+        def test_cost(ai):
+            ai.answers[PRICED] = ["New", " York"]
+            with ai.run_sync(PRICED, {{"prompt": "where is new york?", "stream": True}}) as events:
+                assert len(list(events)) == 4
+            assert 0 < ai.neurons < 1
+
+        async def test_without_calls(ai):
+            assert ai.neurons == 0
+        """
+    )
+    fake = FakeBinding({"@cf/meta/llama-2-7b-chat-int8": "hello", model: ["New", " York"]})
+    async with serving(rest_app(fake)) as address:
+        monkeypatch.setenv("CLOUDFLARE_ACCOUNT_ID", "me")
+        monkeypatch.setenv("CLOUDFLARE_API_TOKEN", "secret")
+        monkeypatch.setenv("CLOUDFLARE_API_BASE_URL", f"{address}/client/v4")
+        run = partial(project.pytester.runpytest_subprocess, *PLUGIN, *ANYIO)
+        for options in ([], ["--cfai=remote"], ["--cfai=remote", "--cfai-record=once"]):
+            (await to_thread.run_sync(partial(run, *options))).assert_outcomes(passed=3)
+    tapes = project.pytester.path / "tapes" / "test_it"
+    assert sorted(tape.name for tape in tapes.iterdir()) == ["test_cost.json", "test_page.json"]
+    (await to_thread.run_sync(partial(run, "--cfai=tape"))).assert_outcomes(passed=3)
+    (tapes / "test_page.json").unlink()
+    ran = await to_thread.run_sync(partial(run, "--cfai=tape"))
+    ran.assert_outcomes(passed=2, failed=1)
+    ran.stdout.fnmatch_lines(["*there is no such file. Record it with --cfai=remote --cfai-record=once*"])

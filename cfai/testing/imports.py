@@ -23,6 +23,7 @@ class ScriptImports:
     def __init__(self, setting: Path | None) -> None:
         self._setting = setting
         self._projects: dict[str, Config | None] = {}
+        self._problems: dict[str, str] = {}
         self._served: dict[str, Path] = {}
         self.env: Any = None
         """The `env` of the test that runs, which `from workers import env` gives."""
@@ -66,9 +67,14 @@ class ScriptImports:
         file = self._setting or nearest_config(folder)
         try:
             config = None if file is None else load_config(file)
-        except ConfigError:  # a Worker in JavaScript, for one; who asks for a fixture is told
+        except ConfigError as error:  # a Worker in JavaScript, for one; who asks for a fixture is told
+            self._problems[str(folder)] = str(error)
             return None
         return None if config is None or config.main is None else config
+
+    def problem_at(self, file: Path) -> str | None:
+        """What is wrong with the config of the project that `file` is in, if a module was looked for there."""
+        return self._problems.get(str(file.parent))
 
     def leave(self, file: Path) -> None:
         """Forget the modules of other projects than that of `file`, whose own may have the same names."""
@@ -81,10 +87,7 @@ class ScriptImports:
 
 
 def _may_be_a_project(folder: Path) -> bool:
-    try:
-        return any(file.name.startswith("wrangler.") for file in folder.iterdir())
-    except OSError:
-        return False
+    return any((folder / f"wrangler.{kind}").is_file() for kind in ("json", "jsonc", "toml"))
 
 
 class _WithEnv(SourceFileLoader):

@@ -17,7 +17,17 @@ if TYPE_CHECKING:
     from cfai.bindings.http import HttpBinding
     from cfai.bindings.local import LocalBinding
 
-__all__ = ["Engines", "NothingToRecord", "Rung", "missing_weights", "parse_rung", "remote_binding", "without_price"]
+__all__ = [
+    "NOT_THE_FAKE",
+    "NO_TAPE",
+    "Engines",
+    "NothingToRecord",
+    "Rung",
+    "missing_weights",
+    "parse_rung",
+    "remote_binding",
+    "without_price",
+]
 
 Rung = Literal["fake", "demo", "local", "tape", "remote"]
 
@@ -127,20 +137,27 @@ class Engines:
             closing.join()
 
 
-class NothingToRecord:
-    """What the tape of a test records from where only the fake would answer."""
+NOT_THE_FAKE = (
+    ", and the fake is not worth a recording. Run the test once with --cfai=remote (your account), --cfai=local or "
+    "--cfai=demo, or ask for fake_ai beside tape"
+)
+NO_TAPE = (
+    ": there is no such file. Record it with --cfai=remote --cfai-record=once (your account), or with --cfai=local or "
+    "--cfai=demo in its place"
+)
 
-    def __init__(self, path: Path) -> None:
+
+class NothingToRecord:
+    """What answers a test that has no tape, where nothing else may: with `why`, and what to do."""
+
+    def __init__(self, path: Path, why: str) -> None:
         self._path = path
+        self._why = why
 
     async def send(self, call: Call) -> Reply:
-        __tracebackhide__ = True
         from cfai.bindings.tape import NotOnTape
 
-        raise NotOnTape(
-            f"{self._path} has no answer for a call to {call.model}, and the fake is not worth a recording. Run the "
-            "test once with --cfai=remote (your account), --cfai=local or --cfai=demo, or ask for fake_ai beside tape"
-        )
+        raise NotOnTape(f"{self._path} has no answer for a call to {call.model}{self._why}")
 
     async def aclose(self) -> None:
         """It holds nothing."""

@@ -20,12 +20,13 @@ _LIBRARY = f"{Path(os.__file__).parent}{os.sep}"
 
 
 class NetworkGuard:
-    """Between `begin` and `end`, whatever leaves loopback is refused with an OSError and listed in `attempts`.
+    """Between `begin` and `end`, whatever leaves loopback is refused with an OSError and noted.
 
     ```python
     guard.begin()
     socket.create_connection(("192.0.2.1", 80))  # PermissionError
-    guard.end()  # ["connect to 192.0.2.1:80, at test_page.py:7"]
+    guard.take()  # ["connect to 192.0.2.1:80, at test_page.py:7"]
+    guard.end()
     ```
 
     It covers this process: threads, and names that are looked up, but no processes that a test starts.
@@ -44,9 +45,14 @@ class NetworkGuard:
         self.attempts = []
         self.is_on = True
 
-    def end(self) -> list[str]:
+    def take(self) -> list[str]:
+        """The attempts that nobody has been told of."""
+        with self._lock:
+            taken, self.attempts = self.attempts, []
+        return taken
+
+    def end(self) -> None:
         self.is_on = False
-        return self.attempts
 
     def _hear(self, event: str, args: tuple[Any, ...]) -> None:
         if not self.is_on or not event.startswith("socket."):

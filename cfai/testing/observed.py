@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from cfai import sse
@@ -12,7 +12,10 @@ from cfai.binding import Binding, Call, Reply
 from cfai.bindings.fake import FakeBinding
 from cfai.bindings.registered import Answers, Predicate, When
 from cfai.clock import Clock
+from cfai.errors import AiError
 from cfai.results import ByteStream
+from cfai.testing.forms import told_by
+from cfai.testing.report import total_usage
 
 __all__ = ["Observed", "ObservedAi", "Seen", "TestAi"]
 
@@ -23,6 +26,33 @@ class Seen:
 
     call: Call
     outcome: str = "no answer"
+    is_answered: bool = False
+    """Whether the whole answer came."""
+    usages: list[Mapping[str, Any]] = field(default_factory=list)
+    """What the answer has told of its usage."""
+    told: float | None = None
+    """Its neurons by the header `cf-ai-neurons`, to two decimals."""
+
+    @property
+    def neurons(self) -> float | None:
+        """What the call has cost: as the answer says, or else by the prices of the catalog. None where nobody knows."""
+        usage = total_usage(self.usages) or {}
+        neurons = usage.get("neurons")
+        if isinstance(neurons, int | float):
+            return float(neurons)
+        return self.told or _priced(self.call.model, usage) or self.told
+
+
+def _priced(model: str, usage: Mapping[str, Any]) -> float | None:
+    from cfai.catalog import Catalog
+
+    if not usage:
+        return None
+    try:
+        known = Catalog.builtin().get(model)
+    except AiError:  # a name of the test's own
+        return None
+    return known.neurons_of(usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0)
 
 
 class Observed:
@@ -31,7 +61,6 @@ class Observed:
     def __init__(self, inner: Binding) -> None:
         self.inner = inner
         self.seen: list[Seen] = []
-        self.neurons = 0.0
         self.unexpected: list[AssertionError] = []
         """What doubles have said of calls that they did not expect, which the code under test may have swallowed."""
         self._open: set[_Counted] = set()
@@ -40,8 +69,11 @@ class Observed:
     def calls(self) -> list[Call]:
         return [seen.call for seen in self.seen]
 
+    @property
+    def neurons(self) -> float:
+        return sum(seen.neurons or 0.0 for seen in self.seen)
+
     async def send(self, call: Call) -> Reply:
-        __tracebackhide__ = True
         self.seen.append(seen := Seen(call))
         try:
             reply = await self.inner.send(call)
@@ -50,20 +82,20 @@ class Observed:
             if isinstance(error, AssertionError):
                 self.unexpected.append(error)
             raise
-        told = reply.headers.get("cf-ai-neurons")
-        if told is not None:
-            self.neurons += float(told)
+        if (told := reply.headers.get("cf-ai-neurons")) is not None:
+            seen.told = float(told)
         if (refusal := reply.error) is not None:
             seen.outcome = f"{reply.status}, {refusal}"
         elif isinstance(reply.body, ByteStream):
             seen.outcome = f"{reply.status}, a stream that is not read to its end"
-            counted = _Counted(self, reply.body, seen, reply.status, counts=told is None)
+            counted = _Counted(self, reply.body, seen, reply.status)
             self._open.add(counted)
             return Reply(ByteStream(counted, clock=reply.body.clock), reply.status, reply.headers)
         else:
             seen.outcome = f"{reply.status}, {_shortened(reply.body)}"
-            if told is None:
-                self.neurons += _neurons_in(reply.body)
+            seen.is_answered = True
+            if isinstance(reply.body, Mapping) and (usage := told_by(reply.body).usage):
+                seen.usages.append(usage)
         return reply
 
     async def aclose(self) -> None:
@@ -73,29 +105,29 @@ class Observed:
 
 
 class _Counted:
-    """A stream's bytes, whose neurons are added up as they pass."""
+    """A stream's bytes, whose usage is noted as they pass."""
 
-    def __init__(self, observed: Observed, body: ByteStream, seen: Seen, status: int, *, counts: bool) -> None:
+    def __init__(self, observed: Observed, body: ByteStream, seen: Seen, status: int) -> None:
         self._observed = observed
         self._body = body
         self._seen = seen
         self._status = status
         self._chunks = 0
-        self._splitter = sse.Splitter() if counts else None
+        self._splitter = sse.Splitter()
 
     async def __anext__(self) -> bytes:
         try:
             chunk = await anext(self._body)
         except StopAsyncIteration:
             self._seen.outcome = f"{self._status}, {self._chunks} chunks"
+            self._seen.is_answered = True
             raise
         except Exception as error:
             self._seen.outcome = f"{self._status}, {self._chunks} chunks, then {type(error).__name__}: {error}"
             raise
         self._chunks += 1
-        if self._splitter is not None:
-            for event in self._splitter.feed(chunk):
-                self._observed.neurons += _neurons_of(event)
+        for event in self._splitter.feed(chunk):
+            self._seen.usages += _usages_of(event)
         return chunk
 
     async def aclose(self) -> None:
@@ -103,17 +135,11 @@ class _Counted:
         await self._body.aclose()
 
 
-def _neurons_of(event: bytes) -> float:
-    if b'"neurons"' not in event:  # most events have none, and are not parsed
-        return 0.0
-    data = sse.Decoder().feed(event)
-    return sum(_neurons_in(sse.loads(each)) for each in data)
-
-
-def _neurons_in(data: Any) -> float:
-    usage = data.get("usage") if isinstance(data, Mapping) else None
-    neurons = usage.get("neurons") if isinstance(usage, Mapping) else None
-    return float(neurons) if isinstance(neurons, int | float) else 0.0
+def _usages_of(event: bytes) -> list[Mapping[str, Any]]:
+    if b'"usage"' not in event:  # most events have none, and are not parsed
+        return []
+    data = [sse.loads(each) for each in sse.Decoder().feed(event)]
+    return [usage for each in data if isinstance(each, Mapping) and (usage := told_by(each).usage)]
 
 
 def _shortened(body: Any) -> str:
@@ -152,10 +178,15 @@ class ObservedAi(Ai):
     async def _models(self, query: Mapping[str, Any] | None) -> list[dict[str, Any]]:
         return await Ai(self._observed.inner)._models(query)
 
-    def end(self) -> None:
-        """Close the loop of `run_sync`, if it was used."""
+    def end(self, closing: Callable[[], Awaitable[None]]) -> None:
+        """Close the loop of `run_sync`, if it was used, and before it what `closing` closes there."""
         if self._own_loop.is_open:
-            self.close()
+            self._own_loop.run(_done(closing))
+            self._own_loop.close()
+
+
+async def _done(closing: Callable[[], Awaitable[None]]) -> None:
+    await closing()
 
 
 class TestAi(ObservedAi):

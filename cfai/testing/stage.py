@@ -7,7 +7,7 @@ import functools
 import inspect
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ from cfai.bindings.fake import FakeBinding, UnexpectedCall
 from cfai.clock import RealClock, VirtualClock
 from cfai.packages import WORKER_IN_TESTS, absent, install
 from cfai.testing.ladder import (
+    NO_TAPE,
+    NOT_THE_FAKE,
     Engines,
     NothingToRecord,
     Rung,
@@ -27,7 +29,7 @@ from cfai.testing.ladder import (
     remote_binding,
     without_price,
 )
-from cfai.testing.observed import Observed, ObservedAi, TestAi
+from cfai.testing.observed import Observed, ObservedAi, Seen, TestAi
 from cfai.testing.transcript import transcript
 
 if TYPE_CHECKING:
@@ -41,9 +43,13 @@ __all__ = ["Stage"]
 
 
 class Stage:
-    """The doubles of one test, each made when its fixture is asked for."""
+    """The doubles of one test, each made when its fixture is asked for.
 
-    def __init__(self, request: pytest.FixtureRequest, rung: Rung, record: str) -> None:
+    record      what a tape of the test records
+    records_it  whether it has a tape without asking for one
+    """
+
+    def __init__(self, request: pytest.FixtureRequest, rung: Rung, record: str, *, records_it: bool = False) -> None:
         self._request = request
         self._stack = contextlib.ExitStack()
         # A test that says what the fake answers means the fake.
@@ -58,12 +64,15 @@ class Stage:
         self._local: ObservedAi | None = None
         self._remote: Binding | None = None
         self.observed = Observed(self.fake)
+        self._told = 0
         self.ai = TestAi(self.observed, self.fake, self.fake.clock, self._session())
         if self.rung == "tape":
             self.tape()
         elif self.rung != "fake":
             self.observed.inner = self._model()
             self.ai.clock = RealClock()
+            if records_it:
+                self.tape()
 
     def _model(self) -> Binding:
         """What answers on a rung that is no double."""
@@ -121,12 +130,12 @@ class Stage:
                 self._tape = TapeBinding(path, record=mode, speed=1.0, clock=self.ai.clock)
             else:
                 self._tape = TapeBinding(path, self._recorded(path), record=mode)
-            self._put(self._tape)
+            self._put(self._tape if path.exists() or mode != "none" else NothingToRecord(path, NO_TAPE))
         return self._tape
 
     def _recorded(self, path: Path) -> Binding | None:
         if self.rung == "fake" and "fake_ai" not in self._request.fixturenames:
-            return NothingToRecord(path)
+            return NothingToRecord(path, NOT_THE_FAKE)
         return None if self.rung == "tape" else self.observed.inner if self._faults is None else self._faults.inner
 
     def _put(self, binding: Binding) -> None:
@@ -197,7 +206,7 @@ class Stage:
                     self._request.path, named, config.getini("cfai_project"), config.rootpath, variables
                 )
             except (NoProject, ConfigError) as error:
-                pytest.fail(str(error), pytrace=False)
+                raise pytest.fail.Exception(str(error), pytrace=False) from None
             state = self._request.getfixturevalue("tmp_path_factory").getbasetemp() / "cfai" / self.engines.next_name()
             # A Worker gets the bytes as they are, as on Cloudflare: `Ai` would raise where half an answer ends.
             ai = WorkerAi(self.observed, self._session(), passes_bytes_on=True)
@@ -248,11 +257,21 @@ class Stage:
         neurons = self.ai.neurons + (0 if self._local is None else self._local.neurons)
         if neurons > budget:
             yield f"the calls of this test cost {neurons:.6g} neurons, and its budget is {budget}\n{transcript(seen)}"
-        elif self.rung != "remote" and (unknown := without_price(one.call.model for one in seen)):
+        elif unknown := self._unpriced(seen):
             yield f"a budget of {budget} neurons says nothing here: no price is known for {', '.join(unknown)}"
 
+    def _unpriced(self, seen: Sequence[Seen]) -> list[str]:
+        if self.rung == "fake":
+            return without_price(one.call.model for one in seen)
+        return list(dict.fromkeys(one.call.model for one in seen if one.is_answered and one.neurons is None))
+
+    def late_problems(self) -> list[str]:
+        """What is wrong with the calls that fixtures have made since the last report."""
+        return [str(error) for error in self.observed.unexpected[self._told :]]
+
     def sections(self) -> Iterator[tuple[str, str]]:
-        """What the report of a failed test shows."""
+        """What the report of a test shows if it failed."""
+        self._told = len(self.observed.unexpected)
         if self.observed.seen:
             yield "calls of the AI binding", transcript(self.observed.seen)
         if self._worker is not None:
@@ -273,7 +292,6 @@ class Stage:
 
         @functools.wraps(test)
         async def run(*args: Any, **kwargs: Any) -> Any:
-            __tracebackhide__ = True
             try:
                 if self._worker is not None and self._as_a_handler:
                     return await self._worker.as_a_handler(test(*args, **kwargs))
@@ -303,7 +321,7 @@ class Stage:
         self._stack.close()
         for ai in (self.ai, self._local):
             if ai is not None:
-                ai.end()
+                ai.end(self.aclose)
 
 
 def _file_name(test: str) -> str:

@@ -195,7 +195,7 @@ class TestWorker:
         await self._wait()
         await self._connections.aclose()
         if self._app is not None:
-            await self._app.aclose()
+            await self._app.close_connections()
 
     def close(self) -> None:
         """Close the files of the bindings."""

@@ -234,9 +234,13 @@ class WorkerApp:
         """Close the files of the bindings. A Worker that is served no more is closed by who made it."""
         self._bindings.close()
 
-    async def aclose(self) -> None:
-        """Close the connections of `fetch`, too, which the end of the ASGI lifespan does where there is one."""
+    async def close_connections(self) -> None:
+        """Close those of `fetch`, which the end of the ASGI lifespan does where there is one."""
         await self._network.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections of `fetch`, and the files of the bindings."""
+        await self.close_connections()
         self.close()
 
     async def run_scheduled(self, cron: str, scheduled_time: int) -> Outcome:
