@@ -1,18 +1,18 @@
 """Secrets in streams, which chunks cut anywhere: an answer spells a key piece by piece, each in an event of its own.
 
-chunks -> their text in one -> what patterns find there -> taken out of each chunk that has a part of it
-       -> the pieces of the answer in one -> what patterns find there -> taken out of the events of these pieces
+chunks -> the pieces of the answer in one -> what patterns find there -> taken out of the events of these pieces
+       -> their text in one -> what patterns find there -> taken out of each chunk that has a part of it
 """
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from cfai import sse
 from cfai.bindings.tape.answers import StreamReader, Told, Unreadable
-from cfai.tasks.parts import CallStart
+from cfai.tasks.parts import CallArguments, CallStart, Reasoning, Text
 
 __all__ = ["Find", "Found", "without_found"]
 
@@ -33,10 +33,10 @@ def without_found(chunks: Sequence[bytes], patterns: Sequence[Find]) -> list[byt
     """The chunks, as many as before, without what the patterns find in all of them together."""
     # A character that is cut at the end of a chunk survives the way to text and back.
     texts = [chunk.decode("utf-8", "surrogateescape") for chunk in chunks]
+    for find in patterns:  # before what an escape cuts in the text of the stream
+        texts = _cut(texts, _spelled("".join(texts), find))
     for find in patterns:
         texts = _cut(texts, list(find("".join(texts))))
-    for find in patterns:
-        texts = _cut(texts, _spelled("".join(texts), find))
     return [text.encode("utf-8", "surrogateescape") for text in texts]
 
 
@@ -83,20 +83,30 @@ def _pieces(stream: str) -> list[list[_Piece]]:
     """The pieces of each text in an answer: of each choice, its thinking, its words and the arguments of its calls."""
     reader, at = StreamReader(), 0
     texts: dict[object, list[_Piece]] = {}
-    try:
-        for data in sse.Decoder().feed(stream.encode("utf-8", "surrogateescape")):
-            for item in reader.items(data):
-                if isinstance(item, Told) and not isinstance(item.part, CallStart):
-                    place = _place(stream, item.part.text, at)
-                    at = place[1]
-                    texts.setdefault((type(item.part), item.choice), []).append(_Piece(item.part.text, *place))
-    except (Unreadable, LookupError, TypeError, ValueError, AttributeError):
-        pass  # what cannot be read has no pieces; its text was looked through as a whole
+    for data in sse.Decoder().feed(stream.encode("utf-8", "surrogateescape")):
+        for part, choice in _told(reader, data):
+            if (place := _place(stream, part.text, at)) is not None:
+                at = place[1]
+                texts.setdefault((type(part), choice), []).append(_Piece(part.text, *place))
     return list(texts.values())
 
 
-def _place(stream: str, text: str, behind: int) -> tuple[int, int]:
-    for written in (sse.dumps(text), json.dumps(text)):
-        if (start := stream.find(written, behind)) >= 0:
-            return start, start + len(written)
-    raise Unreadable(text)  # a number, for one
+def _told(reader: StreamReader, data: str) -> list[tuple[Reasoning | Text | CallArguments, int]]:
+    try:
+        told = [item for item in reader.items(data) if isinstance(item, Told)]
+    except (Unreadable, LookupError, TypeError, ValueError, AttributeError):
+        return []  # what cannot be read has no pieces; its text is looked through as a whole
+    return [(item.part, item.choice) for item in told if not isinstance(item.part, CallStart)]
+
+
+# A text, with the colon behind it if it is a key, or a piece of digits, which production sends as a number.
+_LITERAL = re.compile(r'("(?:[^"\\\n]|\\.)*")(\s*:)?|(?<="response":)\s*([^\s",}]+)')
+
+
+def _place(stream: str, text: str, behind: int) -> tuple[int, int] | None:
+    for found in _LITERAL.finditer(stream, behind):
+        if found[3] == text:
+            return found.span(3)
+        if found[1] and not found[2] and sse.loads(found[1]) == text:
+            return found.span(1)
+    return None

@@ -7,13 +7,14 @@ that is to be answered goes through the same rules, so that a tape matches promp
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from cfai.binding import Call
-from cfai.bindings.tape.entries import Chunk, End, Entry, Failure
+from cfai.bindings.tape.entries import Chunk, Entry, Failure
 from cfai.bindings.tape.hashes import hashed
 from cfai.bindings.tape.masking import Find, Found, without_found
 from cfai.bindings.tape.normal import options
@@ -44,8 +45,31 @@ class Field:
         object.__setattr__(self, "names", frozenset(map(_plain_name, names)))
 
     def __call__(self, text: str, place: Place) -> str:
-        name = next((step for step in reversed(place[1:]) if isinstance(step, str)), "")
-        return REDACTED if _plain_name(name) in self.names else text
+        return REDACTED if self.names_one_of(place) else _without(text, self.find(text))
+
+    def names_one_of(self, place: Place) -> bool:
+        """Whether what stands at `place` is in such a field; a schema has names of fields and not what they hold."""
+        steps = itertools.pairwise(place)
+        return any(
+            isinstance(step, str) and before != "properties" and _plain_name(step) in self.names
+            for before, step in steps
+        )
+
+    def find(self, text: str) -> Iterator[Found]:
+        """Where such fields stand in `text` that is, or has in it, JSON."""
+        for match in _JSON_FIELD.finditer(text):
+            if _plain_name(match[1]) in self.names:
+                is_number = match[2] is None
+                yield Found(*match.span(3 if is_number else 2), f'"{REDACTED}"' if is_number else REDACTED)
+
+
+_JSON_FIELD = re.compile(r'"([\w -]+)"\s*:\s*(?:"((?:[^"\\\n]|\\.)*)"|(-?[0-9][0-9.eE+-]*))')
+
+
+def _without(text: str, found: Iterable[Found]) -> str:
+    for one in reversed(list(found)):
+        text = text[: one.start] + one.written + text[one.end :]
+    return text
 
 
 def _plain_name(name: str) -> str:
@@ -70,9 +94,7 @@ class Pattern:
         object.__setattr__(self, "written", written)
 
     def __call__(self, text: str, place: Place) -> str:
-        for found in reversed(list(self.find(text))):
-            text = text[: found.start] + found.written + text[found.end :]
-        return text
+        return _without(text, self.find(text))
 
     def find(self, text: str) -> Iterator[Found]:
         """Where it stands in `text`."""
@@ -123,12 +145,17 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     ),
     Pattern(r"(?i)\bbearer\s+((?=\S*\d)[\w.~+/=-]{4,}|[\w.~+/=-]{20,})"),
     Pattern(r"\bcf[ua]t_[\w-]{16,}"),
-    # The keys of OpenAI, Anthropic, Hugging Face, GitHub and AWS, as each of them documents its own.
+    # The keys of OpenAI, Anthropic, Hugging Face, GitHub, AWS and Google, as each of them documents its own.
     Pattern(r"\b(?:sk|rk|pk)-(?=[\w-]*\d)[\w-]{8,}"),
-    Pattern(r"\b(?:hf_|gh[opsur]_|github_pat_)[A-Za-z0-9_]{20,}|\bAKIA[0-9A-Z]{16}\b"),
+    Pattern(r"\b(?:hf_|gh[opsur]_|github_pat_)[A-Za-z0-9_]{20,}|\bAKIA[0-9A-Z]{16}\b|\bAIza[\w-]{35}"),
     Pattern(r"\beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{5,}"),  # a JSON Web Token
     Pattern(r"/accounts/([0-9a-fA-F]{32})\b"),
     Pattern(r"(?i)\baccount[_ -]?id['\"]?\s*[:=]\s*['\"]?([0-9a-f]{32})\b"),
+    # Whom a URL names with a password, and what it has for one among its parameters.
+    Pattern(r"://[^\s/?#:@\"']*:([^\s/?#@\"']+)@"),
+    Pattern(
+        r"(?i)[?&](?:[\w-]*(?:token|secret|password|signature)|(?:[\w-]*api[_-]?)?key|auth)=((?!<redacted>)[^\s&#\"'\\]+)"
+    ),
     Pattern(r"\bgateway\.ai\.cloudflare\.com/v1/([0-9a-fA-F]{32})\b"),
 )
 """Authorization, keys, passwords and cookies by their names, and keys, tokens and account ids by their looks."""
@@ -139,6 +166,7 @@ class Redaction:
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         self._rules = tuple(rules)
+        self._fields = [rule for rule in self._rules if isinstance(rule, Field)]
         for rule in self._rules:
             if not callable(rule):
                 raise TypeError(f"a rule of redaction is a function of a text and its place, not {rule!r}")
@@ -146,7 +174,7 @@ class Redaction:
     @property
     def patterns(self) -> list[Find]:
         """Those that are found also where the chunks of a stream cut them."""
-        return [rule.find for rule in self._rules if isinstance(rule, Pattern)]
+        return [rule.find for rule in self._rules if isinstance(rule, Pattern | Field)]
 
     def of(self, value: Any, place: Place, salt: str) -> Any:
         """`value` with what the rules take out of each text in it, wherever that is."""
@@ -156,6 +184,9 @@ class Redaction:
             return {name: self.of(item, (*place, name), salt) for name, item in value.items()}
         if isinstance(value, list | tuple):
             return [self.of(item, (*place, at), salt) for at, item in enumerate(value)]
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if is_number and isinstance(place[-1], str) and any(field.names_one_of(place) for field in self._fields):
+            return REDACTED
         return value
 
     def text(self, text: str, place: Place, salt: str) -> str:
@@ -182,17 +213,22 @@ _VOLATILE = frozenset(
 """Headers that are others every time and that a replay makes itself, or does without."""
 
 
+_BINARY = ("audio/", "image/", "video/", "application/octet-stream")
+"""Content types of streams in which nothing is looked for."""
+
+
 def redacted(entry: Entry, rules: Redaction, salt: str) -> Entry:
     """The entry as it is written."""
     headers = {name: value for name, value in entry.headers.items() if name not in _VOLATILE}
-    is_text = entry.headers.get("content-type", "").startswith(("text/", "application/json"))
+    is_text = not entry.headers.get("content-type", "").lower().startswith(_BINARY)
     return replace(
         entry,
         call=redacted_call(entry.call, rules, salt),
         headers=rules.of(headers, ("headers",), salt),
         body=rules.of(entry.body, ("body",), salt),
         chunks=_chunks(entry.chunks, rules, salt) if is_text else entry.chunks,
-        end=entry.end and _end(entry.end, rules, salt),
+        end=entry.end and replace(entry.end, failure=_failure(entry.end.failure, rules, salt)),
+        broken=_failure(entry.broken, rules, salt),
     )
 
 
@@ -206,8 +242,5 @@ def _chunks(chunks: Sequence[Chunk], rules: Redaction, salt: str) -> list[Chunk]
     ]
 
 
-def _end(end: End, rules: Redaction, salt: str) -> End:
-    if end.failure is None:
-        return end
-    body = rules.of(dict(end.failure.body), ("error",), salt)
-    return replace(end, failure=Failure(end.failure.name, end.failure.status, body))
+def _failure(failure: Failure | None, rules: Redaction, salt: str) -> Failure | None:
+    return failure and replace(failure, body=rules.of(dict(failure.body), ("error",), salt))

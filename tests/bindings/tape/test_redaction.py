@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from cfai import ByteStream, Call, FakeBinding, Reply, TapeBinding, sse
 from cfai.binding import Form
 from cfai.bindings.tape import DEFAULT_RULES, Field, NotOnTape, Pattern, Place, Prompts, Rule
-from cfai.errors import EngineFailure
+from cfai.errors import ConnectionDropped, EngineFailure
 from cfai.testing import read_stream
 from tests.bindings.tape.test_replay import MODEL, Served, read
 
@@ -27,6 +28,10 @@ SECRETS = [
     f"https://api.cloudflare.com/client/v4/accounts/{ACCOUNT}/ai/run",
     f"https://gateway.ai.cloudflare.com/v1/{ACCOUNT}/mine",
     f"account_id = '{ACCOUNT}'",
+    "AIzaSyA1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q",
+    "https://me:pa55word@example.com/",
+    "https://example.com/?a=1&access_token=pa55word&b=2",
+    "https://example.com/?key=pa55word",
 ]
 
 
@@ -37,7 +42,8 @@ def path(tmp_path: Path) -> Path:
 
 def bare(secret: str) -> str:
     """What of it must not be seen."""
-    return ACCOUNT if ACCOUNT in secret else secret.removeprefix("Bearer ")
+    hidden = [part for part in (ACCOUNT, "pa55word") if part in secret]
+    return hidden[0] if hidden else secret.removeprefix("Bearer ")
 
 
 @pytest.mark.parametrize("secret", SECRETS)
@@ -79,6 +85,43 @@ async def test_a_secret_that_is_spelled_in_pieces_is_not_on_the_tape(path: Path,
     assert "<redacted>" in answer.text
 
 
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        ['"sk-"', '"proj-A"', "1", '"b"', "2", '"C3d4E5f6G7h8"'],  # production sends digits as numbers
+        ['"sk-proj-A1b2\\u00433d4\\u00455f6G7h8"'],
+    ],
+)
+async def test_a_secret_is_found_however_its_pieces_are_written(path: Path, pieces: list[str]) -> None:
+    events = [f'data: {{"response":{piece}}}\n\n'.encode() for piece in pieces]
+    tape = TapeBinding(path, Served([*events, sse.DONE]))
+    await read(await tape.send(Call(MODEL, {"prompt": "hi", "stream": True})))
+    tape.close_tape()
+    replayed = await read(await TapeBinding(path).send(Call(MODEL, {"prompt": "hi", "stream": True})))
+    bodies = [sse.loads(event) for event in sse.Decoder().feed(b"".join(replayed))[:-1]]
+    assert [body["response"] for body in bodies] == ["<redacted>", *[""] * (len(pieces) - 1)]
+
+
+async def test_a_connection_that_broke_tells_no_secret(path: Path) -> None:
+    tape = TapeBinding(path, Fixed(ConnectionDropped(f"no answer from {SECRETS[8]}")))
+    with pytest.raises(ConnectionDropped):
+        await tape.send(Call(MODEL, {"prompt": "hi"}))
+    tape.close_tape()
+    assert ACCOUNT not in path.read_text("utf-8")
+    with pytest.raises(ConnectionDropped, match="<redacted>"):
+        await TapeBinding(path).send(Call(MODEL, {"prompt": "hi"}))
+
+
+async def test_a_stream_of_any_text_is_looked_through(path: Path) -> None:
+    for kind in ("application/x-ndjson", "Text/Event-Stream", ""):
+        streamed = await Served([SECRETS[1].encode()]).send(Call(MODEL, {}))
+        reply = replace(streamed, headers={"content-type": kind} if kind else {})
+        tape = TapeBinding(path, Fixed(reply), record="all")
+        await read(await tape.send(Call(MODEL, {"prompt": "hi", "stream": True})))
+        tape.close_tape()
+        assert SECRETS[1] not in path.read_text("utf-8")
+
+
 async def test_a_secret_that_the_network_cut_is_not_on_the_tape(path: Path) -> None:
     whole = sse.encode({"response": f"use {SECRETS[1]}, ü"}) + sse.DONE
     chunks = [whole[at : at + 6] for at in range(0, len(whole), 6)]
@@ -94,18 +137,39 @@ async def test_fields_are_taken_out_by_name_wherever_they_are(path: Path) -> Non
     headers = {"content-type": "application/json", "set-cookie": "session=1", "cf-ray": "8f-AMS", "x-kept": "yes"}
     body = {"response": "hi", "apiKey": "secret value", "list": [{"X-Auth-Key": "secret value"}]}
     tape = TapeBinding(path, Fixed(Reply(body, headers=headers)), redact=[*DEFAULT_RULES, Field("customer-id")])
-    metadata = {"customer_id": ["secret value"], "password": "secret value", "cookie": {"type": "oatmeal"}}
-    inputs = {"prompt": "hi", "metadata": metadata}
+    metadata = {"customer_id": ["secret value"], "password": "secret value", "cookie": {"type": "secret value"}}
+    schema = {"type": "object", "properties": {"cookie": {"type": "string", "description": "oatmeal"}}}
+    inputs = {"prompt": "hi", "metadata": {**metadata, "client_secret": 17170}, "schema": schema}
     await tape.send(Call(MODEL, inputs))
     tape.close_tape()
     text = path.read_text("utf-8")
     assert "secret value" not in text
     assert "session=1" not in text
+    assert "17170" not in text
     assert "oatmeal" in text
     assert "8f-AMS" not in text
     assert '"x-kept": "yes"' in text
     tape = TapeBinding(path, redact=[*DEFAULT_RULES, Field("customer-id")])
     assert (await tape.send(Call(MODEL, inputs))).headers["set-cookie"] == "<redacted>"
+
+
+async def test_fields_are_taken_out_of_json_in_texts_and_of_the_events_of_streams(path: Path) -> None:
+    arguments = '{"city": "Paris", "password": "secret value", "pin": 17170}'
+    pieces = [arguments[at : at + 4] for at in range(0, len(arguments), 4)]
+    calls = [{"choices": [{"delta": {"tool_calls": [{"index": 0, "function": {"arguments": one}}]}}]} for one in pieces]
+    served = Served([sse.encode({"api_key": "secret value"}), *map(sse.encode, calls), sse.DONE])
+    tape = TapeBinding(path, served, redact=[*DEFAULT_RULES, Field("pin")])
+    inputs = {"messages": [{"role": "user", "content": f"keep {arguments}"}], "stream": True}
+    await read(await tape.send(Call(MODEL, inputs, form="chat")))
+    tape.close_tape()
+    text = path.read_text("utf-8")
+    assert "secret value" not in text
+    tape = TapeBinding(path, redact=[*DEFAULT_RULES, Field("pin")])
+    told, *events = sse.Decoder().feed(b"".join(await read(await tape.send(Call(MODEL, inputs, form="chat")))))
+    assert told == '{"api_key":"<redacted>"}'
+    bodies = [sse.loads(event) for event in events[:-1]]
+    answer = "".join(body["choices"][0]["delta"]["tool_calls"][0]["function"]["arguments"] for body in bodies)
+    assert answer == '{"city": "Paris", "password": "<redacted>", "pin": "<redacted>"}'
 
 
 async def test_prompts_are_hashed_on_request_and_still_told_apart(path: Path) -> None:
@@ -187,10 +251,12 @@ async def test_a_rule_is_a_pattern_or_any_function_of_a_text_and_its_place(path:
 
 
 class Fixed:
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, reply: Reply | Exception) -> None:
         self._reply = reply
 
     async def send(self, call: Call) -> Any:
+        if isinstance(self._reply, Exception):
+            raise self._reply
         return self._reply
 
     async def aclose(self) -> None: ...
