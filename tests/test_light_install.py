@@ -50,7 +50,7 @@ def test_without_torch_there_are_the_fake_the_tape_the_faults_the_plugin_and_cfa
     (project / "fake.json").write_text(json.dumps({MODEL: ["New", " York"]}))
     options = ("dev", "worker.py", "--fake", "--answers=fake.json", "--port=0")
     with Process(*options, program=[str(python.parent / "cfai")], cwd=project, environment=OWN) as server:
-        server.read_until("no model runs, every answer is made up")
+        server.read_until("no model runs, answers are scripted or made up")
         address = re.search(r"http://\S+", server.read_until("Ready on"))
         assert address is not None
         with urllib.request.urlopen(address[0], timeout=60) as response:

@@ -485,6 +485,59 @@ def test_a_project_without_a_worker_keeps_its_own_modules(suite: Suite) -> None:
     ran.assert_outcomes(passed=1)
 
 
+@pytest.mark.parametrize("double", ["in sys.modules", "in a file"])
+def test_a_suite_that_plays_the_runtime_itself_runs_as_without_cfai(suite: Suite, double: str) -> None:
+    suite.pytester.makefile(
+        ".toml",
+        wrangler='name = "a"\nmain = "entry.py"\ncompatibility_date = "2026-01-20"\n'
+        'compatibility_flags = ["python_workers"]\n',
+    )
+    answer = "class Response: pass\nclass WorkerEntrypoint: pass\n"
+    if double == "in a file":
+        suite.write(workers=answer)
+    else:
+        suite.write(
+            conftest=f"""
+            import sys
+            import types
+
+            sys.modules["workers"] = types.ModuleType("workers")
+            exec({answer!r}, vars(sys.modules["workers"]))
+            """
+        )
+    suite.write(
+        entry="""
+        try:
+            from js import Response
+        except ImportError:
+            from workers import Response
+        from workers import WorkerEntrypoint
+
+        class Default(WorkerEntrypoint):
+            async def fetch(self, request):
+                return Response.new("hello")
+        """,
+        test_it="""
+        import entry
+        import pytest
+        import workers
+
+        @pytest.fixture
+        def anyio_backend():
+            return "asyncio"
+
+        def test_with_the_double():
+            assert entry.Response is workers.Response
+
+        async def test_with_the_worker(worker):
+            assert await (await worker.fetch("/")).text() == "hello"
+            assert entry.Response is workers.Response
+        """,
+    )
+    ran = suite.pytester.runpytest_subprocess(*PLUGIN, *ANYIO)
+    ran.assert_outcomes(passed=2)
+
+
 def test_a_tape_is_recorded_once_and_replayed(suite: Suite) -> None:
     suite.write(
         test_it="""
@@ -514,6 +567,61 @@ def test_a_tape_is_recorded_once_and_replayed(suite: Suite) -> None:
     stale = suite.run("-k", "another", "--cfai=tape")
     stale.assert_outcomes(failed=1, deselected=1)
     assert (tapes / "test_the_fake.json").read_text() == recorded
+
+
+def test_a_tape_is_the_same_on_both_loops(suite: Suite) -> None:
+    suite.write(
+        test_it="""
+        import pytest
+
+        @pytest.mark.parametrize("prompt", ["hi", "ho"])
+        async def test_the_fake(tape, fake_ai, prompt):
+            fake_ai.answers[MODEL] = "hello"
+            assert (await fake_ai.run(MODEL, {"prompt": prompt})).response == "hello"
+        """
+    )
+    suite.run("-k", "asyncio").assert_outcomes(passed=2, deselected=2)
+    suite.run("-k", "trio", "--cfai-record=none").assert_outcomes(passed=2, deselected=2)
+    names = sorted(tape.name for tape in (suite.pytester.path / "tapes" / "test_it").iterdir())
+    assert names == ["test_the_fake[hi].json", "test_the_fake[ho].json"]
+
+
+def test_answers_are_made_up_where_a_test_says_so(suite: Suite) -> None:
+    ran = suite.run(
+        tests="""
+        async def test_it(ai):
+            ai.fake.strict = False
+            ai.answers[MODEL] = "hello"
+            assert (await ai.run(MODEL, {"prompt": "hi"})).response == "hello"
+            assert (await ai.run("@cf/baai/bge-m3", {"text": ["hi"]})).shape == [1, 1024]
+        """
+    )
+    ran.assert_outcomes(passed=2)
+
+
+def test_a_fixture_imports_what_the_worker_runs(project: Suite) -> None:
+    ran = project.run(
+        tests="""
+        import pytest
+
+        @pytest.fixture
+        def anyio_backend():
+            return "asyncio"
+
+        @pytest.fixture
+        def module(env):
+            import entry
+
+            return entry
+
+        async def test_it(module, worker):
+            await worker.fetch("/")
+            import entry
+
+            assert entry is module
+        """
+    )
+    ran.assert_outcomes(passed=1)
 
 
 def test_faults_happen_to_ai_and_to_the_worker(project: Suite) -> None:
@@ -660,15 +768,30 @@ def test_budgets_days_and_fidelity_are_markers(suite: Suite) -> None:
         @pytest.mark.as_of("2023-11-14", "2024-01-01")
         def test_two_days(ai):
             pass
+
+        @pytest.mark.as_of("2023-13-01")
+        def test_no_day(ai):
+            pass
+
+        @pytest.mark.fidelity("prod")
+        def test_no_fidelity(ai):
+            pass
+
+        @pytest.mark.budget(neuron=1)
+        def test_another_name(ai):
+            pass
         """
     )
-    ran.assert_outcomes(passed=3, failed=3, errors=1)
+    ran.assert_outcomes(passed=3, failed=4, errors=3)
     ran.stdout.fnmatch_lines(
         [
-            "*mark.as_of takes one argument, `date`*",
+            "*mark.as_of takes one argument, `date`; it has '2023-11-14', '2024-01-01'",
+            "as_of must be a day in the form YYYY-MM-DD, for example 2023-11-14, not '2023-13-01'*",
+            "fidelity must be clean or production, it is 'prod'",
             "the calls of this test cost * neurons, and its budget is 0.0001",
             "*budget counts the calls of cfai's fixtures*",
             "a budget of 1 neurons says nothing here: no price is known for @cf/meta/llama-2-7b-chat-int8",
+            "*mark.budget takes one argument, `neurons`; it has neuron=1",
         ]
     )
 

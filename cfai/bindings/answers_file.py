@@ -91,6 +91,10 @@ def unknown_models(rules: list[Rule]) -> list[str]:
 
 
 def _rules(model: str, told: Any, folder: Path) -> list[Rule]:
+    if isinstance(told, dict) and "when" in told:
+        raise ValueError('"when" stands in a list of rules, [{"when": ..., "answer": ...}]')
+    if isinstance(told, list) and any(isinstance(one, dict) and "when" in one and "answer" not in one for one in told):
+        raise ValueError('a rule with "when" has an "answer" as well')
     if not (isinstance(told, list) and told and all(isinstance(one, dict) and "answer" in one for one in told)):
         return [Rule(model, _answer(told, folder))]
     return [_rule(model, one, folder) for one in told]
@@ -125,6 +129,8 @@ def _has(inputs: Any, wanted: Mapping[str, Any]) -> bool:
 
 def _answer(told: Any, folder: Path) -> Answer:
     answer = _of_object(told, folder) if isinstance(told, dict) else told
+    if answer is None or isinstance(answer, bool | int | float):
+        raise ValueError(f"{sse.dumps(answer)} is no answer: give a text, a list of pieces, or an object")
     check_answer(answer)
     return answer
 

@@ -81,7 +81,8 @@ class FakeBinding:
         """What `check` raises; to be cleared by a test that provokes it."""
         self._answers = Answers(answers or {})
         self._when: list[Registered] = []
-        self._strict = strict
+        self.strict = strict
+        """Whether a call for which there is no answer fails; else an answer is made up."""
         self._timing = Timing(self.clock, first_piece_after, between_pieces)
         self._terms = Terms(parse_as_of(as_of) if isinstance(as_of, str) else as_of, parse_fidelity(fidelity))
         self._catalog = Catalog.builtin()
@@ -182,9 +183,9 @@ class FakeBinding:
             if not (why := one.why_not(names, log.inputs)):
                 return await resolved(one.take(), log)
             reasons.append((one, why))
-        if not self._strict:
+        if not self.strict:
             return None
-        raise UnexpectedCall.of(log, self._calls_before + len(self.calls), reasons)
+        raise UnexpectedCall.of(log, model, self._calls_before + len(self.calls), reasons)
 
     def _candidates(self, *names: str) -> Iterator[Registered]:
         """Every answer there is, the likelier ones first."""
@@ -201,7 +202,7 @@ class FakeBinding:
         if _is_whole(script, asked.request):
             return await self._whole(log, script, headers)
         offered = [] if asked.request.tool_choice == "none" else [tool.name for tool in asked.request.tools]
-        for call in script.tool_calls if self._strict else ():
+        for call in script.tool_calls if self.strict else ():
             if call["name"] not in offered:
                 raise UnexpectedCall.of_tool(log, call["name"], offered)
         headers.update(_lower(script.headers))
@@ -279,7 +280,7 @@ class FakeBinding:
     async def models_here(self) -> list[str]:
         """The models that there are answers for; all that generate text where answers are made up."""
         told = [*self._answers, *(one.model for one in self._when if one.model is not None)]
-        if not self._strict:
+        if not self.strict:
             told += [model.id for model in self._catalog.models() if model.generates_text and model.status == "active"]
         return list(dict.fromkeys(told))
 

@@ -270,7 +270,10 @@ def _pieces(given: Any) -> Iterable[str]:
 
 
 def _kind(value: object) -> str:
-    return "None" if value is None else f"a {type(value).__name__}"
+    if value is None:
+        return "None"
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
 def _unknown(what: str, value: str, known: Iterable[str]) -> str:

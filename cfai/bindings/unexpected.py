@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from cfai.bindings.call_log import LoggedCall
 from cfai.bindings.registered import Registered
+from cfai.catalog import Model
 
 __all__ = ["UnexpectedCall"]
 
@@ -25,7 +26,9 @@ class UnexpectedCall(AssertionError):
     """
 
     @classmethod
-    def of(cls, call: LoggedCall, number: int, reasons: Sequence[tuple[Registered, str]]) -> UnexpectedCall:
+    def of(
+        cls, call: LoggedCall, model: Model, number: int, reasons: Sequence[tuple[Registered, str]]
+    ) -> UnexpectedCall:
         """The one about a call that nothing fits; `reasons` says of each answer why not."""
         lines = [
             "FakeBinding has no answer for this call",
@@ -39,8 +42,9 @@ class UnexpectedCall(AssertionError):
         lines += _told(
             "write",
             [
-                f'fake.answers["{call.model}"] = "what the model says"',
-                "or FakeBinding(strict=False) for answers that are made up",
+                f'fake.answers["{call.model}"] = {_example(model)}',
+                "or fake.strict = False for answers that are made up",
+                "(the fixtures ai and fake_ai have .answers and .fake.strict)",
             ],
         )
         return cls("\n".join(lines))
@@ -57,6 +61,10 @@ class UnexpectedCall(AssertionError):
         if near := difflib.get_close_matches(name, offered, n=1):
             lines += _told("nearest", [near[0]])
         return cls("\n".join(lines))
+
+
+def _example(model: Model) -> str:
+    return '"what the model says"' if model.generates_text else "{...}  # the result, or its bytes"
 
 
 def _told(what: str, rows: Sequence[str]) -> list[str]:

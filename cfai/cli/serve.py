@@ -207,7 +207,9 @@ def serve(
     except PortTaken as error:
         fail(str(error.strerror), ExitCode.PORT_TAKEN, hint="another --port, or 0 for a free one")
     if fake and with_parent is None:  # which says it otherwise
-        console.print("[bold yellow]--fake: no model runs, every answer is made up[/bold yellow]", soft_wrap=True)
+        console.print(
+            "[bold yellow]--fake: no model runs, answers are scripted or made up[/bold yellow]", soft_wrap=True
+        )
 
     async def main(app: App) -> None:
         try:

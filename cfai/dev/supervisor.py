@@ -172,7 +172,7 @@ class _Supervisor:
         for line in table(self._config, ai=self._settings.ai):
             self._say(line)
         if self._settings.ai == "fake":
-            self._say("▲ [WARNING] --fake: no model runs, every answer is made up", level="warn")
+            self._say("▲ [WARNING] --fake: no model runs, answers are scripted or made up", level="warn")
         if self._config.crons:
             by_hand = "GET /cdn-cgi/handler/scheduled runs the handler at once"
             self._say(f"⎔ Cron triggers run in time, in UTC: {', '.join(self._config.crons)} ({by_hand})")

@@ -43,9 +43,8 @@ class ScriptImports:
             if spec is not None:
                 self._served[name] = config.root
             return spec
-        own = PathFinder.find_spec(name)
-        if own is not None and own.origin is not None and is_the_projects(own.origin, config.folder):
-            return None  # a double that the project has written itself
+        if _is_a_double("workers", config) or _is_a_double(name, config):
+            return None  # a suite that plays the runtime itself means the branch without `js`, if there is one
         spec = PathFinder.find_spec(name, [str(SHIM)])
         if name == "workers" and spec is not None and spec.origin is not None:
             spec.loader = _WithEnv(spec.origin, self)
@@ -84,6 +83,18 @@ class ScriptImports:
             del self._served[name]
             for each in [each for each in sys.modules if each == name or each.startswith(f"{name}.")]:
                 del sys.modules[each]
+
+
+def _is_a_double(name: str, config: Config) -> bool:
+    """Whether the suite has a module of its own in the place of `name`: in `sys.modules`, or as a file."""
+    from cfai.worker.loader import SHIM
+    from cfai.worker.places import is_the_projects
+
+    if (module := sys.modules.get(name)) is not None:
+        file: str | None = getattr(module, "__file__", None)
+        return file is None or (is_the_projects(file, config.folder) and not Path(file).is_relative_to(SHIM))
+    own = PathFinder.find_spec(name)
+    return own is not None and own.origin is not None and is_the_projects(own.origin, config.folder)
 
 
 def _may_be_a_project(folder: Path) -> bool:

@@ -17,8 +17,10 @@ import pytest
 from cfai.ai import SessionOptions
 from cfai.binding import Binding
 from cfai.bindings.fake import FakeBinding, UnexpectedCall
+from cfai.catalog import parse_as_of
 from cfai.clock import RealClock, VirtualClock
 from cfai.packages import WORKER_IN_TESTS, absent, install
+from cfai.tasks.shapes import parse_fidelity
 from cfai.testing.ladder import (
     NO_TAPE,
     NOT_THE_FAKE,
@@ -89,9 +91,9 @@ class Stage:
     def _session(self) -> SessionOptions:
         session: SessionOptions = {}
         if (as_of := self._argument("as_of", "date")) is not None:
-            session["as_of"] = str(as_of)
+            session["as_of"] = parse_as_of(str(as_of)).isoformat()
         if (fidelity := self._argument("fidelity", "name")) is not None:
-            session["fidelity"] = str(fidelity)
+            session["fidelity"] = parse_fidelity(str(fidelity))
         return session
 
     def _argument(self, marker: str, name: str) -> Any:
@@ -100,7 +102,11 @@ class Stage:
             return None
         given = [*mark.args, *mark.kwargs.values()]
         if len(given) != 1 or set(mark.kwargs) - {name}:
-            pytest.fail(f"@pytest.mark.{marker} takes one argument, `{name}`; it has {given or 'none'}", pytrace=False)
+            has = (
+                ", ".join([*map(repr, mark.args), *(f"{key}={value!r}" for key, value in mark.kwargs.items())])
+                or "none"
+            )
+            pytest.fail(f"@pytest.mark.{marker} takes one argument, `{name}`; it has {has}", pytrace=False)
         return given[0]
 
     def _skip_without_weights(self) -> None:
@@ -156,8 +162,11 @@ class Stage:
 
     @property
     def _name(self) -> str:
-        inner = self._request.node.nodeid.partition("::")[2]
-        return str(inner).replace("::", ".")
+        inner = str(self._request.node.nodeid.partition("::")[2])
+        if "anyio_backend" in self._request.fixturenames:  # what a model says does not depend on the event loop
+            loop = re.escape(self._request.getfixturevalue("anyio_backend_name"))
+            inner = re.sub(rf"\[{loop}\]$|(?<=\[){loop}-|-{loop}(?=\]$)", "", inner)
+        return inner.replace("::", ".")
 
     # The Worker
 
@@ -184,7 +193,9 @@ class Stage:
         worker = self._open_worker()
         if not self._as_a_handler:
             self._as_a_handler = True
-            if not self._is_fresh and "worker" not in self._request.fixturenames:
+            if "worker" in self._request.fixturenames:
+                self.worker()  # whichever comes first, fixtures after it import what the Worker runs
+            elif not self._is_fresh:
                 self._stack.enter_context(import_path(worker.config.root))
             with running(worker.runtime):
                 imports.env = as_the_module_has_it(worker.env)

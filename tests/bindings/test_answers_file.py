@@ -135,7 +135,9 @@ async def test_a_model_that_there_is_not_is_told_with_the_nearest(file: Path) ->
         (f'{{"{MODEL}": {{"file": "cat.png"}}}}', "cat.png cannot be read: No such file"),
         (f'{{"{MODEL}": [{{"if": "york", "answer": "hi"}}]}}', 'a rule has "when" and "answer", not \'if\''),
         (f'{{"{MODEL}": [{{"when": 3, "answer": "hi"}}]}}', '"when" is a text that is asked, or inputs and their'),
-        (f'{{"{MODEL}": 3}}', "is no answer: give a text"),
+        (f'{{"{MODEL}": {{"when": "york", "answer": "hi"}}}}', '"when" stands in a list of rules'),
+        (f'{{"{MODEL}": [{{"when": "york", "anwser": "hi"}}]}}', 'a rule with "when" has an "answer"'),
+        (f'{{"{MODEL}": 3}}', "3 is no answer: give a text, a list of pieces, or an object"),
     ],
 )
 async def test_what_is_wrong_with_a_file_is_said(file: Path, text: str, problem: str) -> None:

@@ -116,6 +116,16 @@ async def test_a_call_that_nobody_expected_says_what_was_called_and_what_there_i
         assert told in str(caught.value)
 
 
+async def test_a_fake_that_is_strict_no_more_makes_up_what_it_is_not_told() -> None:
+    fake = FakeBinding({MODEL: "hi"})
+    asked = {"text": ["a", "b"]}
+    with pytest.raises(UnexpectedCall, match=r'answers\["@cf/baai/bge-m3"\] = \{...\}  # the result, or its bytes'):
+        await Ai(fake).run("@cf/baai/bge-m3", asked)
+    fake.strict = False
+    assert (await Ai(fake).run("@cf/baai/bge-m3", asked)).shape == [2, 1024]
+    assert await text_of(fake) == "hi"
+
+
 async def test_a_call_that_nobody_expected_is_told_again_when_the_program_swallowed_it() -> None:
     fake = FakeBinding()
     fake.check()

@@ -30,7 +30,7 @@ def said(text: str) -> str:
 
 def test_a_server_without_a_model_makes_answers_up_and_says_so() -> None:
     with Process("serve", "--fake", "--port", "0") as process:
-        process.read_until("--fake: no model runs, every answer is made up")
+        process.read_until("--fake: no model runs, answers are scripted or made up")
         address = process.read_until("cfai listens on").split()[-1]
         run = f"{address}/client/v4/accounts/a/ai/run"
         answers = [httpx2.post(f"{run}/{MODEL}", json={"prompt": "where?"}).json()["result"] for _ in range(2)]
@@ -55,7 +55,7 @@ def test_a_worker_is_answered_from_a_file_that_may_be_edited(project: Path, temp
     answers = project / "answers.json"
     answers.write_text(json.dumps({MODEL: ["New", " York"]}))
     with dev(project, temporary, "--fake", "--answers", str(answers)) as process:
-        table = process.lines_until("every answer is made up")
+        table = process.lines_until("scripted or made up")
         assert re.search(r"env\.AI +AI +fake", table)
         address = address_of(process)
         events = 'data: {"response":"New"}\n\ndata: {"response":" York"}\n\n'

@@ -213,5 +213,5 @@ def scenario_of(name: str | int) -> Scenario:
 
 def _nearest(wanted: str, rows: Mapping[str, Scenario]) -> str:
     near = difflib.get_close_matches(wanted, rows, n=1, cutoff=0.5)
-    meant = f"; did you mean {near[0]}, for this? {rows[near[0]].stands_for}" if near else "."
+    meant = f"; did you mean {near[0]}? That is: {rows[near[0]].stands_for}" if near else "."
     return f"{meant} There are: {', '.join(rows)}"

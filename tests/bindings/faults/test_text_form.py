@@ -43,10 +43,10 @@ def test_the_text_form(text: str, faults: list[Fault]) -> None:
     [
         (
             "capasity",
-            "no fault is called 'capasity'; did you mean capacity, for this? The model has no free place: ",
+            "no fault is called 'capasity'; did you mean capacity? That is: The model has no free place: ",
         ),
         ("chaos", "no fault is called 'chaos'. There are: capacity, rate-limit, "),
-        ("3041", "no error has the code 3041; did you mean 3042, for this? The model name is invalid: "),
+        ("3041", "no error has the code 3041; did you mean 3042? That is: The model name is invalid: "),
         ("", "a fault without a name in ''; write NAME or NAME:VALUE, with commas between faults"),
         ("capacity,,drop", "a fault without a name in ''"),
         ("capacity:two", "times of the fault 'capacity:two' must be a whole number, not 'two'"),
