@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,23 +68,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 class _Finder:
     """Asks `ScriptImports` for names that a file outside of installed packages imports.
 
-    names  which ones; None for all that nobody else has found
+    means  tells which ones
     """
 
-    def __init__(self, config: pytest.Config, names: tuple[str, ...] | None) -> None:
+    def __init__(self, config: pytest.Config, means: Callable[[str], bool]) -> None:
         self._config = config
-        self._names = names
+        self._means = means
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        if path is not None or (self._names is not None and name not in self._names):
+        if path is not None:
             return None
         frame = sys._getframe(1)
         while frame.f_back is not None and frame.f_code.co_filename.startswith(_IMPORTING):
             frame = frame.f_back
         importer = frame.f_code.co_filename
-        if importer.startswith(_NO_SCRIPTS) or "site-packages" in importer:
+        if importer.startswith(_NO_SCRIPTS) or "site-packages" in importer or not self._means(name):
             return None
         return _imports_of(self._config).find(name, importer)
+
+
+def _is_a_mere_folder(name: str) -> bool:
+    spec = PathFinder.find_spec(name)
+    return spec is not None and spec.origin is None
 
 
 _LIBRARY = str(Path(os.__file__).parent)
@@ -102,8 +108,10 @@ def _imports_of(config: pytest.Config) -> ScriptImports:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    # `workers` is found before an installed workers-runtime-sdk is; the modules of a script after all others.
-    first, last = _Finder(early_config, SHIMS), _Finder(early_config, None)
+    # `workers` is found before an installed workers-runtime-sdk is; the modules of a script after all others, but for
+    # folders of the same name beside it: `docs` without an `__init__.py` is a module to Python.
+    first = _Finder(early_config, lambda name: name in SHIMS or _is_a_mere_folder(name))
+    last = _Finder(early_config, lambda name: True)
     sys.meta_path.insert(0, first)
     sys.meta_path.append(last)
     early_config.add_cleanup(lambda: sys.meta_path.remove(first))

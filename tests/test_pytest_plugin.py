@@ -301,12 +301,16 @@ def project(suite: Suite) -> Suite:
     return suite
 
 
-def test_the_worker_of_a_project_answers_in_process(project: Suite) -> None:
+def test_the_worker_of_a_project_answers_in_process(project: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     project.write(
         **{
             "tests/test_page": """
             import pytest
+            import pages
             from entry import answer
+
+            def test_a_folder_of_the_same_name_is_not_the_module():
+                assert pages.TITLE == "New York"
 
             async def test_worker(worker, fake_ai):                                       # fixtures of the plugin
                 fake_ai.answers["@cf/meta/llama-2-7b-chat-int8"] = "hello"
@@ -361,6 +365,8 @@ def test_the_worker_of_a_project_answers_in_process(project: Suite) -> None:
                 await worker.fetch("/stream")
                 assert worker.logs[-1].startswith("[wrangler:info] GET /stream 200 OK")
             """,
+            "src/pages/__init__": "TITLE = 'New York'",
+            "pages/read": "",
             "tests/test_failing": """
             async def test_error(worker):
                 assert (await worker.fetch("/fail")).status == 200
@@ -390,8 +396,9 @@ def test_the_worker_of_a_project_answers_in_process(project: Suite) -> None:
     )
     backend = "import pytest\n\n@pytest.fixture\ndef anyio_backend():\n    return 'asyncio'\n"
     (project.pytester.path / "tests" / "conftest.py").write_text(backend)
+    monkeypatch.syspath_prepend(project.pytester.path)  # as `python -m pytest` has it
     ran = project.run()
-    ran.assert_outcomes(passed=9, failed=2, errors=1)
+    ran.assert_outcomes(passed=10, failed=2, errors=1)
     ran.stdout.fnmatch_lines(
         [
             "*@pytest.mark.worker('singel.py'): there is neither *singel.py nor *singel.py",

@@ -220,7 +220,7 @@ class Stage:
                 raise pytest.fail.Exception(str(error), pytrace=False) from None
             state = self._request.getfixturevalue("tmp_path_factory").getbasetemp() / "cfai" / self.engines.next_name()
             # A Worker gets the bytes as they are, as on Cloudflare: `Ai` would raise where half an answer ends.
-            ai = WorkerAi(self.observed, self._session(), passes_bytes_on=True)
+            ai = WorkerAi(self.observed, self._session())
             self._worker = TestWorker(project, ai, state=state, clock=self.ai.clock)
             self._stack.callback(self._worker.close)
         return self._worker

@@ -7,8 +7,8 @@ import types
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from typing import Any
 
-from cfai.ai import Ai, HasRun, SessionOptions
-from cfai.binding import Binding, Reply
+from cfai.ai import Ai
+from cfai.binding import Reply
 from cfai.errors import AiError, BadInput
 from cfai.results import ByteStream
 from cfai.worker import instead
@@ -41,25 +41,15 @@ class WorkerAi(Ai):
     """`env.AI`.
 
     `run` begins at once and returns a promise. Inputs may be a dict, a `to_js` object or keywords; a stream is a
-    `ReadableStream`, an error is a `JsException` as well as the `AiError` it is, and a stream that nobody reads ends
-    with the request. Results are proxies, or, `wrapped` as the external SDK does it, dicts with attributes.
+    `ReadableStream` of the bytes that come, also where they end without `[DONE]` or in an error event; an error is a
+    `JsException` as well as the `AiError` it is, and a stream that nobody reads ends with the request. Results are
+    proxies, or, `wrapped` as the external SDK does it, dicts with attributes.
     """
 
     _is_wrapped = False
 
-    def __init__(
-        self,
-        binding: Binding | HasRun,
-        session_options: SessionOptions | None = None,
-        *,
-        passes_bytes_on: bool = False,
-    ) -> None:
-        """passes_bytes_on  streams are what they are, also without an end or with an error in them"""
-        super().__init__(binding, session_options)
-        self._passes_bytes_on = passes_bytes_on
-
     def _checked(self, body: ByteStream) -> ByteStream:
-        return body if self._passes_bytes_on else super()._checked(body)
+        return body
 
     def wrapped(self) -> WorkerAi:
         """This binding as the external SDK's `env` has it."""

@@ -1,9 +1,7 @@
 """Faults in `cfai dev`: what a Worker meets when its model fails as in production.
 
 They are in the Worker's process. On the way from the engine's process a stream is put together again, event by event,
-whatever the chunks were in which it came, so a cut there would never be seen. And they are at its very end, behind what
-`cfai.Ai` makes of a stream for Python programs: on Cloudflare a Worker passes on the bytes that there are, without
-`[DONE]` where there is none, and the page in front of it is to meet just that.
+whatever the chunks were in which it came, so a cut there would never be seen.
 
 A save begins with a new process, and so with a new count.
 """
@@ -48,7 +46,7 @@ class WorkerFaults:
 
     def ai(self, binding: Binding) -> WorkerAi:
         """`env.AI` over `binding`, with the faults."""
-        return WorkerAi(_Faulty(binding, self._asked), passes_bytes_on=True)
+        return WorkerAi(_Faulty(binding, self._asked))
 
     def asked_of(self, app: App) -> App:
         """The Worker `app`, whose requests may ask for faults in their headers: every call of `env.AI` that is made

@@ -322,3 +322,20 @@ return Response(body, headers={"content-encoding": "gzip"})
 """)
     )
     assert gzip.decompress(b"".join((await client.get("/")).chunks)) == b"hello " * 100
+
+
+async def test_a_stream_that_breaks_off_is_passed_on_as_far_as_it_came(worker: Workers) -> None:
+    """As on Cloudflare, where nothing in between looks at the bytes; `cfai.Ai` raises in a plain Python program."""
+    half = b'data: {"response":"New"}\n\n'
+    worker.fake.answers[MODEL] = [half]
+    client = worker(
+        script(
+            f"""
+stream = await self.env.AI.run("{MODEL}", {{"prompt": "hi", "stream": True}})
+return Response(stream, headers={{"content-type": "text/event-stream"}})
+"""
+        )
+    )
+    answer = await client.get("/")
+    assert (answer.status, b"".join(answer.chunks)) == (200, half)
+    assert worker.reported == []
