@@ -44,7 +44,7 @@ class UnexpectedCall(AssertionError):
             [
                 f'fake.answers["{call.model}"] = {_example(model)}',
                 "or fake.strict = False for answers that are made up",
-                "(the fixtures ai and fake_ai have .answers and .fake.strict)",
+                "(of a fixture ai.answers, ai.fake.strict)",
             ],
         )
         return cls("\n".join(lines))

@@ -123,7 +123,9 @@ def _fail(report: StreamReport, flaws: Sequence[Flaw]) -> NoReturn:
     __tracebackhide__ = True
     first, *more = [flaw.sentence for flaw in flaws]
     sentences = "\n".join([first, *(f"also: {sentence}" for sentence in more)])
-    raise AssertionError(f"{sentences}\n\n{table(report, flaws)}") from report.raised
+    # The table tells what an AiError says; of other errors the traceback is of use, too.
+    cause = None if isinstance(report.raised, AiError) else report.raised
+    raise AssertionError(f"{sentences}\n\n{table(report, flaws)}") from cause
 
 
 def _failure(

@@ -47,8 +47,9 @@ def _existing(named: str, *bases: Path) -> Path:
     for path in tried:
         if path.exists():
             return path
-    places = " nor ".join(dict.fromkeys(map(str, tried)))
-    raise NoProject(f"@pytest.mark.worker({named!r}): there is neither {places}")
+    places = list(dict.fromkeys(map(str, tried)))
+    none = f"there is no {places[0]}" if len(places) == 1 else f"there is neither {' nor '.join(places)}"
+    raise NoProject(f"@pytest.mark.worker({named!r}): {none}")
 
 
 def nearest_config(folder: Path) -> Path | None:

@@ -336,3 +336,17 @@ async def test_a_report_prints_as_its_table() -> None:
     answer = await read_stream([NEW, b"oops\n\n"])
     assert answer.error is None
     assert str(answer).count("\n") == 2
+
+
+async def test_a_failure_tells_an_error_of_workers_ai_once_and_shows_where_others_are_from() -> None:
+    async def breaking(error: Exception) -> AsyncIterator[bytes]:
+        yield b'data: {"response":"New"}\n\n'
+        raise error
+
+    with pytest.raises(AssertionError, match="reading the stream raised OutOfCapacity: 3040") as told:
+        await assert_stream(breaking(OutOfCapacity()))
+    assert told.value.__cause__ is None
+    mistake = KeyError("typo")
+    with pytest.raises(AssertionError, match="reading the stream raised KeyError") as shown:
+        await assert_stream(breaking(mistake))
+    assert shown.value.__cause__ is mistake

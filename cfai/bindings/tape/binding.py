@@ -182,9 +182,9 @@ class TapeBinding:
         return (
             f"{self.path} does not answer a call to {call.model} (record={self.record!r}): "
             f"{self._library.missing(call)}\n"
-            'If the call is right, record it: record="new" adds it to the tape, record="all" makes the tape anew (with '
-            "pytest's fixture, --cfai-record)"
-            + ("." if self._inner is not None else ", with a binding to record from.")
+            f"If the call is right, record it{'' if self._inner is not None else ' with a binding to record from'}: "
+            'record="new" adds it to the tape, record="all" makes the tape anew. For a server that is --record, for '
+            "pytest's fixture --cfai-record."
         )
 
     def check(self) -> None:
