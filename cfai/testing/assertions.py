@@ -45,7 +45,7 @@ async def assert_stream(
 
     ```python
     answer = await assert_stream(stream, pieces=["New", " York"], usage={"completion_tokens": 2})
-    assert answer.neurons < 1
+    assert answer.usage["total_tokens"] < 100
     ```
 
     Whatever is expected, a whole stream has only complete events of one form, ends once with `[DONE]` and no byte

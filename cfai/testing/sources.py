@@ -64,7 +64,7 @@ async def read_stream(stream: StreamSource, *, since: float | None = None) -> St
     source = _chunks(stream)
     try:
         async for data in source:
-            chunks.append(Chunk(clock.now() - start, data.encode() if isinstance(data, str) else bytes(data)))
+            chunks.append(Chunk(clock.now() - start, _bytes_of(data)))
     except Exception as error:  # it is what the report tells
         raised = error
     finally:
@@ -73,6 +73,14 @@ async def read_stream(stream: StreamSource, *, since: float | None = None) -> St
     return StreamReport(
         tuple(chunks), seconds=clock.now() - start, raised=raised, status=status, content_type=content_type
     )
+
+
+def _bytes_of(chunk: object) -> bytes:
+    if isinstance(chunk, str):
+        return chunk.encode()
+    if isinstance(chunk, bytes | bytearray | memoryview):
+        return bytes(chunk)
+    raise TypeError(f"a chunk of a stream is bytes or a text, not {chunk!r:.80}")
 
 
 def _head(stream: object) -> tuple[int | None, str | None]:

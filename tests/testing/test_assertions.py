@@ -278,6 +278,8 @@ async def test_a_caller_is_told_what_was_meant() -> None:
         await assert_stream(WHOLE, form="clasic")  # type: ignore[arg-type]  # the mistake in question
     with pytest.raises(AssertionError, match="its content-type is application/json; was the model asked with stream"):
         await assert_stream({"response": "New York"})
+    with pytest.raises(AssertionError, match="TypeError: a chunk of a stream is bytes or a text, not 1"):
+        await assert_stream([1, 2])  # type: ignore[arg-type]  # as above
     with pytest.raises(TypeError, match="int is neither"):
         await assert_stream(7)  # type: ignore[arg-type]  # as above
     with pytest.raises(TypeError, match="it is to be awaited first"):

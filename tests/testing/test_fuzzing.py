@@ -397,6 +397,8 @@ def test_without_hypothesis_the_rest_works_and_the_strategy_says_what_is_missing
         ({"streams": ["plane"]}, "did you mean 'plain'?"),
         ({"skip": ["CRLFF"]}, "'CRLFF' is no stream of this level and form"),
         ({"must_tell": ["cuts"]}, "did you mean 'cut'?"),
+        ({"streams": []}, "nothing is left to try"),
+        ({"skip": [case.name for case in corpus()]}, "nothing is left to try"),
     ],
 )
 def test_a_name_that_is_not_known_is_told_with_the_nearest(options: dict[str, Any], message: str) -> None:

@@ -87,10 +87,14 @@ def find_difference(
     seed: int = 0,
 ) -> Difference | FuzzReport:
     """The same without failing: the first difference, or how much was tried."""
+    if not callable(parser):
+        raise TypeError(f"a parser takes chunks and gives what it read; {type(parser).__name__} cannot be called")
     check_names("comparison", [compare], COMPARISONS)
     check_names("end that a parser could tell", must_tell, TELLABLE)
     usual: Sequence[CaseForm] = ("classic",) if compare in ("text", "pieces") else ("classic", "responses")
     cases = corpus(level, forms=usual if forms is None else forms, names=streams, skip=skip)
+    if not cases:
+        raise ValueError("nothing is left to try: `streams` and `skip` leave no stream of this level and form")
     runs = 0
     with RunningParser(parser, compare, within=within) as run:
 
