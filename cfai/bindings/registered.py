@@ -43,7 +43,9 @@ class Registered:
                     return "its predicate says no"
             except Exception as error:  # a predicate on `prompt` meets inputs with `messages`
                 return f"its predicate raised {type(error).__name__}: {error}"
-        return "" if self.peek() is not None else f"all {self.uses} answers are used up"
+        if self.peek() is not None:
+            return ""
+        return "its answer is used up" if self.uses == 1 else f"all {self.uses} answers are used up"
 
     def peek(self) -> Answer | None:
         """The answer to the next call, if there is one."""

@@ -36,8 +36,9 @@ class UnexpectedCall(AssertionError):
             *_told("inputs", [_shown(call.inputs)]),
             *_told("registered", _rows(reasons) or ["nothing"]),
         ]
-        models = [one.model for one, _ in reasons if one.model is not None and one.model != call.model]
-        if near := difflib.get_close_matches(call.model, models, n=1):
+        own = [f"{one} ({why})" for one, why in reasons if one.model == call.model]
+        models = [one.model for one, _ in reasons if one.model is not None]
+        if near := own or difflib.get_close_matches(call.model, models, n=1):
             lines += _told("nearest", [near[0]])
         lines += _told(
             "write",

@@ -116,6 +116,15 @@ async def test_a_call_that_nobody_expected_says_what_was_called_and_what_there_i
         assert told in str(caught.value)
 
 
+async def test_of_answers_that_do_not_fit_the_models_own_is_the_nearest() -> None:
+    fake = FakeBinding({"@cf/meta/llama-2-7b-chat-fp16": "hi", MODEL: in_turn("hi")})
+    await text_of(fake)
+    with pytest.raises(
+        UnexpectedCall, match=r"nearest     answers\['.*'\] = in_turn\('hi'\) \(its answer is used up\)"
+    ):
+        await text_of(fake)
+
+
 async def test_a_fake_that_is_strict_no_more_makes_up_what_it_is_not_told() -> None:
     fake = FakeBinding({MODEL: "hi"})
     asked = {"text": ["a", "b"]}

@@ -114,6 +114,13 @@ async def test_an_attempt_goes_on_with_the_count_of_the_one_before() -> None:
     assert statuses == [429, 408, 408, 0, 200]
 
 
+async def test_an_attempt_of_any_number_is_answered() -> None:
+    async with serving(app_with("none")) as address:
+        for attempt in ("9" * 5000, "-1", "many"):
+            headers = asking("capacity:1", **{"x-stainless-retry-count": attempt})
+            assert (await post(address, RUN, {"prompt": "hi"}, headers)).status_code in (200, 429)
+
+
 async def chunks_of(port: int, faults: str) -> tuple[list[bytes], list[bytes]]:
     """The chunks of a stream's body, and the pieces in which the network brought the answer."""
     body = json.dumps(STREAM).encode()

@@ -18,6 +18,7 @@ from cfai.bindings.tape.conversion import in_form_of
 from cfai.bindings.tape.entries import Entry, Failure, Tape
 from cfai.bindings.tape.errors import BadTape, NotOnTape, UntrueTape
 from cfai.bindings.tape.file import check_is_tape, load, save
+from cfai.bindings.tape.layout import texts_of
 from cfai.bindings.tape.library import Library
 from cfai.bindings.tape.modes import RecordMode, parse_record_mode
 from cfai.bindings.tape.normal import checked
@@ -79,6 +80,8 @@ class TapeBinding:
         is_replayed = tape is not None and self.record != "all"
         self._library = Library(tape, self.path, repeat=repeat) if tape is not None and is_replayed else None
         self._salt = (tape.salt if tape is not None else "") or secrets.token_hex(8)
+        self._known = texts_of(tape.entries if tape is not None else [])
+        """The entries of the file that are no other test's."""
         self._fresh: list[Entry | None] = []
         """What is recorded now, in the order of the calls: None for one that has no reply yet, or will have none."""
 
@@ -204,13 +207,27 @@ class TapeBinding:
     def close_tape(self) -> int:
         """Write the file if anything was recorded, and say how many calls were.
 
-        The tape may go on after that, and be written again.
+        The tape may go on after that, and be written again. What another test has recorded in the same file meanwhile
+        stays there, unless everything is to be recorded anew.
         """
-        fresh = [redacted(entry, self._redaction, self._salt) for entry in self._fresh if entry is not None]
-        if fresh:
+        recorded = [entry for entry in self._fresh if entry is not None]
+        if recorded:
             kept = self._library.tape.entries if self._library is not None else []
-            save(Tape([*kept, *fresh], self._salt), self.path)
-        return len(fresh)
+            others = self._recorded_meanwhile() if self.record != "all" else []
+            fresh = [redacted(entry, self._redaction, self._salt) for entry in recorded]
+            save(Tape([*kept, *others, *fresh], self._salt), self.path)
+            self._known = texts_of([*kept, *fresh])
+        return len(recorded)
+
+    def _recorded_meanwhile(self) -> list[Entry]:
+        """What the file has that was not there when it was opened, and that this tape did not write."""
+        now = load(self.path)
+        if now is None:
+            return []
+        self._salt = now.salt or self._salt
+        return [
+            entry for entry, text in zip(now.entries, texts_of(now.entries), strict=True) if text not in self._known
+        ]
 
     def stats(self) -> dict[str, Any]:
         return self._inner.stats() if isinstance(self._inner, Stats) else {}

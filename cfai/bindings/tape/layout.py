@@ -28,14 +28,14 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cfai.bindings.tape.entries import FORMAT, Chunk, End, Entry, Failure, Tape
 from cfai.bindings.tape.hashes import HASH_MARK
 from cfai.results import plain
 
-__all__ = ["BYTES", "written"]
+__all__ = ["BYTES", "texts_of", "written"]
 
 BYTES = "$bytes"
 _ONE_LINE_KEYS = frozenset({"chunks"})
@@ -51,6 +51,11 @@ def written(tape: Tape) -> str:
     salt = {"salt": tape.salt} if HASH_MARK in json.dumps(entries, ensure_ascii=False) else {}
     text = _text({"cfai-tape": FORMAT, **salt, "entries": entries}, "")
     return _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"
+
+
+def texts_of(entries: Iterable[Entry]) -> list[str]:
+    """Each entry as it stands in a file: what is read again has the text that was written."""
+    return [written(Tape([entry])) for entry in entries]
 
 
 def _entry(entry: Entry) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from cfai import Call, FakeBinding, LocalBinding, Reply, TapeBinding
-from cfai.bindings.tape import NotOnTape, RecordMode, UntrueTape
+from cfai.bindings.tape import NotOnTape, Prompts, RecordMode, Rule, UntrueTape
 from cfai.errors import AiError
 
 MODEL = "@cf/test/llama"
@@ -151,3 +151,20 @@ async def test_a_call_that_is_cancelled_leaves_nothing(path: Path) -> None:
         await ask(tape, "a")
     tape.close_tape()
     assert not path.exists()
+
+
+@pytest.mark.parametrize("record", ["once", "new"])
+@pytest.mark.parametrize("redact", [[], [Prompts()]])
+async def test_two_tests_that_record_in_one_file_at_once_lose_nothing(
+    path: Path, record: RecordMode, redact: list[Rule]
+) -> None:
+    fake = FakeBinding({MODEL: lambda call: call.inputs["prompt"].upper()})
+    one, other = (TapeBinding(path, fake, record=record, redact=redact) for _ in range(2))
+    for tape, prompts in ((one, "ab"), (other, "cd"), (one, "ef")):
+        for prompt in prompts:
+            await ask(tape, prompt)
+        tape.close_tape()
+    replayed = TapeBinding(path, record="none")
+    assert [await ask(replayed, prompt) for prompt in "abcdef"] == list("ABCDEF")
+    replayed.check()
+    assert len(prompts_on(path)) == 6
