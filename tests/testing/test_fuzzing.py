@@ -270,7 +270,8 @@ def test_a_parser_may_be_asked_to_tell_what_is_no_whole_answer() -> None:
             raise answer.error or EOFError
         return answer.text
 
-    fuzz_stream(tells, must_tell=["cut", "error"])
+    ends = ["plain", "cut between events", "cut within an event", "an error"]
+    fuzz_stream(tells, must_tell=["cut", "error"], streams=ends)
 
 
 def test_an_async_parser_that_never_ends_is_wrong() -> None:

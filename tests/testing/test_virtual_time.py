@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import subprocess
 import sys
 import time
@@ -172,8 +173,9 @@ def test_pytest_asyncio_takes_it_for_a_loop(tmp_path: Path) -> None:
         "            await asyncio.Event().wait()\n"
     )
     ended = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-pno:cacheprovider", "-pno:cfai"],
+        [sys.executable, "-m", "pytest", "-q", "-pno:cacheprovider", "-ppytest_asyncio.plugin"],
         cwd=tmp_path,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         check=False,

@@ -71,6 +71,7 @@ async def seen(reply: Reply, clock: VirtualClock, most: int) -> tuple[list[tuple
     return got, "closed"
 
 
+@settings(max_examples=50)
 @given(
     chunks=st.lists(
         st.tuples(
@@ -105,6 +106,7 @@ def test_whatever_chunks_come_and_however_they_end_the_replay_is_the_same(
     anyio.run(main, backend=backend)
 
 
+@settings(max_examples=50)
 @given(
     body=st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
