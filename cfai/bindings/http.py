@@ -14,7 +14,7 @@ from anyio.lowlevel import current_token
 
 from cfai import sse
 from cfai.binding import ENDPOINTS, EVENT_STREAM, JSON, Call, Reply
-from cfai.errors import AiError, BadInput, EngineFailure, InvalidModelName
+from cfai.errors import AiError, BadInput, ConnectionDropped, EngineFailure, InvalidModelName
 from cfai.results import ByteStream
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ class HttpBinding:
     chunks    what a stream gives: whole "events", wherever the network cut them, or the chunks of the "network" as they
               come, as a tape of a server wants them
 
-    A connection that cannot be made, or breaks, is an `EngineFailure` that names the address.
+    A connection that cannot be made, or breaks, is an `EngineFailure` that names the address, within a stream a
+    `ConnectionDropped`.
     """
 
     def __init__(
@@ -232,7 +233,8 @@ class _Chunks:
         try:
             return await self._body.__anext__()
         except httpx2.TransportError as error:
-            raise self._binding._broken(error) from error
+            broken = self._binding._broken(error)
+            raise ConnectionDropped(broken.description, hint=broken.hint) from error
 
     async def aclose(self) -> None:
         await self._response.aclose()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -80,3 +81,23 @@ async def test_bytes_have_a_wrong_content_type_too() -> None:
     reply = await FaultBinding(FakeBinding({call.model: b"\x89PNG"}), "content-type").send(call)
     assert reply.headers["content-type"] == "text/plain"
     await reply.aclose()
+
+
+@pytest.mark.parametrize("chunks", ["events", "network"])
+async def test_a_server_that_drops_a_stream_is_recorded_as_one_that_drops_it(
+    chunks: Literal["events", "network"], tmp_path: Path
+) -> None:
+    path = tmp_path / "tape.json"
+    dropping = FaultBinding(FakeBinding({LLAMA: ["New", " York", " is", " big"]}), "drop:2")
+    async with serving(rest_app(dropping)) as address:
+        recording = TapeBinding(path, HttpBinding(address, chunks=chunks))
+        recorded, error = await read_until_error(recording, CALL)
+        assert isinstance(error, ConnectionDropped)
+        await recording.aclose()
+    async with serving(rest_app(TapeBinding(path, record="none"))) as address:
+        http = HttpBinding(address, chunks=chunks)
+        replayed, error = await read_until_error(http, CALL)
+        await http.aclose()
+    assert isinstance(error, ConnectionDropped)
+    assert b"".join(replayed) == b"".join(recorded)
+    assert b"[DONE]" not in b"".join(replayed)
