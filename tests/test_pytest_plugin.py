@@ -204,7 +204,7 @@ def test_the_markers_are_registered_and_explained(suite: Suite) -> None:
 def test_a_wrong_setting_names_the_nearest(suite: Suite) -> None:
     ran = suite.run("-o", "cfai=fkae", tests="def test_it(ai): pass")
     ran.assert_outcomes(errors=1)
-    ran.stdout.fnmatch_lines(["cfai is 'fkae', and should be fake, *; did you mean fake?*"])
+    ran.stdout.fnmatch_lines(["cfai must be one of fake, *; it is 'fkae'; did you mean 'fake'?*"])
 
 
 def test_a_thousand_tests_with_the_fake_import_no_model(suite: Suite) -> None:

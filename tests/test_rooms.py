@@ -22,7 +22,10 @@ FLOORS = [
     {"bindings"},
     {"engine", "tasks", "weights"},
     {"catalog"},
-    {"ai", "binding", "blocking", "clock", "results", "sse", "config", "errors", "metrics", "packages", "request_id"},
+    {
+        *("ai", "binding", "blocking", "clock", "results", "sse", "config", "errors", "metrics", "packages"),
+        *("request_id", "wording"),
+    },
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 HEAVY = {"torch", "transformers", "sentencepiece", "tokenizers", "safetensors"}

@@ -16,13 +16,14 @@ from cfai.bindings.asked import Asked, Terms
 from cfai.bindings.call_log import LoggedCall
 from cfai.bindings.playing import Chunks, Playing, Room, Timing
 from cfai.bindings.registered import Answers, Predicate, Registered, When
-from cfai.bindings.script import Answer, InTurn, Script, in_turn, resolved, usage_of
+from cfai.bindings.script import Answer, InTurn, Script, in_turn, resolved
 from cfai.bindings.unexpected import UnexpectedCall
 from cfai.catalog import Catalog, Model, parse_as_of
 from cfai.clock import Clock, VirtualClock
 from cfai.errors import AiError, InvalidModelName, LoraUnsupported, NoSuchModel, OutOfCapacity
 from cfai.request_id import of_request
 from cfai.results import ByteStream, plain
+from cfai.tasks.parts import Usage
 from cfai.tasks.shapes import Fidelity, parse_fidelity
 from cfai.tasks.text_generation import TextGeneration
 
@@ -271,7 +272,7 @@ class FakeBinding:
             raise script.error
         usage = script.counted()
         if usage is None and isinstance(script.json, Mapping) and isinstance(script.json.get("usage"), Mapping):
-            usage = usage_of(script.json["usage"])
+            usage = Usage.from_json(script.json["usage"])
         if usage is not None:
             log.usage, log.neurons = usage, usage.neurons or log.neurons
         log.finished = True

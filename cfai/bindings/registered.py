@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from cfai.bindings.script import Answer, InTurn, check_answer
+from cfai.wording import shortened
 
 __all__ = ["Answers", "Predicate", "Registered", "When", "described"]
 
@@ -127,7 +128,7 @@ def described(value: object) -> str:
     if callable(value):
         return _name_of(value)
     shown = f"in_turn({', '.join(map(described, value.each))})" if isinstance(value, InTurn) else repr(value)
-    return shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}..."
+    return shortened(shown, LONGEST_SHOWN)
 
 
 def _name_of(function: object) -> str:

@@ -14,7 +14,6 @@ lambda call: ...                            any of these, made of the call; may 
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import itertools
 import re
@@ -25,6 +24,7 @@ from typing import Any, get_args
 from cfai import sse
 from cfai.binding import Call
 from cfai.tasks.parts import Finish, Usage
+from cfai.wording import choose
 
 __all__ = [
     "Answer",
@@ -36,7 +36,6 @@ __all__ = [
     "in_turn",
     "resolved",
     "script_of",
-    "usage_of",
     "words_of_json",
 ]
 
@@ -82,8 +81,8 @@ class Script:
     def __post_init__(self) -> None:
         if self.json is not None and (self.pieces or self.tool_calls):
             raise TypeError("a Script has pieces and tool_calls, or json, not both")
-        if self.finish_reason is not None and self.finish_reason not in get_args(Finish):
-            raise ValueError(_unknown("finish_reason", self.finish_reason, get_args(Finish)))
+        if self.finish_reason is not None:
+            choose("finish_reason", self.finish_reason, get_args(Finish))
         for name, seconds in (("first_piece_after", self.first_piece_after), ("between_pieces", self.between_pieces)):
             if seconds is not None and seconds < 0:
                 raise ValueError(f"{name} must be at least 0, it is {seconds}")
@@ -128,7 +127,7 @@ class Script:
         """The usage that the script gives, if it does."""
         if self.usage is None or isinstance(self.usage, Usage):
             return self.usage
-        return usage_of(self.usage)
+        return Usage.from_json(self.usage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,18 +231,6 @@ def script_of(said: object) -> Script:
     )
 
 
-def usage_of(told: Mapping[str, Any]) -> Usage:
-    """Usage as a JSON answer tells it."""
-    details = told.get("prompt_tokens_details") or {}
-    return Usage(
-        told.get("prompt_tokens", 0),
-        told.get("completion_tokens", 0),
-        told.get("cached_tokens", details.get("cached_tokens", 0)),
-        neurons=told.get("neurons"),
-        reasoning_tokens=told.get("reasoning_tokens", 0),
-    )
-
-
 def words_of_json(text: str) -> list[str]:
     """JSON text in pieces that end behind a comma, a colon or white space."""
     return [word for word in _JSON_WORDS.findall(text) if word]
@@ -274,9 +261,3 @@ def _kind(value: object) -> str:
         return "None"
     name = type(value).__name__
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
-
-
-def _unknown(what: str, value: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(value, known, n=1)
-    meant = f", did you mean {near[0]!r}?" if near else ""
-    return f"{what} must be one of {', '.join(known)}, it is {value!r}{meant}"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Sequence
 
 from cfai.bindings.call_log import LoggedCall
 from cfai.bindings.registered import Registered
 from cfai.catalog import Model
+from cfai.wording import nearest
 
 __all__ = ["UnexpectedCall"]
 
@@ -38,8 +38,8 @@ class UnexpectedCall(AssertionError):
         ]
         own = [f"{one} ({why})" for one, why in reasons if one.model == call.model]
         models = [one.model for one, _ in reasons if one.model is not None]
-        if near := own or difflib.get_close_matches(call.model, models, n=1):
-            lines += _told("nearest", [near[0]])
+        if near := own[0] if own else nearest(call.model, models):
+            lines += _told("nearest", [near])
         lines += _told(
             "write",
             [
@@ -59,8 +59,8 @@ class UnexpectedCall(AssertionError):
             *_told("inputs", [_shown(call.inputs)]),
             *_told("offered", [", ".join(offered) or "no tools"]),
         ]
-        if near := difflib.get_close_matches(name, offered, n=1):
-            lines += _told("nearest", [near[0]])
+        if (near := nearest(name, offered)) is not None:
+            lines += _told("nearest", [near])
         return cls("\n".join(lines))
 
 

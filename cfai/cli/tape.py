@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cfai.cli.options import ExitCode, fail
+from cfai.wording import shortened
 
 if TYPE_CHECKING:
     from cfai.binding import Binding
@@ -118,7 +119,7 @@ def _cells(entry: Entry) -> list[str]:
     if isinstance(call.inputs, Mapping):
         texts = (call.inputs.get(name) for name in ("prompt", "messages", "input", "text"))
         asked = str(next((text for text in texts if text), call.inputs))
-    cells = [model, asked if len(asked) <= 60 else f"{asked[:60]}...", *_answer(entry)]
+    cells = [model, shortened(asked, 60), *_answer(entry)]
     return [escape(cell) for cell in cells]
 
 

@@ -8,7 +8,7 @@ A model gives text. Some of it may be a tool call, or thinking that comes before
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal
@@ -94,6 +94,19 @@ class Usage:
     @property
     def total_tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Usage:
+        """The usage as an answer of any form tells it; what it does not tell is 0."""
+        prompt, made = ("input", "output") if "input_tokens" in told else ("prompt", "completion")
+        cached, reasoning = (told.get(f"{name}_tokens_details") or {} for name in (prompt, made))
+        return cls(
+            told.get(f"{prompt}_tokens", 0),
+            told.get(f"{made}_tokens", 0),
+            told.get("cached_tokens", cached.get("cached_tokens", 0)),
+            neurons=told.get("neurons"),
+            reasoning_tokens=told.get("reasoning_tokens", reasoning.get("reasoning_tokens", 0)),
+        )
 
     def to_json(self, *, as_of: date | None = None) -> dict[str, Any]:
         """The usage object of the day `as_of`, or today's, its keys in Cloudflare's order."""

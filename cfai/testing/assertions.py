@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn, get_args
 
 from cfai.errors import AiError
+from cfai.tasks.text_generation import ShapeName
 from cfai.testing.expectations import (
-    count,
     finish_flaws,
     form_flaws,
     pieces_flaws,
@@ -18,11 +17,11 @@ from cfai.testing.expectations import (
     tool_calls_flaws,
     usage_flaws,
 )
-from cfai.testing.forms import StreamForm
 from cfai.testing.report import StreamReport
 from cfai.testing.rules import flaws_of
 from cfai.testing.sources import StreamSource, read_stream
 from cfai.testing.table import Flaw, table
+from cfai.wording import choose, count
 
 __all__ = ["assert_fails", "assert_stream"]
 
@@ -35,7 +34,7 @@ async def assert_stream(
     usage: Mapping[str, Any] | bool | None = None,
     finish_reason: str | None = None,
     tool_calls: Sequence[Mapping[str, Any]] | None = None,
-    form: StreamForm | None = None,
+    form: ShapeName | None = None,
     first_piece_within: float | None = None,
     gaps_within: float | None = None,
     since: float | None = None,
@@ -64,7 +63,7 @@ async def assert_stream(
     """
     __tracebackhide__ = True
     if form is not None:
-        _check_form(form)
+        choose("form", form, get_args(ShapeName))
     report = await read_stream(stream, since=since)
     flaws = flaws_of(report, whole_characters=whole_characters and not isinstance(text, str))
     # What is not whole cannot be as expected either, and which of the two it is is the first thing to know.
@@ -159,12 +158,3 @@ def _place(report: StreamReport) -> int | None:
 
 def _described(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
-
-
-def _check_form(form: str) -> None:
-    if form not in get_args(StreamForm):
-        near = difflib.get_close_matches(form, get_args(StreamForm), n=1)
-        raise ValueError(
-            f"{form!r} is no form of a stream; {f'did you mean {near[0]!r}, or ' if near else ''}one of "
-            f"{', '.join(get_args(StreamForm))}?"
-        )

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cfai import sse
-from cfai.testing.forms import StreamForm, Told, form_of, loads, told_by
+from cfai.tasks.text_generation import ShapeName
+from cfai.tasks.told import Told, form_of, loads, told_by
 
 __all__ = ["Chunk", "Event", "EventKind", "cut_events"]
 
@@ -38,7 +39,7 @@ class Event:
     """What its `data:` lines say; None where it has none, as a comment."""
     value: Any = None
     """The JSON value of its data."""
-    form: StreamForm | None = None
+    form: ShapeName | None = None
     told: Told = Told()  # noqa: RUF009  # it is frozen
     flaw: str = ""
     """Why it is no whole event."""

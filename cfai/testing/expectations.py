@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cfai.testing.forms import StreamForm
+from cfai.tasks.text_generation import ShapeName
 from cfai.testing.report import StreamReport, ToolCall
 from cfai.testing.table import Flaw
+from cfai.wording import count, first_difference
 
 __all__ = [
-    "count",
     "finish_flaws",
     "form_flaws",
     "pieces_flaws",
@@ -28,7 +28,7 @@ def text_flaws(report: StreamReport, expected: str | re.Pattern[str] | None) -> 
             yield Flaw(f"the text is {report.text!r}", None, f"a text that has {expected.pattern!r}")
     elif expected is not None and report.text != expected:
         read = 0
-        same = _same(report.text, expected)
+        same = first_difference(report.text, expected)
         number = None
         for event in report.events:
             read += len(event.told.texts.get(0, ""))
@@ -43,12 +43,6 @@ def _around(text: str, place: int) -> str:
     start = place - 30 if len(text) > 80 and place > 40 else 0
     end = min(len(text), start + 80)
     return f"{'...' * (start > 0)}{text[start:end]!r}{'...' * (end < len(text))}"
-
-
-def _same(one: str, other: str) -> int:
-    """How many characters two texts have in common from the start."""
-    differs = (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
-    return next(differs, min(len(one), len(other)))
 
 
 def pieces_flaws(report: StreamReport, expected: Sequence[str] | int | None) -> Iterator[Flaw]:
@@ -125,7 +119,7 @@ def _call(call: ToolCall) -> str:
     return f"{call.name}({call.arguments!r})"
 
 
-def form_flaws(report: StreamReport, expected: StreamForm | None) -> Iterator[Flaw]:
+def form_flaws(report: StreamReport, expected: ShapeName | None) -> Iterator[Flaw]:
     if expected is not None and report.form != expected:
         place = next((event.number for event in report.events if event.form), None)
         yield Flaw(f"the stream is of the {report.form} form", place, f"the {expected} form")
@@ -147,7 +141,3 @@ def times_flaws(report: StreamReport, first: float | None, gap: float | None) ->
                     f"it within {gap} s",
                 )
                 return
-
-
-def count(number: int, noun: str) -> str:
-    return f"1 {noun}" if number == 1 else f"{number or 'no'} {noun}s"

@@ -14,8 +14,9 @@ from cfai.bindings.registered import Answers, Predicate, When
 from cfai.clock import Clock
 from cfai.errors import AiError
 from cfai.results import ByteStream
-from cfai.testing.forms import told_by
+from cfai.tasks.told import told_by
 from cfai.testing.report import total_usage
+from cfai.wording import shortened
 
 __all__ = ["Observed", "ObservedAi", "Seen", "TestAi"]
 
@@ -92,7 +93,7 @@ class Observed:
             self._open.add(counted)
             return Reply(ByteStream(counted, clock=reply.body.clock), reply.status, reply.headers)
         else:
-            seen.outcome = f"{reply.status}, {_shortened(reply.body)}"
+            seen.outcome = f"{reply.status}, {shortened(str(reply.body), 100)}"
             seen.is_answered = True
             if isinstance(reply.body, Mapping) and (usage := told_by(reply.body).usage):
                 seen.usages.append(usage)
@@ -140,11 +141,6 @@ def _usages_of(event: bytes) -> list[Mapping[str, Any]]:
         return []
     data = [sse.loads(each) for each in sse.Decoder().feed(event)]
     return [usage for each in data if isinstance(each, Mapping) and (usage := told_by(each).usage)]
-
-
-def _shortened(body: Any) -> str:
-    text = str(body)
-    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 class ObservedAi(Ai):

@@ -10,8 +10,9 @@ from functools import cached_property
 from typing import Any
 
 from cfai.errors import AiError, EngineFailure
+from cfai.tasks.text_generation import ShapeName
+from cfai.tasks.told import CallDelta
 from cfai.testing.events import Chunk, Event, cut_events
-from cfai.testing.forms import CallDelta, StreamForm
 
 __all__ = ["Chunk", "StreamReport", "ToolCall"]
 
@@ -62,7 +63,7 @@ class StreamReport:
         return tuple(event.data for event in self.events if event.data is not None)
 
     @property
-    def form(self) -> StreamForm | None:
+    def form(self) -> ShapeName | None:
         """The form of the first event that has one."""
         return next((event.form for event in self.events if event.form), None)
 
@@ -86,7 +87,8 @@ class StreamReport:
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
-        return _put_together([call for event in self.events for call in event.told.calls])
+        """The tool calls; where `n` answers were asked for, those of the first."""
+        return _put_together([call for event in self.events for call in event.told.calls if call.choice == 0])
 
     @cached_property
     def usages(self) -> tuple[Mapping[str, Any], ...]:

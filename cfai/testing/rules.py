@@ -8,6 +8,7 @@ from typing import Any
 from cfai.testing.events import Event
 from cfai.testing.report import StreamReport, covers, is_running
 from cfai.testing.table import Flaw
+from cfai.wording import count
 
 __all__ = ["flaws_of", "whole_events"]
 
@@ -58,7 +59,7 @@ def _ends_once(report: StreamReport) -> Iterator[Flaw]:
         yield Flaw(f"the stream has [DONE] {_times(dones)}", after[0].number, "the end of the stream")
     elif after:
         rest = b"".join(event.raw for event in after)
-        yield Flaw(f"{_bytes(len(rest))} came after [DONE]", after[0].number, "the end of the stream")
+        yield Flaw(f"{count(len(rest), 'byte')} came after [DONE]", after[0].number, "the end of the stream")
 
 
 def _one_form(report: StreamReport) -> Iterator[Flaw]:
@@ -214,7 +215,3 @@ def _is_count(value: object) -> bool:
 
 def _times(count: int) -> str:
     return {2: "twice"}.get(count, f"{count} times")
-
-
-def _bytes(count: int) -> str:
-    return "1 byte" if count == 1 else f"{count} bytes"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from cfai.binding import Call
 from cfai.testing.observed import Seen
+from cfai.wording import shortened
 
 __all__ = ["transcript"]
 
@@ -29,10 +30,5 @@ def transcript(calls: Sequence[Seen]) -> str:
 
 def _asked(call: Call) -> str:
     if not isinstance(call.inputs, Mapping):
-        return _short(call.inputs, 80)
-    return ", ".join(f"{name}: {_short(value, 60)}" for name, value in call.inputs.items())
-
-
-def _short(value: object, length: int) -> str:
-    text = repr(value)
-    return text if len(text) <= length else f"{text[: length - 4]} ..."
+        return shortened(repr(call.inputs), 80)
+    return ", ".join(f"{name}: {shortened(repr(value), 60)}" for name, value in call.inputs.items())

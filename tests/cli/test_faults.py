@@ -53,4 +53,4 @@ def test_without_the_flag_the_header_means_nothing(project: Path, temporary: Pat
 def test_a_name_that_no_fault_has_is_refused_with_the_nearest(command: list[str]) -> None:
     ended = CliRunner(env={"COLUMNS": "300"}).invoke(app, [*command, "--faults", "capasity"])
     assert ended.exit_code == 2
-    assert "did you mean capacity" in ended.output
+    assert "did you mean 'capacity'" in ended.output

@@ -170,7 +170,7 @@ def test_a_worker_is_answered_by_a_tape(tmp_path: Path) -> None:
         (["--tape", "nowhere.json"], "there is no tape nowhere.json"),
         (["--record", "once"], "--record is for a tape"),
         (["--tape-speed", "2"], "--tape-speed is for a tape"),
-        (["--tape", "tape.json", "--record", "onse"], "is 'onse', did you mean 'once'?"),
+        (["--tape", "tape.json", "--record", "onse"], "is 'onse'; did you mean 'once'?"),
         (["--tape", "broken.json"], "broken.json, line 3: this is no JSON"),
         (["--fake", "--ai-url", "http://127.0.0.1:1"], "--fake and --ai-url exclude each other"),
     ],

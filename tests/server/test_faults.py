@@ -82,7 +82,7 @@ async def test_what_no_fault_is_called_is_refused_with_the_nearest() -> None:
         unknown = await post(address, RUN, STREAM, asking("capasity"))
         of_openai = await post(address, "/v1/chat/completions", {}, asking("stall:many"))
     assert unknown.status_code == of_openai.status_code == 400
-    assert "no fault is called 'capasity'; did you mean capacity" in unknown.json()["errors"][0]["message"]
+    assert "no fault is called 'capasity'; did you mean 'capacity'" in unknown.json()["errors"][0]["message"]
     assert "after of the fault 'stall:many' must be a whole number" in of_openai.json()["error"]["message"]
 
 
@@ -244,5 +244,5 @@ def test_the_sentence_at_the_start() -> None:
     assert faults_are_on("3040:2,drop:1") == (
         "faults are on: calls meet capacity:2, drop:1, or what their request's header x-cfai-faults asks for"
     )
-    with pytest.raises(ValueError, match="did you mean drop"):
+    with pytest.raises(ValueError, match="did you mean 'drop'"):
         AskedFaults("dropp", tell=print)

@@ -117,5 +117,5 @@ async def test_what_no_fault_is_called_is_refused_in_front_of_the_script(worker:
     faulty = Faulty(worker, "none")
     response = await faulty("/stream", x_cfai_faults="dropp")
     assert response.status == 400
-    assert "no fault is called 'dropp'; did you mean drop" in response.text
+    assert "no fault is called 'dropp'; did you mean 'drop'" in response.text
     assert faulty.fake.calls == []

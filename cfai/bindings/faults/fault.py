@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import Any
 
 from cfai.binding import Call
 from cfai.bindings.faults.scenarios import Argument, Scenario, scenario_of
+from cfai.wording import meant
 
 __all__ = ["Fault", "parse_faults"]
 
@@ -117,9 +117,8 @@ def _parsed(text: str) -> Fault:
 
 def _read(row: Scenario, key: str, value: str, text: str) -> Any:
     if key not in (*row.takes, "model"):
-        near = difflib.get_close_matches(key, _takes(row), n=1)
-        meant = f"; did you mean {near[0]}?" if near else "."
-        raise ValueError(f"the fault {row.name} takes no {key}{meant} It takes: {', '.join(_takes(row))}")
+        takes = _takes(row)
+        raise ValueError(f"the fault {row.name} takes no {key}{meant(key, takes) or '.'} It takes: {', '.join(takes)}")
     kind = _KINDS[key]
     try:
         return kind(value)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from cfai.binding import Call
 from cfai.bindings.faults.refusals import REFUSALS
+from cfai.wording import meant, nearest
 
 __all__ = ["CODES", "SCENARIOS", "Argument", "Scenario", "Touch", "scenario_of"]
 
@@ -212,6 +212,6 @@ def scenario_of(name: str | int) -> Scenario:
 
 
 def _nearest(wanted: str, rows: Mapping[str, Scenario]) -> str:
-    near = difflib.get_close_matches(wanted, rows, n=1, cutoff=0.5)
-    meant = f"; did you mean {near[0]}? That is: {rows[near[0]].stands_for}" if near else "."
-    return f"{meant} There are: {', '.join(rows)}"
+    near = nearest(wanted, rows)
+    that_is = "." if near is None else f"{meant(wanted, rows)} That is: {rows[near].stands_for}"
+    return f"{that_is} There are: {', '.join(rows)}"

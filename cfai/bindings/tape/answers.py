@@ -1,16 +1,10 @@
-"""Answers read back: from the bytes of any wire form to the parts that they were written from.
-
-    {"response": "New"}                               classic
-    {"choices": [{"delta": {"content": "New"}}]}      chat, and with `text` in place of `delta` a completion
-    {"type": "response.output_text.delta", ...}       responses
+"""Answers read back: from the JSON of any wire form to the parts that they were written from.
 
 What cannot be read raises `Unreadable`; then a tape leaves the bytes as they are.
 """
 
 from __future__ import annotations
 
-import itertools
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +12,19 @@ from typing import Any
 from cfai import sse
 from cfai.errors import AiError
 from cfai.tasks.parts import Answer, CallArguments, CallStart, Finish, Part, Reasoning, Text, ToolCall, Usage
+from cfai.tasks.told import CallDelta, calls_in, form_of, loads, told_by
 
-__all__ = ["Done", "Finished", "Item", "StreamReader", "Told", "Unreadable", "created_in", "read_whole", "usage_in"]
+__all__ = [
+    "ChoicePart",
+    "Done",
+    "Finished",
+    "Item",
+    "StreamReader",
+    "Unreadable",
+    "created_in",
+    "read_whole",
+    "usage_in",
+]
 
 
 class Unreadable(Exception):
@@ -27,7 +32,7 @@ class Unreadable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ChoicePart:
     """A part of one of the answers."""
 
     part: Part
@@ -44,7 +49,7 @@ class Done:
     """The stream is whole."""
 
 
-Item = Told | Finished | Usage | AiError | Done
+Item = ChoicePart | Finished | Usage | AiError | Done
 
 _FINISHES: Mapping[str, Finish] = {"length": "length", "tool_calls": "tool_calls", "function_call": "tool_calls"}
 
@@ -53,103 +58,57 @@ class StreamReader:
     """Reads one stream, event by event."""
 
     def __init__(self) -> None:
-        self._calls = itertools.count()
-        """Of function calls in the Responses form, which have no index."""
-        self._call = 0
+        self._numbers: dict[tuple[int, int], int] = {}
+        """Of the tool calls of each choice, by their index: among the items of a response they are not numbered."""
 
     def items(self, data: str) -> Iterator[Item]:
         """What the `data` of one event says."""
         if data == "[DONE]":
             yield Done()
             return
-        event = sse.loads(data)
+        event = loads(data)
         if not isinstance(event, dict):
             raise Unreadable(data)
-        if event.get("errors") or event.get("error"):
-            yield AiError.from_body(event, None)
-        elif str(event.get("type", "")).startswith("response."):
-            yield from self._of_responses(event)
-        elif isinstance(event.get("choices"), list):
-            yield from _of_choices(event)
-        elif "response" in event or "tool_calls" in event:
-            yield from _of_classic(event, data)
-        else:
+        told = told_by(event)
+        if told.error is not None:
+            if event.get("type") != "response.failed":  # the next event tells it again, with its code
+                yield told.error
+            return
+        if form_of(event) is None:
             raise Unreadable(data)
-        if (usage := usage_in(event)) is not None:
+        for choice, text in told.thoughts.items():
+            yield ChoicePart(Reasoning(text), choice)
+        for choice, text in told.texts.items():
+            if text:
+                yield ChoicePart(Text(text), choice)
+        for call in told.calls:
+            for part in _parts_of(call, self._number_of(call)):
+                yield ChoicePart(part, call.choice)
+        for choice, reason in told.finish.items():
+            yield Finished(_FINISHES.get(reason, "stop"), choice)
+        if (usage := _usage(told.usage)) is not None:
             yield usage
 
-    def _of_responses(self, event: Mapping[str, Any]) -> Iterator[Item]:
-        match event["type"].removeprefix("response."):
-            case "output_text.delta":
-                yield Told(Text(str(event["delta"])))
-            case "reasoning_text.delta":
-                yield Told(Reasoning(str(event["delta"])))
-            case "output_item.added" if event["item"].get("type") == "function_call":
-                self._call = next(self._calls)
-                yield Told(CallStart(self._call, str(event["item"]["call_id"]), str(event["item"]["name"])))
-            case "function_call_arguments.delta":
-                yield Told(CallArguments(self._call, str(event["delta"])))
-            case "completed" | "incomplete" as status:
-                made = [item["type"] for item in event["response"]["output"]]
-                has_calls = "function_call" in made
-                yield Finished("length" if status == "incomplete" else "tool_calls" if has_calls else "stop")
-                if (usage := usage_in(event["response"])) is not None:
-                    yield usage
+    def _number_of(self, call: CallDelta) -> int:
+        before = sum(choice == call.choice for choice, _ in self._numbers)
+        return self._numbers.setdefault((call.choice, call.index), before)
 
 
-def _of_choices(event: Mapping[str, Any]) -> Iterator[Item]:
-    for choice in event["choices"]:
-        index = int(choice.get("index") or 0)
-        delta = choice.get("delta") or {}
-        if reasoning := delta.get("reasoning_content"):
-            yield Told(Reasoning(str(reasoning)), index)
-        if text := delta.get("content") or choice.get("text"):
-            yield Told(Text(str(text)), index)
-        for part in _call_parts(delta.get("tool_calls") or ()):
-            yield Told(part, index)
-        if reason := choice.get("finish_reason"):
-            yield Finished(_FINISHES.get(reason, "stop"), index)
-
-
-def _of_classic(event: Mapping[str, Any], data: str) -> Iterator[Item]:
-    response = event.get("response")
-    if isinstance(response, int | float) and not isinstance(response, bool):
-        response = json.loads(data, parse_int=str, parse_float=str)["response"]  # as it was written, 1.50 for one
-    if response:
-        yield Told(Text(str(response)))
-    for part in _call_parts(event.get("tool_calls") or ()):
-        yield Told(part)
-    if reason := event.get("finish_reason"):
-        yield Finished(_FINISHES.get(reason, "stop"))
-
-
-def _call_parts(calls: Any) -> Iterator[Part]:
-    """The parts of tool calls, in pieces as OpenAI's streams have them, or whole as the classic form had them first."""
-    for at, call in enumerate(calls):
-        index, function = int(call.get("index", at)), call.get("function") or call
-        if name := function.get("name"):
-            yield CallStart(index, str(call.get("id") or f"call{index:05d}"), str(name))
-        if arguments := function.get("arguments"):
-            yield CallArguments(index, arguments if isinstance(arguments, str) else sse.dumps(arguments))
+def _parts_of(call: CallDelta, number: int) -> Iterator[Part]:
+    if call.name:
+        yield CallStart(number, str(call.id or f"call{number:05d}"), call.name)
+    if call.arguments:
+        yield CallArguments(number, call.arguments if isinstance(call.arguments, str) else sse.dumps(call.arguments))
 
 
 def usage_in(body: Mapping[str, Any]) -> Usage | None:
-    """The usage that an event or a whole answer tells; None if it tells none."""
-    told = body.get("usage")
-    if not isinstance(told, Mapping):
-        return None
-    names = ("prompt", "completion") if "prompt_tokens" in told else ("input", "output")
-    prompt, made = (told.get(f"{name}_tokens") for name in names)
-    if not isinstance(prompt, int) or not isinstance(made, int):
-        return None
-    cached, reasoning = (told.get(f"{name}_tokens_details") or {} for name in names)
-    return Usage(
-        prompt,
-        made,
-        cached.get("cached_tokens", 0),
-        neurons=told.get("neurons"),
-        reasoning_tokens=reasoning.get("reasoning_tokens", 0),
-    )
+    """The usage that a whole answer tells; None if it tells none."""
+    return _usage(body.get("usage"))
+
+
+def _usage(told: Any) -> Usage | None:
+    usage = Usage.from_json(told) if isinstance(told, Mapping) else None
+    return usage if usage is not None and usage.total_tokens else None
 
 
 def created_in(body: Any) -> float | None:
@@ -202,4 +161,5 @@ def _of_output(body: Mapping[str, Any], output: list[Any]) -> Answer:
 
 
 def _whole_calls(calls: Any) -> tuple[ToolCall, ...]:
-    return Answer.of(_call_parts(calls), "tool_calls").calls
+    parts = [part for call in calls_in(calls) for part in _parts_of(call, call.index)]
+    return Answer.of(parts, "tool_calls").calls

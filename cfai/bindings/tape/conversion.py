@@ -16,11 +16,11 @@ from typing import Any
 from cfai import sse
 from cfai.binding import EVENT_STREAM, Call
 from cfai.bindings.tape.answers import (
+    ChoicePart,
     Done,
     Finished,
     Item,
     StreamReader,
-    Told,
     Unreadable,
     created_in,
     read_whole,
@@ -79,8 +79,8 @@ class _Rewriting:
             read.append((chunk, [item for event in events for item in reader.items(event)]))
         items = [item for _, found in read for item in found]
         told = [item for item in items if isinstance(item, Usage)]
-        usage = self._usage(told[-1] if told else None, sum(isinstance(item, Told) for item in items))
-        has_calls = any(isinstance(item, Told) and isinstance(item.part, CallStart) for item in items)
+        usage = self._usage(told[-1] if told else None, sum(isinstance(item, ChoicePart) for item in items))
+        has_calls = any(isinstance(item, ChoicePart) and isinstance(item.part, CallStart) for item in items)
         writer = _Writer(
             self._shape(created), usage, "tool_calls" if has_calls else self._finish(usage), self._request.n
         )
@@ -141,7 +141,7 @@ class _Writer:
         events = [] if self._has_begun else self._shape.begin(self._usage)
         self._has_begun = True
         match item:
-            case Told(part, choice) if choice in self._open:
+            case ChoicePart(part, choice) if choice in self._open:
                 events += self._shape.part(part, choice)
             case Finished(finish, choice) if choice in self._open:
                 events += self._close(finish, choice)

@@ -11,6 +11,7 @@ from cfai.bindings.tape.entries import Entry, Tape
 from cfai.bindings.tape.nearest import difference, nearest
 from cfai.bindings.tape.normal import checked, fits, normalised, question
 from cfai.errors import AiError
+from cfai.wording import shortened
 
 __all__ = ["Library"]
 
@@ -107,5 +108,4 @@ def _refusal(call: Call) -> AiError | None:
 
 
 def _shown(call: Call) -> str:
-    text = f"{call.model} {call.inputs}"
-    return text if len(text) <= 120 else f"{text[:120]}..."
+    return shortened(f"{call.model} {call.inputs}", 120)

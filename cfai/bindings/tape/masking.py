@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from cfai import sse
-from cfai.bindings.tape.answers import StreamReader, Told, Unreadable
+from cfai.bindings.tape.answers import ChoicePart, StreamReader, Unreadable
 from cfai.tasks.parts import CallArguments, CallStart, Reasoning, Text
 
 __all__ = ["Find", "Found", "without_found"]
@@ -93,7 +93,7 @@ def _pieces(stream: str) -> list[list[_Piece]]:
 
 def _told(reader: StreamReader, data: str) -> list[tuple[Reasoning | Text | CallArguments, int]]:
     try:
-        told = [item for item in reader.items(data) if isinstance(item, Told)]
+        told = [item for item in reader.items(data) if isinstance(item, ChoicePart)]
     except (Unreadable, LookupError, TypeError, ValueError, AttributeError):
         return []  # what cannot be read has no pieces; its text is looked through as a whole
     return [(item.part, item.choice) for item in told if not isinstance(item.part, CallStart)]

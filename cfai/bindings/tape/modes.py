@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
+
+from cfai.wording import choose
 
 __all__ = ["RecordMode", "parse_record_mode"]
 
@@ -18,10 +19,5 @@ def parse_record_mode(text: str) -> RecordMode:
     parse_record_mode("once")  # "once"
     ```
     """
-    known: tuple[RecordMode, ...] = get_args(RecordMode)
-    for mode in known:
-        if text == mode:
-            return mode
-    near = difflib.get_close_matches(str(text).lower(), known, n=1, cutoff=0.5)
-    meant = f", did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"record must be one of {', '.join(known)}, it is {text!r}{meant}")
+    choose("record", text, get_args(RecordMode))
+    return cast("RecordMode", text)  # which mypy does not learn from that

@@ -10,6 +10,7 @@ from cfai.bindings.tape.binding import TapeBinding
 from cfai.bindings.tape.errors import TapeError
 from cfai.errors import AiError, EngineFailure
 from cfai.request_id import of_request
+from cfai.wording import count
 
 __all__ = ["ServedTape"]
 
@@ -46,8 +47,8 @@ class ServedTape:
     def close_tape(self) -> None:
         """Write what was recorded, and say so; what cannot be written is said as well."""
         try:
-            if count := self._tape.close_tape():
-                self._on_notice(f"recorded {count} {'call' if count == 1 else 'calls'} in {self._tape.path}")
+            if recorded := self._tape.close_tape():
+                self._on_notice(f"recorded {count(recorded, 'call')} in {self._tape.path}")
         except (OSError, TypeError, ValueError) as error:
             self._on_notice(f"{self._tape.path} could not be written: {error}")
 

@@ -9,6 +9,7 @@ from cfai.bindings.tape.errors import TapeEnds
 from cfai.clock import Clock
 from cfai.errors import AiError
 from cfai.results import ByteStream
+from cfai.wording import count
 
 __all__ = ["Player", "Recorder", "seconds"]
 
@@ -96,9 +97,9 @@ class Player:
         if self._end.failure is not None:
             raise self._end.failure.error
         if self._end.kind == "closed":
-            count = "1 chunk" if len(self._chunks) == 1 else f"{len(self._chunks)} chunks"
+            chunks = count(len(self._chunks), "chunk")
             raise TapeEnds(
-                f"{self._name}: the tape ends here, after {count}, where the reader closed the stream when it was "
+                f"{self._name}: the tape ends here, after {chunks}, where the reader closed the stream when it was "
                 "recorded; read no further, or record it anew with a reader that does"
             )
         raise StopAsyncIteration

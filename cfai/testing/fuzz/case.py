@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from cfai.testing.forms import loads
+from cfai.tasks.told import loads
 from cfai.testing.report import Chunk, StreamReport
 
 __all__ = ["CaseForm", "CutStream", "End", "Level", "StreamCase"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date
 from typing import get_args
@@ -12,6 +11,7 @@ from cfai.errors import OutOfCapacity
 from cfai.testing.fuzz.case import CaseForm, Level, StreamCase
 from cfai.testing.fuzz.frames import FRAMES
 from cfai.testing.fuzz.writing import written
+from cfai.wording import meant
 
 __all__ = ["FORMS", "LEVELS", "TEXTS", "check_names", "corpus"]
 
@@ -116,6 +116,4 @@ def check_names(what: str, given: Collection[str], known: Sequence[str]) -> None
     """A ValueError names what is not known and what is nearest to it."""
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            meant = f"; did you mean {near[0]!r}?" if near else "."
-            raise ValueError(f"{name!r} is no {what}{meant} There are: {', '.join(known)}")
+            raise ValueError(f"{name!r} is no {what}{meant(name, known) or '.'} There are: {', '.join(known)}")

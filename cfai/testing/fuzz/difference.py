@@ -9,7 +9,8 @@ from typing import Any
 
 from cfai.testing.fuzz.case import CutStream
 from cfai.testing.fuzz.cuts import place_of
-from cfai.testing.fuzz.parsers import CommandFailed, Expected, Outcome, first_difference
+from cfai.testing.fuzz.parsers import CommandFailed, Expected, Outcome
+from cfai.wording import first_difference, shortened
 
 __all__ = ["Difference", "StreamDifference"]
 
@@ -143,8 +144,7 @@ def _near(expected: Any, got: Any, *, of: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 4]} ..."
+    return shortened(repr(value), SHOWN)
 
 
 def _field(name: str, text: str) -> Sequence[str]:

@@ -22,7 +22,6 @@ __all__ = [
     "Parser",
     "RunningParser",
     "expected_of",
-    "first_difference",
 ]
 
 Parser = Callable[[Any], Any]
@@ -106,12 +105,6 @@ class RunningParser(AbstractContextManager["RunningParser"]):
         if self._portal is None:
             self._portal = self._exits.enter_context(anyio.from_thread.start_blocking_portal())
         return self._portal
-
-
-def first_difference(expected: Any, got: Any) -> int:
-    """Where two texts or lists are no longer the same."""
-    differs = (place for place, (a, b) in enumerate(zip(expected, got, strict=False)) if a != b)
-    return next(differs, min(len(expected), len(got)))
 
 
 def _is_async(parser: Parser) -> bool:

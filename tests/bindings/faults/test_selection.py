@@ -204,7 +204,7 @@ async def test_a_share_of_none_and_a_share_of_all() -> None:
 
 
 async def test_a_fault_says_at_once_what_is_wrong_with_it() -> None:
-    with pytest.raises(ValueError, match=r"no fault is called 'stal'; did you mean stall\? That is: After"):
+    with pytest.raises(ValueError, match=r"no fault is called \'stal\'; did you mean \'stall\'\? That is: After"):
         FaultBinding(fake(), "stal")
     with pytest.raises(ValueError, match="the fault no-done takes no after"):
         FaultBinding(fake()).add("no-done", after=2)

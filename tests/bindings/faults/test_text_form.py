@@ -43,10 +43,10 @@ def test_the_text_form(text: str, faults: list[Fault]) -> None:
     [
         (
             "capasity",
-            "no fault is called 'capasity'; did you mean capacity? That is: The model has no free place: ",
+            "no fault is called 'capasity'; did you mean 'capacity'? That is: The model has no free place: ",
         ),
         ("chaos", "no fault is called 'chaos'. There are: capacity, rate-limit, "),
-        ("3041", "no error has the code 3041; did you mean 3042? That is: The model name is invalid: "),
+        ("3041", "no error has the code 3041; did you mean '3042'? That is: The model name is invalid: "),
         ("", "a fault without a name in ''; write NAME or NAME:VALUE, with commas between faults"),
         ("capacity,,drop", "a fault without a name in ''"),
         ("capacity:two", "times of the fault 'capacity:two' must be a whole number, not 'two'"),
@@ -55,7 +55,7 @@ def test_the_text_form(text: str, faults: list[Fault]) -> None:
         ("stall:1:seconds=-1", "seconds of the fault stall must be a number of seconds from 0 on, not -1.0"),
         ("stall:1:seconds=nan", "seconds of the fault stall must be a number of seconds from 0 on, not nan"),
         ("stall:1:2", "after twice in the fault 'stall:1:2'"),
-        ("stall:sconds=1", "the fault stall takes no sconds; did you mean seconds? It takes: times, after, seconds, "),
+        ("stall:sconds=1", "the fault stall takes no sconds; did you mean 'seconds'? It takes: times, after, "),
         ("split-bytes:after=1", "the fault split-bytes takes no after. It takes: times, model"),
         ("random:7:rate=2", "rate of the fault random must be between 0 and 1, not 2.0"),
     ],

@@ -89,7 +89,7 @@ async def test_a_refusing_fake_leaves_nothing_on_the_tape(path: Path) -> None:
 
 
 async def test_an_unknown_mode_names_the_nearest(path: Path) -> None:
-    with pytest.raises(ValueError, match="it is 'onec', did you mean 'once'"):
+    with pytest.raises(ValueError, match="it is 'onec'; did you mean 'once'"):
         TapeBinding(path, record="onec")  # type: ignore[arg-type]
     for speed in (0, -1, float("inf"), float("nan")):
         with pytest.raises(ValueError, match="speed must be more than 0"):

@@ -1,18 +1,23 @@
-"""What one event tells, in each of the forms in which Workers AI streams."""
+"""What one event of a stream tells, in each of the forms in which Workers AI streams.
+
+    {"response": "New"}                               classic
+    {"choices": [{"delta": {"content": "New"}}]}      chat, and with `text` in place of `delta` a completion
+    {"type": "response.output_text.delta", ...}       responses
+
+`tasks/shapes` writes them. Whatever is odd in an event of somebody else's is left out, and no error.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
-from cfai.errors import AiError
+from cfai.errors import AiError, EngineFailure
+from cfai.tasks.text_generation import ShapeName
 
-__all__ = ["CallDelta", "StreamForm", "Told", "form_of", "loads", "told_by"]
-
-StreamForm = Literal["classic", "chat", "completion", "responses"]
-"""`{"response": ...}` of Workers AI itself, and the three of OpenAI, which its newer models have as well."""
+__all__ = ["CallDelta", "Told", "calls_in", "form_of", "loads", "told_by"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,7 @@ class CallDelta:
     arguments: Any = ""
     """A piece of JSON text, or the whole value."""
     is_whole: bool = False
+    choice: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,8 @@ class Told:
 
     texts: Mapping[int, str] = field(default_factory=dict)
     """A piece of text, by choice."""
-    reasoning: str = ""
+    thoughts: Mapping[int, str] = field(default_factory=dict)
+    """A piece of thinking, by choice."""
     usage: Mapping[str, Any] | None = None
     finish: Mapping[int, str] = field(default_factory=dict)
     """Why a choice ended."""
@@ -46,6 +53,10 @@ class Told:
     @property
     def text(self) -> str:
         return "".join(self.texts.values())
+
+    @property
+    def reasoning(self) -> str:
+        return "".join(self.thoughts.values())
 
 
 class _Spelled(float):
@@ -64,10 +75,10 @@ class _Spelled(float):
 
 def loads(data: str) -> Any:
     """The JSON value of an event's data; a ValueError says what is wrong with it."""
-    return json.loads(data, parse_float=_Spelled)
+    return json.loads(data, parse_float=_Spelled, parse_int=lambda text: _Spelled(text) if text == "-0" else int(text))
 
 
-def form_of(event: Mapping[str, Any]) -> StreamForm | None:
+def form_of(event: Mapping[str, Any]) -> ShapeName | None:
     """The form of an event, where one can tell: an error has none of its own."""
     kind = event.get("type")
     if isinstance(kind, str) and kind.startswith("response."):
@@ -99,9 +110,8 @@ def _error(event: Mapping[str, Any]) -> AiError | None:
 def _openai_error(error: object) -> AiError:
     if not isinstance(error, Mapping):
         return AiError(str(error))
-    found = AiError(str(error.get("message", error)))
-    found.code = code if isinstance(code := error.get("code"), int) else found.code
-    return found
+    code = error.get("code")
+    return AiError.of(code if isinstance(code, int) else EngineFailure.code, str(error.get("message", error)))
 
 
 def _classic(event: Mapping[str, Any]) -> Told:
@@ -110,14 +120,14 @@ def _classic(event: Mapping[str, Any]) -> Told:
         texts={} if piece is None else {0: _text(piece)},
         usage=_usage(event),
         finish=_finish(0, event),
-        calls=_calls(event.get("tool_calls")),
+        calls=calls_in(event.get("tool_calls")),
     )
 
 
 def _chat(event: Mapping[str, Any]) -> Told:
     texts: dict[int, str] = {}
     finish: dict[int, str] = {}
-    reasoning = ""
+    thoughts: dict[int, str] = {}
     calls: tuple[CallDelta, ...] = ()
     for choice in _objects(event.get("choices")):
         index = choice.get("index", 0)
@@ -125,13 +135,14 @@ def _chat(event: Mapping[str, Any]) -> Told:
         delta = delta if isinstance(delta, Mapping) else {}
         if (content := delta.get("content")) is not None:
             texts[index] = _text(content)
-        reasoning += _text(delta.get("reasoning_content") or delta.get("reasoning") or "")
-        calls += _calls(delta.get("tool_calls"))
+        if thought := delta.get("reasoning_content") or delta.get("reasoning"):
+            thoughts[index] = _text(thought)
+        calls += calls_in(delta.get("tool_calls"), index)
         finish |= _finish(index, choice)
     # Some models have both forms in one event: https://developers.cloudflare.com/workers-ai/models/
     if (piece := event.get("response")) and not any(texts.values()):
         texts = {0: _text(piece)}
-    return Told(texts, reasoning, _usage(event), finish, calls)
+    return Told(texts, thoughts, _usage(event), finish, calls)
 
 
 def _completion(event: Mapping[str, Any]) -> Told:
@@ -147,16 +158,17 @@ def _responses(event: Mapping[str, Any]) -> Told:
         case "response.output_text.delta":
             return Told({0: _text(event.get("delta", ""))}, sequence_number=number)
         case "response.reasoning_text.delta" | "response.reasoning_summary_text.delta":
-            return Told(reasoning=_text(event.get("delta", "")), sequence_number=number)
+            return Told(thoughts={0: _text(event.get("delta", ""))}, sequence_number=number)
         case "response.output_text.done":
             return Told(whole=_text(event.get("text", "")), sequence_number=number)
-        case "response.output_item.done":
+        case "response.output_item.added":
             item = event.get("item")
             if isinstance(item, Mapping) and item.get("type") == "function_call":
-                call = CallDelta(
-                    event.get("output_index", 0), item.get("call_id"), item.get("name"), item.get("arguments", "")
-                )
+                call = CallDelta(event.get("output_index", 0), item.get("call_id"), item.get("name"))
                 return Told(calls=(call,), sequence_number=number)
+        case "response.function_call_arguments.delta":
+            call = CallDelta(event.get("output_index", 0), arguments=event.get("delta", ""))
+            return Told(calls=(call,), sequence_number=number)
         case "response.completed" | "response.incomplete":
             response = event.get("response")
             response = response if isinstance(response, Mapping) else {}
@@ -167,13 +179,13 @@ def _responses(event: Mapping[str, Any]) -> Told:
     return Told(sequence_number=number)
 
 
-_READERS: dict[StreamForm, Callable[[Mapping[str, Any]], Told]] = {
+_READERS: dict[ShapeName, Callable[[Mapping[str, Any]], Told]] = {
     "classic": _classic,
     "chat": _chat,
     "completion": _completion,
     "responses": _responses,
 }
-assert _READERS.keys() == set(get_args(StreamForm))
+assert _READERS.keys() == set(get_args(ShapeName))
 
 # Responses count inputs and outputs where the older forms have a prompt and its completion.
 _NAMES = {
@@ -200,15 +212,16 @@ def _sequence_number(event: Mapping[str, Any]) -> int | None:
     return number if isinstance(number := event.get("sequence_number"), int) else None
 
 
-def _calls(calls: object) -> tuple[CallDelta, ...]:
-    return tuple(_call(call, place) for place, call in enumerate(_objects(calls)))
+def calls_in(calls: object, choice: int = 0) -> tuple[CallDelta, ...]:
+    """Tool calls, in pieces as OpenAI's streams have them, or whole as the classic form had them first."""
+    return tuple(_call(call, place, choice) for place, call in enumerate(_objects(calls)))
 
 
-def _call(call: Mapping[str, Any], place: int) -> CallDelta:
+def _call(call: Mapping[str, Any], place: int, choice: int) -> CallDelta:
     if isinstance(function := call.get("function"), Mapping):
         index = call["index"] if isinstance(call.get("index"), int) else place
-        return CallDelta(index, call.get("id"), function.get("name"), function.get("arguments") or "")
-    return CallDelta(place, call.get("id"), call.get("name"), call.get("arguments", ""), is_whole=True)
+        return CallDelta(index, call.get("id"), function.get("name"), function.get("arguments") or "", choice=choice)
+    return CallDelta(place, call.get("id"), call.get("name"), call.get("arguments", ""), is_whole=True, choice=choice)
 
 
 def _objects(value: object) -> list[Mapping[str, Any]]:
