@@ -11,11 +11,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
-from cfai import sse
-from cfai.binding import JSON, Binding, Call, Reply, Searchable
+from cfai.binding import Binding, Call, Reply, Searchable
 from cfai.bindings.faults.asked import AskedFaults
 from cfai.errors import AiError
-from cfai.results import ByteStream
 from cfai.serving import refuse
 from cfai.worker.ai import WorkerAi
 from cfai.worker.incoming import path_of
@@ -62,10 +60,7 @@ class _Faulty:
         self._faults = faults
 
     async def send(self, call: Call) -> Reply:
-        reply = await self._faults.send(call, self._binding.send)
-        if reply.error is None and isinstance(reply.body, dict | list) and reply.headers.get("content-type") != JSON:
-            return Reply(ByteStream(_Once(sse.dumps(reply.body).encode())), reply.status, reply.headers)
-        return reply
+        return await self._faults.send(call, self._binding.send)
 
     async def search_models(self, query: Mapping[str, str]) -> list[dict[str, Any]]:
         if isinstance(self._binding, Searchable):
@@ -74,21 +69,6 @@ class _Faulty:
 
     async def aclose(self) -> None:
         await self._binding.aclose()
-
-
-class _Once:
-    """One chunk. env.AI gives a Worker JSON of another content type as a stream, whatever is in it."""
-
-    def __init__(self, chunk: bytes) -> None:
-        self._chunks = [chunk]
-
-    async def __anext__(self) -> bytes:
-        if not self._chunks:
-            raise StopAsyncIteration
-        return self._chunks.pop()
-
-    async def aclose(self) -> None:
-        """It holds nothing."""
 
 
 class _Asking:

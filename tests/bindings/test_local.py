@@ -6,6 +6,7 @@ import gc
 import shutil
 import threading
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -432,17 +433,30 @@ async def test_closing_while_a_model_loads_aborts_those_who_wait(llama: Path) ->
     assert set(codes) <= {0, 3008}
 
 
-async def test_a_stream_that_waits_long_is_kept_alive_by_comments(endless_llama: Path) -> None:
-    binding = LocalBinding({"@cf/my/model": endless_llama}, keep_alive=0.001)
+async def test_a_stream_that_waits_for_its_model_is_kept_alive_by_comments(endless_llama: Path) -> None:
+    may_load = threading.Event()
+
+    def report(*_: object) -> None:
+        may_load.wait(60)
+
+    binding = LocalBinding({"@cf/my/model": endless_llama}, keep_alive=0.001, on_progress=report)
     reply = await binding.send(Call("@cf/my/model", {"prompt": "New", "stream": True, "max_tokens": 3}))
     assert isinstance(reply.body, ByteStream)
+    assert await anext(reply.body) == b": keep-alive\n\n"
+    may_load.set()
     got = [event async for event in reply.body]
-    assert got[0] == b": keep-alive\n\n"
     assert got[-1] == sse.DONE
     assert b'"completion_tokens":3' in got[-2]
-    stream = await Ai(binding).run("@cf/my/model", {"prompt": "New" * 3000, "stream": True, "max_tokens": 3})
-    assert (await anext(stream)).startswith(b": keep-alive")
-    await stream.aclose()
+    await binding.aclose()
+
+
+async def test_a_stream_that_waits_in_the_queue_is_kept_alive_by_comments(endless_llama: Path) -> None:
+    binding = LocalBinding({"@cf/my/model": endless_llama}, keep_alive=0.001, slots=1)
+    async with aclosing(await Ai(binding).run("@cf/my/model", {"prompt": "New", "stream": True})) as first:
+        while (await anext(first)).startswith(b":"):
+            pass  # until it runs, and nobody reads it to its end
+        async with aclosing(await Ai(binding).run("@cf/my/model", {"prompt": "New", "stream": True})) as second:
+            assert await anext(second) == b": keep-alive\n\n"
     await until(lambda: binding.stats()["running"] + binding.stats()["waiting"] == 0)
     await binding.aclose()
 

@@ -6,11 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
 import httpx2
+import watchfiles
 
 from cfai.config import load_config
 from cfai.dev.files import Files
@@ -129,18 +130,24 @@ def test_nothing_is_left_when_it_is_told_to_end_before_it_is_ready(project: Path
 
 async def test_the_watch_over_the_files_ends_at_once(project: Path) -> None:
     config = load_config(project)
-    files = Files(config, state=config.state)
+    ended: list[str] = []
+    is_one_over = anyio.Event()
 
-    async def watch() -> None:
-        async for _ in files.saves():
-            pass
+    async def watch(name: str, saves: AsyncIterator[object]) -> None:
+        try:
+            async for _ in saves:
+                pass
+        finally:
+            ended.append(name)
+            is_one_over.set()
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(watch)
-        await anyio.sleep(0.5)
-        told = time.monotonic()
+        # One that looks up every other second, as the usual one does every fifth, and when ours is over.
+        tasks.start_soon(watch, "usual", watchfiles.awatch(project, rust_timeout=2000, stop_event=is_one_over))
+        tasks.start_soon(watch, "ours", Files(config, state=config.state).saves())
+        await anyio.wait_all_tasks_blocked()
         tasks.cancel_scope.cancel()
-    assert time.monotonic() - told < 2  # its thread would otherwise sleep for up to five seconds
+    assert ended == ["ours", "usual"]
 
 
 def test_what_it_prints_into_the_project_is_no_save(project: Path) -> None:

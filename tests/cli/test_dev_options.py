@@ -62,8 +62,11 @@ def test_requests_are_left_out_of_a_quiet_log(project: Path, temporary: Path) ->
     process = dev(project, temporary, "--log-level", "error")
     with process:
         process.read_until("RuntimeError: loud")
+        address = process.read_until("The Worker did not start").partition("; ")[2].split()[0]
+        assert httpx2.get(address, timeout=60).status_code == 500
         assert process.end(signal.SIGINT) == 0
         assert "⎔" not in process.rest
+        assert "GET /" not in process.rest
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,10 @@ from typing import TypeVar
 import anyio
 
 from cfai.binding import Call, Reply
-from cfai.bindings.faults.binding import FaultBinding
 from cfai.bindings.faults.claim import Injected
 from cfai.bindings.faults.fault import Fault, parse_faults
+from cfai.bindings.faults.injector import Injector
+from cfai.clock import RealClock
 from cfai.errors import BadInput, RequestAborted
 from cfai.results import ByteStream
 
@@ -87,14 +88,10 @@ class AskedFaults:
             except BadInput as error:
                 return Reply.from_error(error)
             call = replace(call, headers={key: value for key, value in call.headers.items() if key != name})
-        faults.binding.injected.clear()  # all were told, and a server runs for long
-        before = _answer.set(answer)
         try:
-            reply = await self._until_the_end(faults.binding.send(call))
+            reply = await self._until_the_end(faults.injector.send(call, answer))
         except RequestAborted as error:
             return Reply.from_error(error)
-        finally:
-            _answer.reset(before)
         if not isinstance(reply.body, ByteStream):
             return reply
         source = _Chunks(reply.body, self._until_the_end, APART_SECONDS if faults.are_cuts else 0.0)
@@ -121,9 +118,8 @@ class AskedFaults:
             raise BadInput(f"the header {FAULTS_HEADER}: {error}") from None
 
     def _faults(self, faults: Sequence[Fault]) -> _Faults:
-        return _Faults(
-            FaultBinding(_Answers(), *faults, on_injected=self._say), any(one.scenario in CUT for one in faults)
-        )
+        injector = Injector(faults, clock=RealClock(), tell=self._say)
+        return _Faults(injector, any(one.scenario in CUT for one in faults))
 
     def _say(self, injected: Injected) -> None:
         asking = _asking.get()
@@ -160,12 +156,12 @@ class _Asking:
 
 @dataclass(frozen=True, slots=True)
 class _Faults:
-    binding: FaultBinding
+    injector: Injector
     are_cuts: bool
 
 
+# A Worker's handler calls env.AI from any task that it starts, and nothing but the context says for which request.
 _asking: ContextVar[_Asking | None] = ContextVar("cfai.bindings.faults.asking", default=None)
-_answer: ContextVar[Answer] = ContextVar("cfai.bindings.faults.answer")
 
 
 @contextmanager
@@ -175,16 +171,6 @@ def _answering(asking: _Asking) -> Iterator[None]:
         yield
     finally:
         _asking.reset(before)
-
-
-class _Answers:
-    """The binding inside, which answers each call as its route does."""
-
-    async def send(self, call: Call) -> Reply:
-        return await _answer.get()(call)
-
-    async def aclose(self) -> None:
-        """It holds nothing."""
 
 
 class _Chunks:
