@@ -256,6 +256,21 @@ async def test_a_stream_that_is_closed_early_is_remembered() -> None:
     assert (whole.closed, whole.finished) == (False, True)
 
 
+async def test_how_a_body_of_bytes_ended_is_remembered_as_well() -> None:
+    fake = FakeBinding(
+        {MODEL: [b"data: {}\n\n", b"data: [DONE]\n\n"], CHAT: [b"data: {}\n\n", ConnectionDropped("gone")]}
+    )
+    read, left = [await Ai(fake).run(MODEL, {**ASKED, "stream": True}) for _ in range(2)]
+    assert len([chunk async for chunk in read]) == 2
+    await anext(left)
+    await left.aclose()
+    broken = await Ai(fake).run(CHAT, {"messages": [{"role": "user", "content": "hi"}], "stream": True})
+    with pytest.raises(ConnectionDropped):
+        _ = [chunk async for chunk in broken]
+    ends = [(call.finished, call.closed, call.error is None) for call in fake.calls]
+    assert ends == [(True, False, True), (False, True, True), (False, False, False)]
+
+
 async def test_stop_texts_end_an_answer() -> None:
     fake = FakeBinding({CHAT: ["one ", "E", "N", "D", " two"]})
     asked = {"messages": [{"role": "user", "content": "count"}], "stop": ["END"]}

@@ -11,6 +11,7 @@ import httpx
 import httpx2
 import pytest
 
+import cfai.testing
 from cfai import Ai, ByteStream, FakeBinding, LocalBinding, Reply, sse
 from cfai.clock import VirtualClock
 from cfai.errors import EngineFailure, OutOfCapacity
@@ -352,3 +353,20 @@ async def test_a_failure_tells_an_error_of_workers_ai_once_and_shows_where_other
     with pytest.raises(AssertionError, match="reading the stream raised KeyError") as shown:
         await assert_stream(breaking(mistake))
     assert shown.value.__cause__ is mistake
+
+
+@ANY_LOOP
+async def test_the_table_shows_a_framed_event_in_the_letters_that_were_sent() -> None:
+    answer = await read_stream([b": ping\n\n", 'event: piece\ndata: {"response":"größer"}\n\n'.encode(), sse.DONE])
+    assert r'"event: piece\ndata: {\"response\":\"größer\"}\n\n"' in str(answer)
+
+
+@ANY_LOOP
+async def test_bits_of_usage_add_up_also_where_one_of_them_is_null() -> None:
+    bits = [{"prompt_tokens": None, "completion_tokens": 2}, {"prompt_tokens": 3, "completion_tokens": 1}]
+    answer = await read_stream([NEW, *(sse.encode({"response": "", "usage": bit}) for bit in bits), sse.DONE])
+    assert answer.usage == {"prompt_tokens": 3, "completion_tokens": 3}
+
+
+def test_what_there_is_to_import_is_listed() -> None:
+    assert {"assert_stream", "fuzz_stream", "read_stream"} <= set(dir(cfai.testing))
