@@ -96,9 +96,34 @@ class FakeBinding:
         self._start = VIRTUAL_START if isinstance(self.clock, VirtualClock) else time.time() - self.clock.now()
 
     @classmethod
-    def plausible(cls, seed: int = 0, **options: Any) -> Self:
-        """A fake that makes up its answers, the same ones for the same seed and inputs."""
-        return cls(strict=False, seed=seed, **options)
+    def plausible(
+        cls,
+        seed: int = 0,
+        *,
+        first_piece_after: float = 0.0,
+        between_pieces: float = 0.0,
+        clock: Clock | None = None,
+        as_of: str | date | None = None,
+        fidelity: Fidelity = "clean",
+        most_calls: int | None = None,
+    ) -> Self:
+        """A fake that makes up its answers, the same ones for the same seed and inputs; the rest as in `FakeBinding`.
+
+        ```python
+        fake = FakeBinding.plausible()
+        await Ai(fake).run("@cf/baai/bge-base-en-v1.5", {"text": "hi"})  # 768 numbers
+        ```
+        """
+        return cls(
+            strict=False,
+            seed=seed,
+            first_piece_after=first_piece_after,
+            between_pieces=between_pieces,
+            clock=clock,
+            as_of=as_of,
+            fidelity=fidelity,
+            most_calls=most_calls,
+        )
 
     @property
     def answers(self) -> Answers:

@@ -51,6 +51,7 @@ def fake_binding(
     from cfai.bindings.fake import FakeBinding
     from cfai.bindings.file_fake import FileFake
     from cfai.clock import RealClock
+    from cfai.tasks.shapes import parse_fidelity
 
     clock = RealClock()
 
@@ -60,7 +61,7 @@ def fake_binding(
             between_pieces=BETWEEN_PIECES if between_pieces is None else between_pieces,
             clock=clock,
             as_of=as_of,
-            fidelity=fidelity,
+            fidelity=parse_fidelity(fidelity),
             most_calls=0,
         )
 

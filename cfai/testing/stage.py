@@ -19,7 +19,6 @@ from cfai.binding import Binding
 from cfai.bindings.fake import FakeBinding, UnexpectedCall
 from cfai.catalog import parse_as_of
 from cfai.clock import RealClock, VirtualClock
-from cfai.packages import WORKER_IN_TESTS, absent, install
 from cfai.tasks.shapes import parse_fidelity
 from cfai.testing.ladder import (
     NO_TAPE,
@@ -32,6 +31,7 @@ from cfai.testing.ladder import (
     without_price,
 )
 from cfai.testing.observed import Observed, ObservedAi, Seen, TestAi
+from cfai.testing.staged_worker import StagedWorker
 from cfai.testing.transcript import transcript
 
 if TYPE_CHECKING:
@@ -61,13 +61,13 @@ class Stage:
         self.fake = FakeBinding()
         self._tape: TapeBinding | None = None
         self._faults: FaultBinding | None = None
-        self._worker: TestWorker | None = None
-        self._is_fresh = self._as_a_handler = False
         self._local: ObservedAi | None = None
         self._remote: Binding | None = None
         self.observed = Observed(self.fake)
         self._told = 0
-        self.ai = TestAi(self.observed, self.fake, self.fake.clock, self._session())
+        session = self._session()
+        self.ai = TestAi(self.observed, self.fake, self.fake.clock, session)
+        self._worker = StagedWorker(request, self._stack, self.ai, self.observed, session)
         if self.rung == "tape":
             self.tape()
         elif self.rung != "fake":
@@ -168,85 +168,13 @@ class Stage:
             inner = re.sub(rf"\[{loop}\]$|(?<=\[){loop}-|-{loop}(?=\]$)", "", inner)
         return inner.replace("::", ".")
 
-    # The Worker
-
     def worker(self) -> TestWorker:
         """The Worker of the test's project, imported afresh."""
-        _check_packages()
-        if self._worker is None or not self._is_fresh:
-            from cfai.testing.projects import fresh_import, is_a_test
-
-            worker = self._open_worker()
-            patterns = self._request.config.getini("python_files")
-            keeps = is_a_test(self._request.path.parent, worker.config.root, patterns)
-            self._stack.enter_context(fresh_import(worker.config.root, keeps))
-            self._is_fresh = True
-        return self._open_worker()
+        return self._worker.imported_afresh()
 
     def env(self, imports: ScriptImports) -> Env:
         """The `env` of the same Worker, for a test that calls handlers itself."""
-        _check_packages()
-        from cfai.worker.compat import running
-        from cfai.worker.env import as_the_module_has_it
-        from cfai.worker.loader import import_path
-
-        worker = self._open_worker()
-        if not self._as_a_handler:
-            self._as_a_handler = True
-            if "worker" in self._request.fixturenames:
-                self.worker()  # whichever comes first, fixtures after it import what the Worker runs
-            elif not self._is_fresh:
-                self._stack.enter_context(import_path(worker.config.root))
-            with running(worker.runtime):
-                imports.env = as_the_module_has_it(worker.env)
-            self._stack.callback(setattr, imports, "env", None)
-        return worker.env
-
-    def _open_worker(self) -> TestWorker:
-        if self._worker is None:
-            self._skip_on_trio()
-            from cfai.config import ConfigError
-            from cfai.testing.projects import NoProject, project_of
-            from cfai.testing.worker import TestWorker
-            from cfai.worker.ai import WorkerAi
-
-            named, variables = self._worker_marks()
-            config = self._request.config
-            try:
-                project = project_of(
-                    self._request.path, named, config.getini("cfai_project"), config.rootpath, variables
-                )
-            except (NoProject, ConfigError) as error:
-                raise pytest.fail.Exception(str(error), pytrace=False) from None
-            state = self._request.getfixturevalue("tmp_path_factory").getbasetemp() / "cfai" / self.engines.next_name()
-            # A Worker gets the bytes as they are, as on Cloudflare: `Ai` would raise where half an answer ends.
-            ai = WorkerAi(self.observed, self._session())
-            self._worker = TestWorker(project, ai, state=state, clock=self.ai.clock)
-            self._stack.callback(self._worker.close)
-        return self._worker
-
-    def _worker_marks(self) -> tuple[str | None, dict[str, Any]]:
-        named: str | None = None
-        variables: dict[str, Any] = {}
-        for mark in self._request.node.iter_markers("worker"):  # the closest first
-            if len(mark.args) > 1 or set(mark.kwargs) - {"vars"}:
-                pytest.fail(
-                    f"@pytest.mark.worker takes a path and vars={{...}}; it has {[*mark.args, *mark.kwargs]}",
-                    pytrace=False,
-                )
-            if mark.args and named is None:
-                named = str(mark.args[0])
-            variables = {**mark.kwargs.get("vars", {}), **variables}
-        return named, variables
-
-    def _skip_on_trio(self) -> None:
-        on_trio = self._request.node.get_closest_marker("trio") is not None
-        if "anyio_backend" in self._request.fixturenames:
-            on_trio = self._request.getfixturevalue("anyio_backend_name") != "asyncio"
-        if on_trio:
-            pytest.skip("Workers run on asyncio, as under Pyodide; this test runs on trio")
-
-    # The end
+        return self._worker.env(imports)
 
     def problems(self) -> Iterator[str]:
         """What is wrong with a test that has passed so far."""
@@ -285,11 +213,11 @@ class Stage:
         self._told = len(self.observed.unexpected)
         if self.observed.seen:
             yield "calls of the AI binding", transcript(self.observed.seen)
-        if self._worker is not None:
-            if self._worker.logs:
-                yield "log of the Worker", "\n".join(self._worker.logs)
-            if self._worker.errors:
-                yield "errors of the Worker", "\n".join(self._worker.errors)
+        if (worker := self._worker.opened) is not None:
+            if worker.logs:
+                yield "log of the Worker", "\n".join(worker.logs)
+            if worker.errors:
+                yield "errors of the Worker", "\n".join(worker.errors)
 
     @contextlib.contextmanager
     def around(self, item: Any) -> Iterator[None]:
@@ -304,9 +232,7 @@ class Stage:
         @functools.wraps(test)
         async def run(*args: Any, **kwargs: Any) -> Any:
             try:
-                if self._worker is not None and self._as_a_handler:
-                    return await self._worker.as_a_handler(test(*args, **kwargs))
-                return await test(*args, **kwargs)
+                return await self._worker.around(test(*args, **kwargs))
             finally:
                 with anyio.CancelScope(shield=True):
                     await self.aclose()
@@ -319,8 +245,7 @@ class Stage:
 
     async def aclose(self) -> None:
         """Close what was opened on this event loop."""
-        if self._worker is not None:
-            await self._worker.aclose()
+        await self._worker.aclose()
         await self.observed.aclose()
         if self._local is not None:
             await self._local.aclose()
@@ -337,10 +262,3 @@ class Stage:
 
 def _file_name(test: str) -> str:
     return re.sub(r"[^\w.\[\]-]+", "-", test)
-
-
-def _check_packages() -> None:
-    """Fail the test if a light install lacks what a Worker needs."""
-    if missing := absent(WORKER_IN_TESTS):
-        names = " and ".join(name.replace("_", "-") for name in missing)
-        pytest.fail(f"the fixtures worker and env need {names}, not installed here: {install(missing)}", pytrace=False)

@@ -13,6 +13,7 @@ import pytest
 from cfai import Ai, AiError, ByteStream, Call, FakeBinding, Reply, sse
 from cfai.binding import Form
 from cfai.bindings import Script, UnexpectedCall, in_turn
+from cfai.catalog import Catalog
 from cfai.errors import BadInput, ConnectionDropped, ContextExceeded, EngineFailure, NoSuchModel, OutOfCapacity
 from tests.conftest import ANY_LOOP
 
@@ -256,6 +257,14 @@ async def test_a_stream_that_is_closed_early_is_remembered() -> None:
     assert (whole.closed, whole.finished) == (False, True)
 
 
+async def test_a_stream_is_finished_once_its_last_event_was_read() -> None:
+    fake = FakeBinding({MODEL: ["New", " York"]})
+    reply = await fake.send(Call(MODEL, {"prompt": "hi", "stream": True}))
+    assert isinstance(reply.body, ByteStream)
+    told = [fake.calls[0].finished async for _ in reply.body]
+    assert told == [False] * (len(told) - 1) + [True]
+
+
 async def test_how_a_body_of_bytes_ended_is_remembered_as_well() -> None:
     fake = FakeBinding(
         {MODEL: [b"data: {}\n\n", b"data: [DONE]\n\n"], CHAT: [b"data: {}\n\n", ConnectionDropped("gone")]}
@@ -410,3 +419,16 @@ async def test_ids_and_times_are_the_same_in_every_run() -> None:
     first, second = [await Ai(FakeBinding({CHAT: "hi"}, seed=4)).run(CHAT, asked) for _ in range(2)]
     assert first == second
     assert first.id != (await Ai(FakeBinding({CHAT: "hi"}, seed=5)).run(CHAT, asked)).id
+
+
+async def test_an_answer_costs_what_the_catalog_or_the_script_says() -> None:
+    priced, asked = "@cf/meta/llama-3.1-8b-instruct", {"messages": [{"role": "user", "content": "hi"}]}
+    counted = {"prompt_tokens": 1000, "completion_tokens": 100}
+    fake = FakeBinding({priced: in_turn(Script(pieces="hi", usage=counted), Script(pieces="hi", usage={"neurons": 7}))})
+    reply = await fake.send(Call(priced, asked))
+    by_the_catalog = Catalog.builtin().get(priced).neurons_of(1000, 100)
+    assert by_the_catalog is not None
+    assert fake.neurons == by_the_catalog > 0
+    assert reply.headers["cf-ai-neurons"] == f"{by_the_catalog:.2f}"
+    await fake.send(Call(priced, asked))
+    assert fake.calls[1].neurons == 7

@@ -132,6 +132,20 @@ async def test_tool_calls_are_put_together_in_every_form(fidelity: Fidelity, for
         assert answer.finish_reason == "tool_calls"
 
 
+async def test_of_several_answers_the_first_is_told() -> None:
+    def call(choice: int, name: str) -> bytes:
+        calls = [{"index": 0, "id": "call_a", "type": "function", "function": {"name": name, "arguments": "{}"}}]
+        return chunk({"tool_calls": calls}, index=choice)
+
+    answer = await read_stream([call(0, "add"), call(1, "now"), sse.DONE])
+    assert [each.name for each in answer.tool_calls] == ["add"]
+
+
+async def test_a_piece_in_both_forms_at_once_is_one_piece() -> None:
+    events = [sse.encode({"choices": [{"index": 0, "delta": {}}], "response": "New"}), sse.DONE]
+    assert (await read_stream(events)).pieces == ("New",)
+
+
 @pytest.mark.parametrize("fidelity", ["clean", "production"])
 @pytest.mark.parametrize("form", ["classic", "chat", "completion", "responses"])
 async def test_thoughts_and_probabilities_break_no_rule(fidelity: Fidelity, form: Any) -> None:

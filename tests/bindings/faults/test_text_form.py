@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -68,6 +69,12 @@ def test_a_text_that_names_no_fault_is_told_why(text: str, told: str) -> None:
 def test_an_argument_that_a_scenario_has_no_use_for_is_refused() -> None:
     with pytest.raises(ValueError, match="the fault capacity takes no after, only: times, model"):
         Fault("capacity", after=3)
+
+
+@pytest.mark.parametrize("kind", ["", " ", "text/plain\r\nx: y", "text/é", 5])
+def test_a_content_type_is_text_that_a_header_may_have(kind: Any) -> None:
+    with pytest.raises(ValueError, match="content_type of the fault content-type must be text that a header may have"):
+        Fault("content-type", content_type=kind)
 
 
 def test_every_error_has_its_fault() -> None:

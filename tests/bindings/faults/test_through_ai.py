@@ -185,6 +185,8 @@ async def test_a_rate_limit_says_when_to_come_again() -> None:
     faults = FaultBinding(FakeBinding({MODEL: "hi"}), "rate-limit:1:seconds=2.5")
     reply = await faults.send(Call(MODEL, PROMPT))
     assert (reply.status, reply.headers["retry-after"]) == (429, "3")
+    reply = await FaultBinding(FakeBinding(), "rate-limit").send(Call(MODEL, PROMPT))
+    assert reply.headers["retry-after"] == "1"
 
 
 async def test_a_timeout_comes_when_its_seconds_are_over() -> None:
