@@ -235,11 +235,15 @@ def test_a_thousand_tests_with_the_fake_import_no_model(suite: Suite) -> None:
             heavy = {"torch", "transformers", "tokenizers", "numpy", "huggingface_hub", "jinja2", "llguidance"}
             assert not heavy & set(sys.modules)
 
-        def test_the_plugin_knows_the_names_that_a_script_imports():
-            from cfai.pytest_plugin import SHIMS
+        def test_the_plugin_knows_the_names_that_it_does_not_import():
+            from typing import get_args
+            from cfai.bindings.tape import RecordMode
+            from cfai.pytest_plugin import RECORD_MODES, RUNGS, SHIMS
+            from cfai.testing.ladder import Rung
             from cfai.worker.loader import SHIM_NAMES
 
             assert set(SHIMS) == set(SHIM_NAMES)
+            assert (RUNGS, RECORD_MODES) == (get_args(Rung), get_args(RecordMode))
         """
     )
     ran = suite.pytester.runpytest_subprocess(*PLUGIN, *ANYIO)

@@ -36,9 +36,6 @@ LONG_TEXT = 10_000
 SHORTEST_WAIT = 0.01
 """Seconds between two comments at least, so that what is waited for has time to come."""
 
-DEFAULT_TEMPERATURE = 0.6
-"""The classic form's, which Workers AI's models have by every route."""
-
 MOST_BYTES_PER_TOKEN = 16
 """A prompt longer than this times the context window is refused without tokenising it."""
 
@@ -203,7 +200,7 @@ class Generation:
         request = self.request
         temperature = request.temperature
         if temperature is None:
-            temperature = DEFAULT_TEMPERATURE if self._model.family == "classic" else 1.0
+            temperature = text_generation.usual_temperature(self._model)
         return Sampling(
             max_tokens=max_tokens,
             temperature=temperature,

@@ -42,6 +42,7 @@ __all__ = [
     "input_schema",
     "output_schema",
     "prompt_form",
+    "usual_temperature",
 ]
 
 GPT_OSS_MESSAGES_SINCE = date(2026, 2, 17)
@@ -171,6 +172,11 @@ def output_schema(model: Model | None = None, *, as_of: date | None = None) -> S
 def prompt_form(as_of: date | None = None) -> Literal["raw", "template"]:
     """How a bare `prompt` reaches the model: as it is, or through the chat template as a user's message."""
     return "template" if as_of is None or as_of >= PROMPT_TEMPLATED_SINCE else "raw"
+
+
+def usual_temperature(model: Model) -> float:
+    """That of calls which name none, by every route."""
+    return 0.6 if model.family == "classic" else 1.0
 
 
 # The forms: which schema refuses, which keys count, how the answer looks.

@@ -14,7 +14,7 @@ from cfai.clock import Clock
 from cfai.errors import ConnectionDropped
 from cfai.results import ByteStream
 
-__all__ = ["App", "Exchange", "ResponseHeaders", "WorkerResponse", "begin", "scope_of"]
+__all__ = ["App", "Exchange", "Message", "ResponseHeaders", "Scope", "WorkerResponse", "begin", "scope_of"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

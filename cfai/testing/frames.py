@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
-__all__ = ["hide_our_frames"]
+__all__ = ["hide_our_frames", "is_the_users"]
 
 _OURS = f"{Path(__file__).parents[1]}{os.sep}"
 _NOBODYS = (f"{Path(os.__file__).parent}{os.sep}", "<")
@@ -19,11 +19,11 @@ def hide_our_frames(error: BaseException) -> None:
     As with all that pytest hides, `--full-trace` shows them.
     """
     tracebacks = [_frames(each) for each in _chain(error)]
-    if not any(_is_the_users(frame) for frames in tracebacks for frame in frames):
+    if not any(is_the_users(frame.f_code.co_filename) for frames in tracebacks for frame in frames):
         return
     for frames in tracebacks:
         ours = list(_ours(frames))
-        if ours and not any(map(_is_the_users, frames)):
+        if ours and not any(is_the_users(frame.f_code.co_filename) for frame in frames):
             ours.pop()  # of a cause without a line of the user's the last one: pytest shows one at least
         for frame in ours:
             frame.f_locals["__tracebackhide__"] = True
@@ -32,7 +32,7 @@ def hide_our_frames(error: BaseException) -> None:
 def _ours(frames: Sequence[FrameType]) -> Iterator[FrameType]:
     within = False
     for frame in frames:
-        within = frame.f_code.co_filename.startswith(_OURS) or (within and not _is_the_users(frame))
+        within = frame.f_code.co_filename.startswith(_OURS) or (within and not is_the_users(frame.f_code.co_filename))
         if within:
             yield frame
 
@@ -56,6 +56,6 @@ def _frames(error: BaseException) -> list[FrameType]:
     return frames
 
 
-def _is_the_users(frame: FrameType) -> bool:
-    file = frame.f_code.co_filename
+def is_the_users(file: str) -> bool:
+    """Whether a line in that file is the test's or the program's: not cfai's, not Python's, not of a package."""
     return not file.startswith((_OURS, *_NOBODYS)) and f"{os.sep}site-packages{os.sep}" not in file

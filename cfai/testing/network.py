@@ -10,13 +10,11 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
-__all__ = ["NetworkGuard"]
+from cfai.testing.frames import is_the_users
 
-_THIS_PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
-_LIBRARY = f"{Path(os.__file__).parent}{os.sep}"
+__all__ = ["NetworkGuard"]
 
 
 class NetworkGuard:
@@ -113,6 +111,6 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 def _where() -> str:
     """The innermost line that is the test's or the program's own."""
     for frame in reversed(traceback.extract_stack()):
-        if not frame.filename.startswith((_THIS_PACKAGE, _LIBRARY, "<")) and "site-packages" not in frame.filename:
+        if is_the_users(frame.filename):
             return f", at {os.path.relpath(frame.filename)}:{frame.lineno}"
     return ""

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import MutableMapping
-from typing import Any, Self
+from typing import Self
 
-from cfai.testing.exchange import App, begin
+from cfai.testing.exchange import App, Message, Scope, begin
 
 __all__ = ["SocketClosed", "SocketRefused", "WorkerSocket"]
-
-Message = MutableMapping[str, Any]
 
 NORMAL, NO_STATUS = 1000, 1005
 """Status codes of a close frame: https://www.rfc-editor.org/rfc/rfc6455#section-7.4.1"""
@@ -47,7 +44,7 @@ class WorkerSocket:
     Iterating gives messages until the Worker closes; `receive` raises `SocketClosed` then.
     """
 
-    def __init__(self, app: App, scope: MutableMapping[str, Any]) -> None:
+    def __init__(self, app: App, scope: Scope) -> None:
         self._app = app
         self._scope = scope
         self._task: asyncio.Task[None] | None = None

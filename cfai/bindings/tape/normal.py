@@ -134,7 +134,7 @@ def question(call: Call) -> dict[str, Any] | None:
     asked = {name: value for name, value in dataclasses.asdict(request).items() if name not in _OF_WIRE}
     model = known_model(call)
     if asked["temperature"] is None:
-        asked["temperature"] = 0.6 if model.family == "classic" else 1.0
+        asked["temperature"] = text_generation.usual_temperature(model)
     if asked["max_tokens"] is None:
         asked["max_tokens"] = "default"
     ordered: dict[str, Any] = _ordered({"model": model.id, **asked})
