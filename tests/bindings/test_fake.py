@@ -432,3 +432,11 @@ async def test_an_answer_costs_what_the_catalog_or_the_script_says() -> None:
     assert reply.headers["cf-ai-neurons"] == f"{by_the_catalog:.2f}"
     await fake.send(Call(priced, asked))
     assert fake.calls[1].neurons == 7
+
+
+async def test_bytes_take_their_time_as_well() -> None:
+    fake = FakeBinding({MODEL: [b"one", b"two"]}, first_piece_after=3, between_pieces=1)
+    reply = await fake.send(Call(MODEL, {"prompt": "hi", "stream": True}))
+    assert isinstance(reply.body, ByteStream)
+    assert fake.clock.now() == 3
+    assert [(chunk, fake.clock.now()) async for chunk in reply.body] == [(b"one", 3), (b"two", 4)]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cfai.errors import BadInput, InvalidData
-from cfai.tasks.media import form_of, size_of
+from cfai.tasks.media import data_of, form_of, size_of
 from cfai.tasks.pictures import Colour, jpeg, png
 from tests.plausible import FORM, FORM_TYPE, PICTURE, answer
 
@@ -180,3 +180,10 @@ def test_no_bytes_are_too_strange_to_measure(data: bytes) -> None:
 def test_a_form_is_read_or_refused(data: bytes) -> None:
     form = form_of(b"--cut\r\n" + data + b"\r\n--cut--", FORM_TYPE, "/multipart")
     assert all(isinstance(value, bytes) for value in form.values())
+
+
+def test_numbers_are_bytes_however_javascript_writes_them() -> None:
+    assert data_of([0.0, 255.0], "/image") == data_of({"0": 0, "1": 255}, "/image") == b"\x00\xff"
+    for number, told in ((-1, ">= 0"), (256, "<= 255")):
+        with pytest.raises(BadInput, match=f"'/image/1' must be {told}"):
+            data_of([0, number], "/image")

@@ -181,3 +181,12 @@ async def test_refusals_are_on_the_tape_as_well(path: Path) -> None:
             await Ai(tape).run(MODEL, PROMPT)
         tape.close_tape()
         tape = TapeBinding(path, record="none")
+
+
+async def test_a_number_is_the_same_however_it_is_written(path: Path) -> None:
+    painter, asked = "@cf/stabilityai/stable-diffusion-xl-base-1.0", {"prompt": "a cat", "guidance": 7}
+    tape = TapeBinding(path, FakeBinding({painter: b"picture"}))
+    await read(await tape.send(Call(painter, asked)))
+    tape.close_tape()
+    replayed = TapeBinding(path, record="none")
+    assert await read(await replayed.send(Call(painter, {**asked, "guidance": 7.0}))) == [b"picture"]
