@@ -15,6 +15,7 @@ from cfai.binding import Form
 from cfai.bindings import Script, UnexpectedCall, in_turn
 from cfai.catalog import Catalog
 from cfai.errors import BadInput, ConnectionDropped, ContextExceeded, EngineFailure, NoSuchModel, OutOfCapacity
+from cfai.tasks.shapes import parse_fidelity
 from tests.conftest import ANY_LOOP
 
 pytestmark = ANY_LOOP
@@ -440,3 +441,10 @@ async def test_bytes_take_their_time_as_well() -> None:
     assert isinstance(reply.body, ByteStream)
     assert fake.clock.now() == 3
     assert [(chunk, fake.clock.now()) async for chunk in reply.body] == [(b"one", 3), (b"two", 4)]
+
+
+async def test_in_production_a_model_of_the_responses_form_streams_nothing_through_run() -> None:
+    asked = Call("@cf/openai/gpt-oss-20b", {"input": "hi", "stream": True})
+    for fidelity, is_stream in (("clean", True), ("production", False)):
+        fake = FakeBinding({asked.model: "hello"}, fidelity=parse_fidelity(fidelity))
+        assert isinstance((await fake.send(asked)).body, ByteStream) == is_stream

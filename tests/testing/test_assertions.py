@@ -384,3 +384,9 @@ async def test_bits_of_usage_add_up_also_where_one_of_them_is_null() -> None:
 
 def test_what_there_is_to_import_is_listed() -> None:
     assert {"assert_stream", "fuzz_stream", "read_stream"} <= set(dir(cfai.testing))
+
+
+@pytest.mark.parametrize(("form", "told"), [("chat", {"delta": {"content": "New"}}), ("completion", {"text": "New"})])
+async def test_choices_are_known_by_what_is_in_them(form: str, told: dict[str, Any]) -> None:
+    answer = await read_stream([sse.encode({"choices": [{"index": 0, **told}]}), sse.DONE])
+    assert (answer.form, answer.text) == (form, "New")
