@@ -6,11 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import anyio
 import httpx2
+import pytest
 import watchfiles
 
 from cfai.config import load_config
@@ -100,6 +101,15 @@ def test_a_config_that_is_wrong_for_a_moment(project: Path, temporary: Path) -> 
     assert list(temporary.iterdir()) == []
 
 
+@pytest.fixture
+def without_nohup() -> Iterator[None]:
+    """Where the tests run under nohup, programs inherit that SIGHUP is ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("without_nohup")
 def test_nothing_is_left_when_the_terminal_is_closed(project: Path, temporary: Path) -> None:
     with dev(project, temporary, "--ip", "0.0.0.0", "--allow-host", "my-box") as process:
         # On the way: who may ask a Worker that other machines reach.

@@ -57,8 +57,18 @@ class FaultBinding:
             self.add(fault)
         if seed is not None:
             self.add(Fault(RANDOM.name, seed=seed, rate=rate))
+
+    @property
+    def inner(self) -> Binding:
+        """The binding that the faults happen to, which may be exchanged for another one."""
+        return self._inner
+
+    @inner.setter
+    def inner(self, inner: Binding) -> None:
+        self._inner = inner
         # Whether a binding lists, searches and counts shows in what it has.
         for name in ("models_here", "search_models", "stats"):
+            self.__dict__.pop(name, None)
             if hasattr(inner, name):
                 setattr(self, name, getattr(inner, name))
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 
-from cfai import Binding, Call, FakeBinding, FaultBinding, HttpBinding, LocalBinding, TapeBinding, sse
+from cfai import Ai, Binding, Call, FakeBinding, FaultBinding, HttpBinding, LocalBinding, TapeBinding, sse
 from cfai.errors import ConnectionDropped, OutOfCapacity
 from cfai.server.app import rest_app
 from tests.bindings.faults.doubles import MODEL, STREAM, body_of, read, read_until_error
@@ -101,3 +101,11 @@ async def test_a_server_that_drops_a_stream_is_recorded_as_one_that_drops_it(
     assert isinstance(error, ConnectionDropped)
     assert b"".join(replayed) == b"".join(recorded)
     assert b"[DONE]" not in b"".join(replayed)
+
+
+async def test_the_inner_binding_may_be_exchanged() -> None:
+    faults = FaultBinding(FakeBinding({"@cf/one/model": "one"}), "capacity:1")
+    assert await Ai(faults).models() == [{"name": "@cf/one/model"}]
+    faults.inner = FakeBinding({LLAMA: "two"})
+    assert await Ai(faults).models() == [{"name": LLAMA}]
+    assert isinstance((await faults.send(CALL)).error, OutOfCapacity)
