@@ -10,6 +10,15 @@ from typer.testing import CliRunner, Result
 from cfai.cli import app
 from cfai.config import load_config
 
+# The plugin of this tree, whatever is installed.
+PYTEST = [
+    sys.executable,
+    "-m",
+    "pytest",
+    "-q",
+    *("-p", "no:cacheprovider", "-p", "no:cfai", "-p", "cfai.pytest_plugin"),
+]
+
 
 def init(*arguments: object) -> Result:
     return CliRunner().invoke(app, ["init", *map(str, arguments)])
@@ -22,8 +31,7 @@ def test_the_project_passes_its_own_test(tmp_path: Path) -> None:
     assert (config.name, config.ai_binding, config.warnings) == ("my-first_worker", "AI", ())
     for name in ("pyproject.toml", "README.md", "public/index.html"):
         assert "my-first_worker" in (project / name).read_text()
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    done = subprocess.run(PYTEST, cwd=project, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert "2 passed" in done.stdout
 
@@ -32,8 +40,7 @@ def test_its_test_fails_when_the_script_is_wrong(tmp_path: Path) -> None:
     init(tmp_path)
     script = tmp_path / "src" / "entry.py"
     script.write_text(script.read_text().replace('"stream": True', '"stream": False'))
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(PYTEST, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stdout
 
 
