@@ -23,7 +23,7 @@ FLOORS = [
     {"engine", "tasks", "weights"},
     {"catalog"},
     {
-        *("ai", "binding", "blocking", "clock", "results", "sse", "config", "errors", "metrics", "packages"),
+        *("ai", "binding", "blocking", "clock", "lazy", "results", "sse", "config", "errors", "metrics", "packages"),
         *("request_id", "wording"),
     },
 ]

@@ -1,7 +1,8 @@
 """What answers AI requests: a model in this process, a server over HTTP, a script, a tape, any of them with faults."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from cfai.lazy import lazy
 
 if TYPE_CHECKING:
     from cfai.bindings.fake import FakeBinding
@@ -23,21 +24,16 @@ __all__ = [
     "in_turn",
 ]
 
-_HOMES = {
-    "FakeBinding": "cfai.bindings.fake",
-    "FaultBinding": "cfai.bindings.faults",
-    "HttpBinding": "cfai.bindings.http",
-    "LocalBinding": "cfai.bindings.local",
-    "Script": "cfai.bindings.script",
-    "TapeBinding": "cfai.bindings.tape",
-    "UnexpectedCall": "cfai.bindings.unexpected",
-    "in_turn": "cfai.bindings.script",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found: object = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = found
-    return found
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "FakeBinding": "cfai.bindings.fake",
+        "FaultBinding": "cfai.bindings.faults",
+        "HttpBinding": "cfai.bindings.http",
+        "LocalBinding": "cfai.bindings.local",
+        "Script": "cfai.bindings.script",
+        "TapeBinding": "cfai.bindings.tape",
+        "UnexpectedCall": "cfai.bindings.unexpected",
+        "in_turn": "cfai.bindings.script",
+    },
+)

@@ -6,8 +6,9 @@ fuzz_stream(my_parser)
 ```
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from cfai.lazy import lazy
 
 if TYPE_CHECKING:
     from cfai.testing.assertions import assert_fails, assert_stream
@@ -47,37 +48,28 @@ __all__ = [
     "virtual_time_backend",
 ]
 
-_HOMES = {
-    "CutStream": "cfai.testing.fuzz.case",
-    "FuzzReport": "cfai.testing.fuzz.fuzzing",
-    "ObservedAi": "cfai.testing.observed",
-    "SocketClosed": "cfai.testing.socket",
-    "SocketRefused": "cfai.testing.socket",
-    "StreamCase": "cfai.testing.fuzz.case",
-    "StreamDifference": "cfai.testing.fuzz.difference",
-    "StreamReport": "cfai.testing.report",
-    "TestAi": "cfai.testing.observed",
-    "TestWorker": "cfai.testing.worker",
-    "VirtualTimeLoop": "cfai.testing.virtual_time",
-    "WorkerResponse": "cfai.testing.exchange",
-    "WorkerSocket": "cfai.testing.socket",
-    "assert_fails": "cfai.testing.assertions",
-    "assert_stream": "cfai.testing.assertions",
-    "corpus": "cfai.testing.fuzz.corpus",
-    "fuzz_stream": "cfai.testing.fuzz.fuzzing",
-    "read_stream": "cfai.testing.sources",
-    "streams": "cfai.testing.fuzz.strategy",
-    "virtual_time_backend": "cfai.testing.virtual_time",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found: object = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = found
-    return found
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "CutStream": "cfai.testing.fuzz.case",
+        "FuzzReport": "cfai.testing.fuzz.fuzzing",
+        "ObservedAi": "cfai.testing.observed",
+        "SocketClosed": "cfai.testing.socket",
+        "SocketRefused": "cfai.testing.socket",
+        "StreamCase": "cfai.testing.fuzz.case",
+        "StreamDifference": "cfai.testing.fuzz.difference",
+        "StreamReport": "cfai.testing.report",
+        "TestAi": "cfai.testing.observed",
+        "TestWorker": "cfai.testing.worker",
+        "VirtualTimeLoop": "cfai.testing.virtual_time",
+        "WorkerResponse": "cfai.testing.exchange",
+        "WorkerSocket": "cfai.testing.socket",
+        "assert_fails": "cfai.testing.assertions",
+        "assert_stream": "cfai.testing.assertions",
+        "corpus": "cfai.testing.fuzz.corpus",
+        "fuzz_stream": "cfai.testing.fuzz.fuzzing",
+        "read_stream": "cfai.testing.sources",
+        "streams": "cfai.testing.fuzz.strategy",
+        "virtual_time_backend": "cfai.testing.virtual_time",
+    },
+)
