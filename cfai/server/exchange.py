@@ -19,15 +19,11 @@ from cfai import sse
 from cfai.binding import EVENT_STREAM, JSON, Reply
 from cfai.errors import AiError, ConnectionDropped, EngineFailure
 from cfai.results import ByteStream
+from cfai.tasks.shapes.failures import native_failure
 
-__all__ = ["native_failure", "respond", "send_reply"]
+__all__ = ["respond", "send_reply"]
 
 log = logging.getLogger("cfai.server")
-
-
-def native_failure(error: AiError) -> list[bytes]:
-    """The events that end a stream of `run` that cannot go on."""
-    return [sse.encode(error.to_event()), sse.DONE]
 
 
 async def respond(

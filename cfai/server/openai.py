@@ -10,7 +10,6 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from cfai import sse
 from cfai.binding import JSON, Binding, Call, Form, Listing, Reply
 from cfai.bindings.faults.asked import AskedFaults, with_faults
 from cfai.catalog import Catalog, Model
@@ -20,6 +19,7 @@ from cfai.server.body import read_json
 from cfai.server.exchange import respond, send_reply
 from cfai.server.rest import options_of, passed_headers
 from cfai.server.resume import Streams
+from cfai.tasks.shapes.failures import openai_failure
 
 __all__ = ["Completions", "Models", "model_in", "openai_error", "rendered"]
 
@@ -42,9 +42,9 @@ class Completions:
         # Faults are of the connection: a stream that can be continued goes on behind them.
         answer = with_faults(
             self._faults,
-            lambda call: self._streams.over(scope, lambda: self._binding.send(call), failure=_failure)(),
+            lambda call: self._streams.over(scope, lambda: self._binding.send(call), failure=openai_failure)(),
         )
-        await respond(lambda: answer(call), receive, send, render=rendered, failure=_failure)
+        await respond(lambda: answer(call), receive, send, render=rendered, failure=openai_failure)
 
     def _call(self, scope: Scope, body: Any) -> Call:
         model = model_in(body)
@@ -112,7 +112,3 @@ def rendered(reply: Reply) -> Reply:
     body = {**error.to_openai(), "success": False, "result": {}, "messages": notes}
     # OpenAI has no other sign for a model that is not there.
     return Reply(body, 404 if isinstance(error, NoSuchModel) else reply.status, reply.headers)
-
-
-def _failure(error: AiError) -> list[bytes]:
-    return [sse.encode(error.to_openai()), sse.DONE]

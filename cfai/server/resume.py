@@ -32,7 +32,8 @@ from cfai.errors import AiError, ConnectionDropped, EngineFailure, RequestAborte
 from cfai.request_id import of_request
 from cfai.results import ByteStream
 from cfai.server.envelope import edge_error, success
-from cfai.server.exchange import native_failure, send_reply
+from cfai.server.exchange import send_reply
+from cfai.tasks.shapes.failures import native_failure
 
 __all__ = ["KEEP_SECONDS", "STREAM_BYTES", "STREAM_ID", "TOTAL_BYTES", "StreamEnd", "Streams"]
 

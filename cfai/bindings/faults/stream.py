@@ -21,6 +21,7 @@ from cfai.bindings.faults.rewriting import CUTTERS, REWRITERS
 from cfai.clock import Clock
 from cfai.errors import AiError, ConnectionDropped, RequestTimeout
 from cfai.results import ByteStream
+from cfai.tasks.shapes.failures import native_failure, openai_failure
 
 __all__ = ["FaultyStream", "Pause"]
 
@@ -164,10 +165,10 @@ class FaultyStream:
 def _failure(error: AiError, form: Form, sequence_number: int) -> list[bytes]:
     """The last events of a stream that failed, as the server of each form sends them."""
     if form == "native":
-        return [sse.encode(error.to_event()), sse.DONE]
-    told = error.to_openai()
+        return native_failure(error)
     if form == "responses":
+        told = error.to_openai()
         flat = {key: told["error"][key] for key in ("code", "message", "param")}
         event = sse.encode({"type": "error", "sequence_number": sequence_number, **flat, **told})
         return [b"event: error\n" + event, sse.DONE]
-    return [sse.encode(told), sse.DONE]
+    return openai_failure(error)

@@ -22,6 +22,7 @@ from cfai.tasks.parts import (
     ToolCall,
     Usage,
 )
+from cfai.tasks.shapes.failures import native_failure
 from cfai.tasks.shapes.padding import PADDED_SINCE, alphabet_padding
 from cfai.tasks.shapes.think_tags import ThinkTags
 from cfai.tasks.shapes.usage import Meter, priced
@@ -71,7 +72,7 @@ class ClassicShape:
         return [sse.encode({"response": "", "usage": self._usage(usage)}), sse.DONE]
 
     def failure(self, error: AiError) -> list[bytes]:
-        return [sse.encode(error.to_event()), sse.DONE]
+        return native_failure(error)
 
     def whole(self, answers: Sequence[Answer], usage: Usage) -> dict[str, Any]:
         answer = answers[0]

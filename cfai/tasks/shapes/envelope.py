@@ -11,6 +11,7 @@ from typing import Any
 from cfai import sse
 from cfai.errors import AiError
 from cfai.tasks.parts import Usage
+from cfai.tasks.shapes.failures import native_failure, openai_failure
 from cfai.tasks.shapes.usage import openai_usage, priced
 from cfai.tasks.text_generation import TextGeneration
 
@@ -68,7 +69,7 @@ class Envelope:
 
     def failure(self, error: AiError) -> list[bytes]:
         """What ends the stream after an error."""
-        return [sse.encode(error.to_event() if self.is_native else error.to_openai()), sse.DONE]
+        return native_failure(error) if self.is_native else openai_failure(error)
 
     @property
     def _chunk(self) -> str:
