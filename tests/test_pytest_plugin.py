@@ -916,6 +916,32 @@ async def test_the_remote_rung_asks_the_account_of_the_environment(
     assert [call.inputs for call in fake.calls] == [{"prompt": "hi"}]
 
 
+async def test_a_tape_of_the_remote_rung_has_the_chunks_of_the_network(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite.write(
+        test_it="""
+        import pytest
+
+        @pytest.mark.anyio
+        @pytest.mark.parametrize("anyio_backend", ["asyncio"])
+        async def test_it(ai, tape, anyio_backend):
+            chunks = [chunk async for chunk in await ai.run(MODEL, {"prompt": "hi", "stream": True})]
+            assert b"".join(chunks).endswith(b"data: [DONE]\\n\\n")
+            assert not all(chunk.endswith(b"\\n\\n") for chunk in chunks)
+        """
+    )
+    for name, value in (("CLOUDFLARE_ACCOUNT_ID", "me"), ("CLOUDFLARE_API_TOKEN", "secret"), ("CI", "")):
+        monkeypatch.setenv(name, value)
+    fake = FakeBinding({"@cf/meta/llama-2-7b-chat-int8": "New York"})
+    async with serving(rest_app(fake, token="secret", faults="split-bytes")) as address:
+        monkeypatch.setenv("CLOUDFLARE_API_BASE_URL", f"{address}/client/v4")
+        run = partial(suite.pytester.runpytest_subprocess, *PLUGIN, *ANYIO)
+        recorded = await to_thread.run_sync(partial(run, "--cfai=remote"))
+    recorded.assert_outcomes(passed=1)
+    (await to_thread.run_sync(partial(run, "--cfai=tape"))).assert_outcomes(passed=1)
+
+
 def test_under_xdist(project: Suite) -> None:
     project.write(
         test_it="""

@@ -40,8 +40,10 @@ def parse_rung(text: str) -> Rung:
     return cast("Rung", text)  # which mypy does not learn from that
 
 
-def remote_binding(environ: Mapping[str, str]) -> HttpBinding:
+def remote_binding(environ: Mapping[str, str], *, is_recorded: bool = False) -> HttpBinding:
     """Cloudflare's own API, with the account and the token that wrangler takes from the environment.
+
+    is_recorded  whether a tape wants the network's own chunks, and not whole events
 
     A ValueError says which variable is not set.
     """
@@ -58,6 +60,7 @@ def remote_binding(environ: Mapping[str, str]) -> HttpBinding:
         environ.get("CLOUDFLARE_API_BASE_URL") or CLOUDFLARE,
         account=environ["CLOUDFLARE_ACCOUNT_ID"],
         token=environ["CLOUDFLARE_API_TOKEN"],
+        chunks="network" if is_recorded else "events",
     )
 
 

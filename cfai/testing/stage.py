@@ -56,6 +56,7 @@ class Stage:
         self._stack = contextlib.ExitStack()
         # A test that says what the fake answers means the fake.
         self.rung: Rung = "fake" if "fake_ai" in request.fixturenames else rung
+        self._records_it = records_it
         self._record = "none" if self.rung == "tape" else record
         self._skip_without_weights()
         self.fake = FakeBinding()
@@ -73,13 +74,14 @@ class Stage:
         elif self.rung != "fake":
             self.observed.inner = self._model()
             self.ai.clock = RealClock()
-            if records_it:
+            if self._records_it:
                 self.tape()
 
     def _model(self) -> Binding:
         """What answers on a rung that is no double."""
         if self.rung == "remote":
-            self._remote = self._remote or remote_binding(os.environ)
+            is_recorded = self._records_it or "tape" in self._request.fixturenames
+            self._remote = self._remote or remote_binding(os.environ, is_recorded=is_recorded)
             return self._remote
         return self.engines.local if self.rung == "local" else self.engines.demo
 
