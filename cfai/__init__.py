@@ -8,9 +8,8 @@ async with cfai.Ai(cfai.LocalBinding()) as ai:
 ```
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING
-
-from cfai.lazy import lazy
 
 if TYPE_CHECKING:
     from cfai.ai import Ai, SessionOptions
@@ -41,22 +40,32 @@ __all__ = [
     "TapeBinding",
 ]
 
-# Whatever is imported of cfai, this file comes first, before the command line can take care of Ctrl-C.
-__getattr__, __dir__ = lazy(
-    __name__,
-    {
-        "Ai": "cfai.ai",
-        "AiError": "cfai.errors",
-        "AiResult": "cfai.results",
-        "Binding": "cfai.binding",
-        "ByteStream": "cfai.results",
-        "Call": "cfai.binding",
-        "FakeBinding": "cfai.bindings.fake",
-        "FaultBinding": "cfai.bindings.faults",
-        "HttpBinding": "cfai.bindings.http",
-        "LocalBinding": "cfai.bindings.local",
-        "Reply": "cfai.binding",
-        "SessionOptions": "cfai.ai",
-        "TapeBinding": "cfai.bindings.tape",
-    },
-)
+_HOMES = {
+    "Ai": "cfai.ai",
+    "AiError": "cfai.errors",
+    "AiResult": "cfai.results",
+    "Binding": "cfai.binding",
+    "ByteStream": "cfai.results",
+    "Call": "cfai.binding",
+    "FakeBinding": "cfai.bindings.fake",
+    "FaultBinding": "cfai.bindings.faults",
+    "HttpBinding": "cfai.bindings.http",
+    "LocalBinding": "cfai.bindings.local",
+    "Reply": "cfai.binding",
+    "SessionOptions": "cfai.ai",
+    "TapeBinding": "cfai.bindings.tape",
+}
+
+
+# Whatever is imported of cfai, this file comes first, before the command line can take care of Ctrl-C. So it
+# imports nothing, not even `cfai.lazy`, which does the same for other packages.
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
