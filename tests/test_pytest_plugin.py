@@ -48,6 +48,7 @@ class Suite:
 @pytest.fixture
 def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.delenv("CI", raising=False)
     return Suite(pytester)
 
 
@@ -578,6 +579,21 @@ def test_a_tape_is_recorded_once_and_replayed(suite: Suite) -> None:
     stale = suite.run("-k", "another", "--cfai=tape")
     stale.assert_outcomes(failed=1, deselected=1)
     assert (tapes / "test_the_fake.json").read_text() == recorded
+
+
+def test_nothing_is_recorded_in_ci_unless_it_is_asked_for(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CI", "true")
+    suite.write(
+        test_it="""
+        def test_it(tape, fake_ai):
+            fake_ai.answers[MODEL] = "hello"
+            fake_ai.run_sync(MODEL, {"prompt": "hi"})
+        """
+    )
+    suite.run().assert_outcomes(failed=1)
+    assert not (suite.pytester.path / "tapes").exists()
+    suite.run("--cfai-record=once").assert_outcomes(passed=1)
+    suite.run().assert_outcomes(passed=1)
 
 
 def test_a_tape_tells_how_pytest_records_it_anew(suite: Suite) -> None:
