@@ -43,6 +43,7 @@ def busy_model(**changed: Any) -> dict[str, Any]:
         "memory": 1_000_000,
         "device": "cpu",
         "dtype": "float32",
+        "precision": "",
         "batching": "continuous",
         "cache_tokens": 1024,
         "cache_capacity": 4096,

@@ -29,7 +29,7 @@ from cfai.results import ByteStream
 from cfai.tasks.shapes import Fidelity, parse_fidelity
 
 if TYPE_CHECKING:
-    from cfai.engine import LocalEngine
+    from cfai.engine import LocalEngine, RunsAs
 
 __all__ = ["LocalBinding", "check_device", "check_dtype"]
 
@@ -47,8 +47,9 @@ class LocalBinding:
     as_of        the day, `"2023-11-14"`, whose limits and wire form apply; default today's. A call's own wins
     device       "cuda", "mps" or "cpu"; default the best that is there. Several, "cuda:0,cuda:1", run a model on each:
                  a call goes where the fewest are, calls with the same `x-session-affinity` header to the same one
-    dtype        "float32", "bfloat16", "float16", or "int8" for weights of eight bits; default float32 on the CPU, the
-                 checkpoint's own on a GPU, and int8 for models whose id ends so (`@cf/meta/llama-2-7b-chat-int8`)
+    dtype        "float32", "bfloat16", "float16", or "int8" for weights of eight bits; default what the id says where
+                 the device can do it (`@cf/meta/llama-2-7b-chat-int8`, see docs/precision.md), else float32 on the CPU
+                 and the checkpoint's own on a GPU
     threads      CPU threads of one model; default one per physical core, fewer for a very small model
     slots        answers that one model makes at once; default 16, on CUDA 64
     queue_limit  answers that may wait for a slot; one more is refused with 3040/429. Default 32
@@ -121,6 +122,7 @@ class LocalBinding:
         self._on_lost = on_lost
         self._on_notice = on_notice or _to_stderr
         self._folders: dict[str, Path] = {}
+        self._precisions: dict[str, RunsAs] = {}
         self._engines: dict[tuple[Path, str | None], list[LocalEngine]] = {}
         """By the weights' folder and the dtype they run in; one for each device."""
         self._lock = threading.Lock()
@@ -172,8 +174,8 @@ class LocalBinding:
     async def _engines_of(self, model: Model) -> list[LocalEngine]:
         folder = self._folders.get(model.id) or await self._find(model)
         is_demo = folder == self._demo_folder
-        dtype = self._dtype or ("int8" if model.id.endswith("-int8") and not is_demo else None)
-        key, name = (folder, dtype), weights.DEMO_MODEL if is_demo else model.id
+        runs_as = self._precisions.get(model.id) or await self._precision_of(model, is_demo)
+        key, name = (folder, runs_as.dtype), weights.DEMO_MODEL if is_demo else model.id
         engines = self._engines.get(key, [])
         if engines and all(engine.is_alive for engine in engines):
             return engines
@@ -187,14 +189,22 @@ class LocalBinding:
                 if engine is not None and engine.is_alive
                 else room.LocalEngine(
                     folder,
-                    room.EngineSettings(device=device, dtype=dtype, **self._settings),
+                    room.EngineSettings(device=device, dtype=runs_as.dtype, **self._settings),
                     progress,
                     name=f"{name} on {device}" if len(self._devices) > 1 else name,
+                    note=runs_as.note,
                     on_lost=self._on_lost,
                 )
                 for device, engine in zip(self._devices, before, strict=True)
             ]
             return self._engines[key]
+
+    async def _precision_of(self, model: Model, is_demo: bool) -> RunsAs:
+        room = await self.warm_up()
+        named = None if is_demo else model.precision  # in the place of another model, the demo model is what it is
+        runs_as: RunsAs = room.precision_for(named, self._devices[0], asked=self._dtype)
+        self._precisions[model.id] = runs_as
+        return runs_as
 
     async def warm_up(self) -> Any:
         """Import torch and transformers, which takes seconds, before the first answer is asked for."""

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 __all__ = ["Era", "Family", "Limits", "Model", "Neurons", "Precision", "Price", "Status", "Task", "Weights"]
 
-Precision = Literal["int8", "fp8", "fp16", "bf16", "awq"]
+Precision = Literal["int8", "fp8", "fp16", "bf16", "awq", "gguf"]
 Family = Literal["classic", "chat", "responses"]
 """How a text generation model answers through `run`: with Workers AI's own `response`, with OpenAI's completions, or
 with those and OpenAI's Responses where the inputs are of that form.
@@ -237,6 +237,7 @@ _PRECISIONS: Mapping[str, Precision] = {
     "fp16": "fp16",
     "bf16": "bf16",
     "awq": "awq",
+    "gguf": "gguf",
 }
 
 

@@ -67,7 +67,7 @@ class ModelFigures:
     """One model; a figure that the server does not give is missing."""
 
     info: dict[str, str] = field(default_factory=dict)
-    """`device`, `dtype` and `batching`."""
+    """`device`, `dtype`, `precision` (a note on it) and `batching`."""
     values: dict[str, float] = field(default_factory=dict)
     """By name, without `cfai_` and `_total`: `requests_running`, `output_tokens`."""
     outcomes: dict[str, float] = field(default_factory=dict)

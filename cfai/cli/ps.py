@@ -72,7 +72,7 @@ def _row(server: Server, name: str, model: ModelFigures, figures: Figures, befor
     return {
         "server": server.name,
         "model": name,
-        **{key: model.info.get(key) or None for key in ("device", "dtype", "batching")},
+        **{key: model.info.get(key) or None for key in ("device", "dtype", "precision", "batching")},
         **counts,
         "tokens_per_second": round(made / seconds, 1) if seconds and "output_tokens" in model.values else None,
     }
@@ -106,6 +106,8 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         table.add_row(*map(Text, cells))
     console.print(table)
     for row in rows:
+        if row["precision"]:
+            console.print(Text(f"{row['model']} runs as {row['precision']}", style="yellow"), soft_wrap=True)
         if ":" in (row["batching"] or ""):
             console.print(Text(f"{row['model']} runs {row['batching']}", style="yellow"), soft_wrap=True)
 

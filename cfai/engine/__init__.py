@@ -2,9 +2,20 @@
 
 from cfai.engine.checkpoint import Checkpoint, load_checkpoint
 from cfai.engine.engine import LocalEngine
+from cfai.engine.precision import RunsAs, precision_for
 from cfai.engine.sequence import Sampling
 from cfai.engine.settings import EngineSettings
 from cfai.engine.stream import TextStream
 from cfai.engine.streamer import PieceStreamer
 
-__all__ = ["Checkpoint", "EngineSettings", "LocalEngine", "PieceStreamer", "Sampling", "TextStream", "load_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "EngineSettings",
+    "LocalEngine",
+    "PieceStreamer",
+    "RunsAs",
+    "Sampling",
+    "TextStream",
+    "load_checkpoint",
+    "precision_for",
+]

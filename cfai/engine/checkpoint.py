@@ -15,6 +15,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from cfai.engine.devices import device_of
 from cfai.engine.grammar import GrammarConstraint, GrammarTokens
 from cfai.engine.int8 import Int8Matrix, quantise
 from cfai.engine.memory import free_memory
@@ -97,7 +98,7 @@ def load_checkpoint(
     files = _weight_files(folder)
     for file in files:
         _check_safetensors(file)
-    place = _device(device)
+    place = device_of(device)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         kind = _loading_dtype(dtype, files, place, config)
@@ -134,23 +135,6 @@ def load_checkpoint(
 def _vocabulary(model: PreTrainedModel) -> int:
     embeddings: Any = model.get_output_embeddings()
     return int(embeddings.weight.shape[0])
-
-
-def _device(asked: str | None) -> torch.device:
-    there = [kind for kind, has in _DEVICES.items() if has()]
-    device = torch.device(asked or there[0])
-    if device.type not in there:
-        hint = "install a torch with CUDA: `pip install --force-reinstall torch`" if device.type == "cuda" else ""
-        raise EngineFailure(f"there is no {device.type} device for this torch, only {', '.join(there)}", hint=hint)
-    return device
-
-
-_DEVICES: dict[str, Callable[[], bool]] = {
-    "cuda": torch.cuda.is_available,
-    "mps": torch.backends.mps.is_available,
-    "cpu": lambda: True,
-}
-"""The devices, best first."""
 
 
 def _loading_dtype(asked: str | None, files: list[Path], device: torch.device, config: Any) -> torch.dtype:

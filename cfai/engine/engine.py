@@ -75,6 +75,7 @@ class LocalEngine:
     """Runs the model in `folder`. The thread starts with the object; `ready.wait()` returns when the model answers.
 
     progress  called while weights load and, on a GPU, while CUDA graphs are made, with what is done and what there is
+    note      what the user should know about the precision it runs in; it stands in the stats
     on_lost   called when the device has failed in a way that only a new process mends; the engine has ended then
     """
 
@@ -85,6 +86,7 @@ class LocalEngine:
         progress: Progress | None = None,
         *,
         name: str = "",
+        note: str = "",
         on_lost: Callable[[str], None] | None = None,
     ) -> None:
         self.name = name or folder.name
@@ -93,6 +95,7 @@ class LocalEngine:
         self._folder = folder
         self._settings = settings
         self._progress = progress
+        self._note = note
         self._on_lost = on_lost
         self._checkpoint: Checkpoint | None = None
         self._scheduler: Scheduler | None = None
@@ -190,6 +193,7 @@ class LocalEngine:
             "tokens": self.tokens_made,
             "device": str(loaded.device) if loaded else None,
             "dtype": loaded.dtype if loaded else None,
+            "precision": self._note,
             "memory": loaded.memory if loaded else 0,
             "healthy": self._broken_in_a_row < UNHEALTHY,
             "batching": f"one at a time: {self._why_alone}" if self._why_alone else "continuous",

@@ -122,7 +122,7 @@ class _Figures:
     def _info(self) -> Metric:
         family = InfoMetricFamily("cfai_model", "Where and how a model runs.", labels=["model"])
         for model, stats in self._models.items():
-            shown = {key: str(stats.get(key) or "") for key in ("device", "dtype", "batching")}
+            shown = {key: str(stats.get(key) or "") for key in ("device", "dtype", "precision", "batching")}
             family.add_metric([model], shown)
         return family
 

@@ -368,16 +368,16 @@ async def test_nothing_stays_behind(local: LocalBinding) -> None:
     assert local.stats()["waiting"] == 0
 
 
-async def test_models_share_an_engine_if_they_share_their_weights(endless_llama: Path) -> None:
-    other = "@cf/meta/llama-3.1-8b-instruct"
-    binding = LocalBinding({INT8: endless_llama, FP16: endless_llama, other: endless_llama})
-    for model in (INT8, FP16, other):
+async def test_models_share_an_engine_if_they_share_their_weights_and_precision(endless_llama: Path) -> None:
+    fp8, plain = "@cf/meta/llama-3.1-8b-instruct-fp8", "@cf/meta/llama-3.1-8b-instruct"
+    binding = LocalBinding(dict.fromkeys((fp8, INT8, plain, "@cf/my/llama"), endless_llama), device="cpu")
+    for model in (fp8, INT8, plain, "@cf/my/llama"):
         await Ai(binding).run(model, {"prompt": "hi", "max_tokens": 1})
-    assert {name: model["dtype"] for name, model in binding.stats()["models"].items()} == {
-        INT8: "int8",
-        FP16: "float32",
+    assert {name: (model["dtype"], model["precision"]) for name, model in binding.stats()["models"].items()} == {
+        fp8: ("int8", "int8 in place of fp8: the fewest bytes that a weight has here"),
+        plain: ("float32", ""),
     }
-    stats = binding.stats()["models"][FP16]
+    stats = binding.stats()["models"][plain]
     await binding.aclose()
     metrics = stats.pop("metrics")
     assert stats == {
@@ -388,6 +388,7 @@ async def test_models_share_an_engine_if_they_share_their_weights(endless_llama:
         "tokens": 2,
         "device": "cpu",
         "dtype": "float32",
+        "precision": "",
         "memory": pytest.approx(2e5, rel=1),
         "healthy": True,
         "batching": "continuous",

@@ -110,10 +110,11 @@ def test_the_demo_model_ships_with_the_package() -> None:
         ("@cf/fblgit/una-cybertron-7b-v2-bf16", "bf16"),
         ("@hf/thebloke/llama-2-13b-chat-awq", "awq"),
         ("@cf/meta/llama-3-8b-instruct", None),
+        ("@cf/my/llama-gguf", "gguf"),
     ],
 )
 def test_the_id_names_the_precision(model_id: str, precision: Precision | None) -> None:
-    assert CATALOG.get(model_id).precision == precision
+    assert Model(model_id).precision == precision
 
 
 @pytest.mark.parametrize(

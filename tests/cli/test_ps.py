@@ -39,7 +39,10 @@ async def cfai(*arguments: str) -> Result:
 @pytest.fixture
 async def address() -> AsyncIterator[str]:
     reason = "one at a time: its layers keep a state"
-    models = {MODEL: busy_model(), "@cf/my/mamba": busy_model(device="cuda:0", dtype="bfloat16", batching=reason)}
+    models = {
+        MODEL: busy_model(precision="float32 in place of int8, as the settings say"),
+        "@cf/my/mamba": busy_model(device="cuda:0", dtype="bfloat16", batching=reason),
+    }
     async with serving(rest_app(Measured(models))) as address:
         yield address
 
@@ -53,6 +56,7 @@ async def test_a_table_of_models(address: str) -> None:
         ["@cf/my/mamba", "cuda:0", "bfloat16", "1.0", "MB", "1/4", "2/32", "0.0", "one", "at", "a", "time"],
         [MODEL, "cpu", "float32", "1.0", "MB", "1/4", "2/32", "0.0", "continuous"],
         ["@cf/my/mamba", "runs", "one", "at", "a", "time:", "its", "layers", "keep", "a", "state"],
+        [MODEL, "runs", "as", "float32", "in", "place", "of", "int8,", "as", "the", "settings", "say"],
     ]
 
 
@@ -64,6 +68,7 @@ async def test_json_for_scripts(address: str) -> None:
         "model": MODEL,
         "device": "cpu",
         "dtype": "float32",
+        "precision": "float32 in place of int8, as the settings say",
         "batching": "continuous",
         "memory": 1_000_000,
         "slots": 4,

@@ -45,7 +45,7 @@ def busy() -> Measured:
 def test_every_figure_has_its_name(busy: Measured) -> None:
     samples = scraped(rest_app(busy))
     assert samples["cfai_info"] == {frozenset({("version", __version__)}): 1}
-    assert samples["cfai_model_info"] == {labels(device="cpu", dtype="float32", batching="continuous"): 1}
+    assert samples["cfai_model_info"] == {labels(device="cpu", dtype="float32", precision="", batching="continuous"): 1}
     plain = {
         name: values[labels()] for name, values in samples.items() if labels() in values and "_seconds_" not in name
     }
@@ -112,7 +112,7 @@ def test_buckets_are_cumulative(busy: Measured) -> None:
 )
 def test_what_a_model_does_not_say_is_left_out(stats: dict[str, Any]) -> None:
     samples = scraped(rest_app(Measured({MODEL: stats})))
-    assert samples["cfai_model_info"] == {labels(device="", dtype="", batching=""): 1}
+    assert samples["cfai_model_info"] == {labels(device="", dtype="", precision="", batching=""): 1}
     assert samples.get("cfai_requests_running", {}) == ({labels(): 1} if "running" in stats else {})
     assert samples.get("cfai_requests_total", {}) == ({labels(outcome="finished"): 3} if stats.get("metrics") else {})
     assert "cfai_cache_tokens" not in samples

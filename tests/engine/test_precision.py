@@ -1,0 +1,51 @@
+"""What a model runs as whose id names a precision."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+import torch
+
+from cfai.bindings.local import check_dtype
+from cfai.catalog import Precision
+from cfai.engine import RunsAs, precision_for
+
+IS_FAST_IN_BFLOAT16 = torch.cpu.get_capabilities().get("avx512_bf16", False)
+HALF_ON_CPU = "bfloat16" if IS_FAST_IN_BFLOAT16 else None
+
+
+@pytest.mark.parametrize(
+    ("named", "cpu", "cuda", "mps"),
+    [
+        ("int8", "int8", "int8", "int8"),
+        ("fp16", HALF_ON_CPU, "float16", "float16"),
+        ("bf16", HALF_ON_CPU, "bfloat16", "bfloat16"),
+        ("fp8", "int8", "int8", None),
+        ("awq", "int8", "int8", None),
+        ("gguf", "int8", "int8", None),
+        (None, None, None, None),
+    ],
+)
+def test_the_id_says_what_it_is_and_the_device_what_it_becomes(
+    named: Precision | None, cpu: str | None, cuda: str | None, mps: str | None
+) -> None:
+    found = [precision_for(named, device).dtype for device in ("cpu", "cuda:1", "mps")]
+    assert found == [cpu, cuda, mps]
+    for dtype in filter(None, found):
+        check_dtype(dtype)
+
+
+@pytest.mark.parametrize("named", get_args(Precision))
+@pytest.mark.parametrize("device", ["cpu", "cuda", "mps", None])
+def test_a_note_says_where_it_is_something_else(named: Precision, device: str | None) -> None:
+    runs_as = precision_for(named, device)
+    own = {"int8": "int8", "fp16": "float16", "bf16": "bfloat16"}.get(named, "none")
+    assert (runs_as.note == "") == (runs_as.dtype == own)
+    assert not runs_as.note or f"in place of {named}: " in runs_as.note
+
+
+def test_what_the_user_says_goes_before_the_id() -> None:
+    assert precision_for("int8", asked="float32") == RunsAs("float32", "float32 in place of int8, as the settings say")
+    assert precision_for("fp16", asked="float16") == RunsAs("float16")
+    assert precision_for(None, asked="int8") == RunsAs("int8")
