@@ -64,7 +64,7 @@ def _elsewhere(source: Source, node: ast.AST, model: Model) -> Finding:
 def _weights(source: Source, node: ast.AST, model: Model) -> Iterator[Finding]:
     if not weights.are_here(model):
         what = f"the weights of {model.id} are not on this machine"
-        fetched = f", or `hf download {model.weights.ungated_repo or model.weights.repo}`" if model.weights else ""
+        fetched = f", or `cfai pull {model.id}`" if model.weights else ""
         yield source.finding("note", node, what, fix=f"`cfai dev --demo`, where the demo model answers{fetched}")
 
 

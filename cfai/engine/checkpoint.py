@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,8 +18,9 @@ from cfai.engine.grammar import GrammarConstraint, GrammarTokens
 from cfai.engine.int8 import Int8Matrix, quantise
 from cfai.engine.memory import free_memory
 from cfai.engine.prompt import PromptRenderer, load_chat_template
-from cfai.engine.tokenizer import Tokenizer, load_tokenizer, read_json
-from cfai.errors import EngineFailure, WeightsMissing
+from cfai.engine.tokenizer import Tokenizer, load_tokenizer
+from cfai.errors import EngineFailure
+from cfai.weights.layout import read_header, weight_files
 
 __all__ = ["Checkpoint", "Progress", "load_checkpoint"]
 
@@ -95,9 +94,9 @@ def load_checkpoint(
     Only safetensors are read, and no code from the folder is run. Raises `WeightsMissing` if there are no weights,
     `EngineFailure` if they are damaged, do not fit the architecture or do not fit into memory.
     """
-    files = _weight_files(folder)
+    files = weight_files(folder)
     for file in files:
-        _check_safetensors(file)
+        read_header(file)
     place = device_of(device)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
@@ -173,37 +172,8 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    index = folder / "model.safetensors.index.json"
-    names = set(read_json(index).get("weight_map", {}).values()) if index.is_file() else {"model.safetensors"}
-    files = [folder / name for name in sorted(names)]
-    if missing := [file.name for file in files if not file.is_file()]:
-        pickled = sorted(path.name for path in folder.glob("*.bin")) if folder.is_dir() else []
-        hint = f"{', '.join(pickled)} may run code when loaded; convert it to safetensors" if pickled else ""
-        raise WeightsMissing(f"{folder} has no {missing[0]}", hint=hint)
-    return files
-
-
-def _check_safetensors(file: Path) -> Mapping[str, Any]:
-    """Refuse a file whose header does not fit its length, before anything maps it into memory."""
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        start = stream.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
-        if 8 + length > size:
-            raise EngineFailure(f"{file} is cut short: {size} bytes", hint="fetch it again")
-        try:
-            header: dict[str, Any] = json.loads(stream.read(length))
-            end = max((int(t["data_offsets"][1]) for name, t in header.items() if name != "__metadata__"), default=0)
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-            raise EngineFailure(f"{file} is not a safetensors file", hint="fetch it again") from error
-    if 8 + length + end != size:
-        raise EngineFailure(f"{file} has {size} bytes where its header says {8 + length + end}", hint="fetch it again")
-    return header
-
-
 def _count_weights(file: Path) -> int:
-    tensors = _check_safetensors(file).items()
+    tensors = read_header(file).items()
     return sum(_elements(tensor["shape"]) for name, tensor in tensors if name != "__metadata__")
 
 

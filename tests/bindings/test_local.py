@@ -145,7 +145,7 @@ async def test_missing_weights_say_which_from_where_and_how() -> None:
         await Ai(binding).run(INT8, {"prompt": "hi"})
     assert "The weights of @cf/meta/llama-2-7b-chat-int8 are not on this machine" in str(caught.value)
     assert "meta-llama/Llama-2-7b-chat-hf" in str(caught.value)
-    for way in ("hf download", "--model @cf/meta/llama-2-7b-chat-int8=FOLDER", "--demo"):
+    for way in ("cfai pull @cf/meta/llama-2-7b-chat-int8", "--model @cf/meta/llama-2-7b-chat-int8=FOLDER", "--demo"):
         assert way in caught.value.hint
 
 

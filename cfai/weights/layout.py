@@ -1,0 +1,84 @@
+"""What a checkpoint folder is made of, read without torch."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cfai.errors import EngineFailure, WeightsMissing
+
+__all__ = ["INDEX", "SINGLE", "is_whole", "read_header", "weight_files", "weight_names"]
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+"""Names the files of a checkpoint that has several."""
+
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of the checkpoint in `folder`.
+
+    ```python
+    weight_files(Path("llama"))  # [PosixPath('llama/model.safetensors')]
+    ```
+
+    Raises `WeightsMissing` if one is not there, and `EngineFailure` if the index cannot be read.
+    """
+    index = folder / INDEX
+    names = weight_names(index.read_bytes(), str(index)) if index.is_file() else [SINGLE]
+    files = [folder / name for name in names]
+    if missing := [file.name for file in files if not file.is_file()]:
+        pickled = sorted(path.name for kind in _PICKLES for path in folder.glob(kind)) if folder.is_dir() else []
+        hint = f"{', '.join(pickled)} may run code when loaded; convert it to safetensors" if pickled else ""
+        raise WeightsMissing(f"{folder} has no {missing[0]}", hint=hint)
+    return files
+
+
+def weight_names(index: bytes, called: str = INDEX) -> list[str]:
+    """The names of the files in the text of an index; `called` is what an `EngineFailure` calls it."""
+    try:
+        names = sorted(set(json.loads(index)["weight_map"].values()))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise EngineFailure(f"{called} is no index of safetensors files", hint="fetch it again") from error
+    if odd := [name for name in names if Path(name).name != name or not name.endswith(".safetensors")]:
+        raise EngineFailure(f"{called} names {odd[0]!r}, which is no safetensors file beside it")
+    return names
+
+
+def read_header(file: Path) -> Mapping[str, Any]:
+    """The header of a safetensors file: dtype, shape and place of each tensor, and `__metadata__`.
+
+    ```python
+    read_header(Path("model.safetensors"))["lm_head.weight"]["shape"]  # [32000, 4096]
+    ```
+
+    Raises `EngineFailure` where it does not fit the file's length, before anything maps the file into memory.
+    """
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        start = stream.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
+        if 8 + length > size:
+            raise EngineFailure(f"{file} is cut short: {size} bytes", hint="fetch it again")
+        try:
+            header: dict[str, Any] = json.loads(stream.read(length))
+            end = max((int(t["data_offsets"][1]) for name, t in header.items() if name != "__metadata__"), default=0)
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            raise EngineFailure(f"{file} is not a safetensors file", hint="fetch it again") from error
+    if 8 + length + end != size:
+        raise EngineFailure(f"{file} has {size} bytes where its header says {8 + length + end}", hint="fetch it again")
+    return header
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a config and all the files that it takes are there, each as long as its header says."""
+    try:
+        for file in weight_files(folder):
+            read_header(file)
+    except (WeightsMissing, EngineFailure, OSError):
+        return False
+    return (folder / "config.json").is_file()
