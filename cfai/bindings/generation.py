@@ -8,7 +8,7 @@ A call may ask for several answers to one prompt (`n`); each is a sequence of it
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -16,6 +16,7 @@ from anyio import to_thread
 
 from cfai import sse
 from cfai.bindings.asked import Asked, least
+from cfai.bindings.loaded import Lease
 from cfai.errors import AiError, BadInput, ContextExceeded, OutOfCapacity, RequestAborted
 from cfai.tasks import text_generation
 from cfai.tasks.grammars import json_grammar, tool_grammar
@@ -25,7 +26,7 @@ from cfai.tasks.text_generation import Tool
 from cfai.tasks.tool_formats import THINK_END, Thinking, ToolFormat, tool_format
 
 if TYPE_CHECKING:
-    from cfai.engine import Checkpoint, LocalEngine, Sampling, TextStream
+    from cfai.engine import LocalEngine, Sampling, TextStream
     from cfai.engine.sequence import Constraint
 
 __all__ = ["Generation"]
@@ -49,7 +50,7 @@ class Generation:
 
     def __init__(
         self,
-        engine: LocalEngine,
+        lease: Lease[LocalEngine],
         asked: Asked,
         *,
         keep_alive: float,
@@ -57,11 +58,12 @@ class Generation:
     ) -> None:
         self.request = asked.request
         self._asked = asked
-        self._engine = engine
+        self._lease = lease
         self._model = asked.model
         self._shape = asked.shape
         self._keep_alive = keep_alive
         self._reject_if_busy = reject_if_busy
+        self._loaded: LocalEngine | None = None
         self._prompt: list[int] = []
         self._choices: list[_Choice] = []
         self._open: list[_Choice] = []
@@ -73,7 +75,7 @@ class Generation:
 
     async def begin(self) -> None:
         """Return when the first piece is there; raise what stands in its way. May be cancelled and called again."""
-        await self._engine.ready.wait()
+        self._loaded = await self._lease.engine()
         if not self._choices:
             await self._submit()
         first = await self._first()
@@ -82,6 +84,12 @@ class Generation:
         self._has_begun = True
         if self.request.stream:
             self._events.extend(self._shape.begin(self._usage()))
+
+    @property
+    def _engine(self) -> LocalEngine:
+        if (engine := self._loaded) is None:
+            raise RequestAborted()
+        return engine
 
     async def _first(self) -> _Choice:
         """The first open choice that has something to read, once there is one."""
@@ -108,10 +116,12 @@ class Generation:
         if self._reject_if_busy and self._engine.is_busy:
             raise OutOfCapacity("every slot is taken, and the call says rejectIfBusy")
         choices = []
+        # A method of the tokenizer, not of the checkpoint: whoever keeps a choice must not keep the model.
+        token_bytes = self._engine.checkpoint.tokenizer.token_bytes
         try:
             for index, constraint in enumerate(constraints):
                 stream = self._engine.submit(prompt, self._sampling(max_tokens, index, constraint))
-                choices.append(_Choice(index, stream, self._parser(thinking), self._engine.checkpoint))
+                choices.append(_Choice(index, stream, self._parser(thinking), token_bytes))
         except AiError:
             for choice in choices:
                 await choice.stream.aclose()
@@ -251,6 +261,7 @@ class Generation:
                 # A stream that has begun ends the same way whatever happened: an EventSource that sees a cut
                 # connects again and runs the prompt once more.
                 self._has_ended = True
+                self._give_back()
                 self._events.extend(self._shape.failure(error))
         return self._events.popleft()
 
@@ -279,6 +290,7 @@ class Generation:
         self._open.remove(choice)
         if not self._open:
             self._has_ended = True
+            self._give_back()
             self._events.extend(self._shape.end(self._usage()))
 
     async def aclose(self) -> None:
@@ -286,6 +298,11 @@ class Generation:
         self._events.clear()
         for choice in self._choices:
             await choice.stream.aclose()
+        self._give_back()
+
+    def _give_back(self) -> None:
+        self._loaded = None
+        self._lease.close()
 
     def __del__(self) -> None:
         # A stream that was dropped unread must not hold its slot until somebody reads it. Only a flag is set: this
@@ -297,11 +314,13 @@ class Generation:
 class _Choice:
     """One of the answers: its stream, and what tells text from tool calls and from thinking."""
 
-    def __init__(self, index: int, stream: TextStream, parser: OutputParser | None, checkpoint: Checkpoint) -> None:
+    def __init__(
+        self, index: int, stream: TextStream, parser: OutputParser | None, token_bytes: Callable[[int], bytes]
+    ) -> None:
         self.index = index
         self.stream = stream
         self._parser = parser
-        self._checkpoint = checkpoint
+        self._token_bytes = token_bytes
         self.reasoning_tokens = 0
         """Pieces of thinking, which are all but always a token each."""
         self._has_calls = False
@@ -344,5 +363,5 @@ class _Choice:
         return tuple(told)
 
     def _logprob(self, token: int, logprob: float, dropped: bytes, top: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:
-        spelled = self._checkpoint.token_bytes(token).removeprefix(dropped)
+        spelled = self._token_bytes(token).removeprefix(dropped)
         return TokenLogprob(spelled.decode("utf-8", "replace"), spelled, logprob, top)

@@ -6,8 +6,6 @@ import itertools
 import os
 import re
 import sys
-import threading
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import aclosing
 from datetime import date
@@ -21,6 +19,7 @@ from cfai import weights
 from cfai.binding import EVENT_STREAM, JSON, Call, Reply
 from cfai.bindings.asked import Asked, Terms
 from cfai.bindings.generation import Generation
+from cfai.bindings.loaded import Lease, LoadedModels, Weights
 from cfai.catalog import Catalog, Model, parse_as_of
 from cfai.errors import AiError, EngineFailure, LoraUnsupported, NoSuchModel, OutOfCapacity, WeightsMissing
 from cfai.packages import problem_of
@@ -123,9 +122,7 @@ class LocalBinding:
         self._on_notice = on_notice or _to_stderr
         self._folders: dict[str, Path] = {}
         self._precisions: dict[str, RunsAs] = {}
-        self._engines: dict[tuple[Path, str | None], list[LocalEngine]] = {}
-        """By the weights' folder and the dtype they run in; one for each device."""
-        self._lock = threading.Lock()
+        self._loaded: LoadedModels[LocalEngine] = LoadedModels(self._open, devices=self._devices)
         self._noticed: set[str] = set()
 
     async def send(self, call: Call) -> Reply:
@@ -159,45 +156,31 @@ class LocalBinding:
         if asked.request.lora is not None:
             raise LoraUnsupported(model.id)
         return Generation(
-            await self._engine(model, call.headers.get("x-session-affinity")),
+            await self._lease(model, call.headers.get("x-session-affinity")),
             asked,
             keep_alive=self._keep_alive,
             reject_if_busy=bool(call.options.get("rejectIfBusy")),
         )
 
-    async def _engine(self, model: Model, session: str | None) -> LocalEngine:
-        engines = await self._engines_of(model)
-        if session is not None:
-            return engines[zlib.crc32(session.encode()) % len(engines)]
-        return min(engines, key=lambda engine: engine.load)
-
-    async def _engines_of(self, model: Model) -> list[LocalEngine]:
+    async def _lease(self, model: Model, session: str | None) -> Lease[LocalEngine]:
         folder = self._folders.get(model.id) or await self._find(model)
         is_demo = folder == self._demo_folder
         runs_as = self._precisions.get(model.id) or await self._precision_of(model, is_demo)
-        key, name = (folder, runs_as.dtype), weights.DEMO_MODEL if is_demo else model.id
-        engines = self._engines.get(key, [])
-        if engines and all(engine.is_alive for engine in engines):
-            return engines
-        room = await self.warm_up()
-        report = self._on_progress
-        progress = (lambda done, total: report(model.id, done, total)) if report else None
-        with self._lock:  # tasks of several event loops may want the first answer of a model at once
-            before: list[LocalEngine | None] = [*self._engines.get(key, [])] or [None] * len(self._devices)
-            self._engines[key] = [
-                engine
-                if engine is not None and engine.is_alive
-                else room.LocalEngine(
-                    folder,
-                    room.EngineSettings(device=device, dtype=runs_as.dtype, **self._settings),
-                    progress,
-                    name=f"{name} on {device}" if len(self._devices) > 1 else name,
-                    note=runs_as.note,
-                    on_lost=self._on_lost,
-                )
-                for device, engine in zip(self._devices, before, strict=True)
-            ]
-            return self._engines[key]
+        name = weights.DEMO_MODEL if is_demo else model.id
+        wanted = Weights(folder, runs_as.dtype, name=name, model_id=model.id, note=runs_as.note)
+        return self._loaded.use(wanted, session=session)
+
+    def _open(self, wanted: Weights, device: str | None) -> LocalEngine:
+        room, report = _import_engine(), self._on_progress
+        engine: LocalEngine = room.LocalEngine(
+            wanted.folder,
+            room.EngineSettings(device=device, dtype=wanted.dtype, **self._settings),
+            (lambda done, total: report(wanted.model_id, done, total)) if report else None,
+            name=f"{wanted.name} on {device}" if len(self._devices) > 1 else wanted.name,
+            note=wanted.note,
+            on_lost=self._on_lost,
+        )
+        return engine
 
     async def _precision_of(self, model: Model, is_demo: bool) -> RunsAs:
         room = await self.warm_up()
@@ -244,22 +227,16 @@ class LocalBinding:
         Ids that share their weights and dtype share an engine; it goes by the id that was asked for first.
         """
         models: dict[str, Any] = {}
-        for engines in self._engines.values():
-            for engine in engines:
-                if engine.is_alive:
-                    # A device may be there twice, and one set of weights in two dtypes.
-                    name = next(name for name in _numbered(engine.name) if name not in models)
-                    models[name] = engine.stats()
+        for engine in self._loaded.engines():
+            # A device may be there twice, and one set of weights in two dtypes.
+            name = next(name for name in _numbered(engine.name) if name not in models)
+            models[name] = engine.stats()
         total = {key: sum(int(model[key]) for model in models.values()) for key in ("running", "waiting", "tokens")}
         return {**total, "models": models}
 
     async def aclose(self) -> None:
         """End the running answers with 3008 and give the models' memory back."""
-        engines = [engine for engines in self._engines.values() for engine in engines]
-        self._engines.clear()
-        with anyio.CancelScope(shield=True):
-            for engine in engines:
-                await to_thread.run_sync(engine.close)
+        await self._loaded.aclose()
 
 
 def _numbered(name: str) -> Iterator[str]:
