@@ -34,6 +34,7 @@ Codes and statuses follow https://developers.cloudflare.com/workers-ai/platform/
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
@@ -309,6 +310,28 @@ class ContextExceeded(InvalidRequest):
             f"limit ({limit}).",
             hint=hint,
         )
+
+    @classmethod
+    def by_engine(cls, prompt_tokens: int, max_tokens: int, limit: int, *, hint: str = "") -> ContextExceeded:
+        """The same as the engines of the newer chat models tell it: 8007, with their JSON as the description.
+
+        Seen in 2026 from kimi-k2.6 and glm-5.2 (https://github.com/anomalyco/models.dev/pull/4422).
+        """
+        total = prompt_tokens + max_tokens
+        told = {
+            "object": "error",
+            "message": f"Requested token count exceeds the model's maximum context length of {limit} tokens. You "
+            f"requested a total of {total} tokens: {prompt_tokens} tokens from the input messages and {max_tokens} "
+            "tokens for the completion. Please reduce the number of tokens in the input messages or the completion "
+            "to fit within the limit.",
+            "type": "BadRequestError",
+            "param": None,
+            "code": 400,
+        }
+        error = cls(total, limit, hint=hint)
+        error.code, error.status = 8007, 400
+        error.description = json.dumps(told, separators=(",", ":"))
+        return error
 
 
 class AccessDenied(AiError):

@@ -19,6 +19,9 @@ from cfai.tasks.words import tokens_in
 
 __all__ = ["Asked", "Terms", "least"]
 
+ENGINES_WORDS_SINCE = date(2026, 1, 1)
+"""From about this day on the chat models refuse in their engine's words; no sighting is older."""
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -116,9 +119,19 @@ class Asked:
             (prompt_tokens + max_tokens, window, both),
             (prompt_tokens + max_tokens, capacity, f"{both}, and the KV cache holds no more: cache_tokens"),
         ):
-            if most is not None and tokens > most:
-                raise ContextExceeded(tokens, most, hint=hint)
+            if most is None or tokens <= most:
+                continue
+            if most == window and hint == both and self._has_the_engines_words:
+                raise ContextExceeded.by_engine(prompt_tokens, max_tokens, most, hint=hint)
+            raise ContextExceeded(tokens, most, hint=hint)
         return max_tokens
+
+    @property
+    def _has_the_engines_words(self) -> bool:
+        """Whether Cloudflare passes on what the model's engine says of a window that is exceeded."""
+        as_of = self.terms.as_of
+        is_of_the_day = as_of is None or as_of >= ENGINES_WORDS_SINCE
+        return self.terms.fidelity == "production" and self.model.family == "chat" and is_of_the_day
 
 
 def least(*known: int | None) -> int | None:
