@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cfai.bindings.http import HttpBinding
     from cfai.bindings.local import LocalBinding
     from cfai.bindings.tape import TapeBinding
+    from cfai.config.settings import ModelSettings, Settings, UpstreamSettings, load_settings
     from cfai.errors import AiError
     from cfai.results import AiResult, ByteStream
 
@@ -35,9 +36,13 @@ __all__ = [
     "FaultBinding",
     "HttpBinding",
     "LocalBinding",
+    "ModelSettings",
     "Reply",
     "SessionOptions",
+    "Settings",
     "TapeBinding",
+    "UpstreamSettings",
+    "load_settings",
 ]
 
 _HOMES = {
@@ -51,9 +56,13 @@ _HOMES = {
     "FaultBinding": "cfai.bindings.faults",
     "HttpBinding": "cfai.bindings.http",
     "LocalBinding": "cfai.bindings.local",
+    "ModelSettings": "cfai.config.settings",
     "Reply": "cfai.binding",
     "SessionOptions": "cfai.ai",
+    "Settings": "cfai.config.settings",
     "TapeBinding": "cfai.bindings.tape",
+    "UpstreamSettings": "cfai.config.settings",
+    "load_settings": "cfai.config.settings",
 }
 
 

@@ -608,7 +608,7 @@ def test_an_ai_binding_that_cfai_wrangler_wrote_is_one(project: Path) -> None:
             ':2: "main" should be a string, the path of the script, not 7',
         ),
         ("wrangler.toml", b"main = 'a'\nmain = 'b'\n", ":2: not TOML: Cannot overwrite a value"),
-        ("wrangler.toml", b"vars = {", ": not TOML: "),
+        ("wrangler.toml", b"vars = {", ":1: not TOML: "),
         ("wrangler.json", b"[" * 100_000, ": its objects and lists are nested too deeply"),
         ("wrangler.toml", b"a = " + b"[" * 100_000, ": its objects and lists are nested too deeply"),
         ("wrangler.json", None, ": this is a folder, and a file was expected"),

@@ -20,11 +20,11 @@ FLOORS = [
     {"dev", "doctor", "server", "testing", "worker"},
     {"serving", "http_writes", "__init__"},
     {"bindings"},
-    {"engine", "tasks", "weights"},
+    {"config", "engine", "tasks", "weights"},
     {"catalog"},
     {
-        *("ai", "binding", "blocking", "clock", "lazy", "results", "sse", "config", "errors", "metrics", "packages"),
-        *("request_id", "wording"),
+        *("ai", "binding", "blocking", "clock", "lazy", "results", "sse", "devices", "errors", "metrics", "packages"),
+        *("quantities", "request_id", "wording"),
     },
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

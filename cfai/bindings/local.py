@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import aclosing
@@ -21,6 +20,7 @@ from cfai.bindings.asked import Asked, Terms
 from cfai.bindings.generation import Generation
 from cfai.bindings.loaded import Lease, LoadedModels, Weights
 from cfai.catalog import Catalog, Model, parse_as_of
+from cfai.devices import check_device, check_dtype
 from cfai.errors import AiError, EngineFailure, LoraUnsupported, NoSuchModel, OutOfCapacity, WeightsMissing
 from cfai.packages import problem_of
 from cfai.request_id import of_request
@@ -30,7 +30,7 @@ from cfai.tasks.shapes import Fidelity, parse_fidelity
 if TYPE_CHECKING:
     from cfai.engine import LocalEngine, RunsAs
 
-__all__ = ["LocalBinding", "check_device", "check_dtype"]
+__all__ = ["LocalBinding"]
 
 
 class LocalBinding:
@@ -243,18 +243,6 @@ def _numbered(name: str) -> Iterator[str]:
     yield name
     for number in itertools.count(2):
         yield f"{name} ({number})"
-
-
-def check_device(device: str) -> None:
-    """Raise a ValueError for what names no device, and no list of devices."""
-    if not all(re.fullmatch(r"cpu|mps|cuda(:\d+)?", each) for each in device.split(",")):
-        raise ValueError(f"device must be cpu, mps, cuda or cuda:N, or several with commas between, it is {device!r}")
-
-
-def check_dtype(dtype: str) -> None:
-    """Raise a ValueError for what names no dtype that models run in."""
-    if dtype not in ("float32", "bfloat16", "float16", "int8"):
-        raise ValueError(f"dtype must be float32, bfloat16, float16 or int8, it is {dtype!r}")
 
 
 def _as_source(place: str | Path | weights.Source) -> weights.Source:

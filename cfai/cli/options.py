@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 import typer
 
-from cfai.bindings.local import check_device, check_dtype
 from cfai.catalog import parse_as_of
+from cfai.devices import check_device, check_dtype
 from cfai.errors import AccessDenied, AiError, InvalidRequest, NoSuchModel, Unavailable, WeightsMissing
 from cfai.packages import absent, install
 from cfai.tasks.shapes import parse_fidelity

@@ -7,6 +7,9 @@ cron          the expressions of `triggers`
 secrets       which of the dotenv files count; dotenv reads their syntax
 document      a file's values and their lines; jsonc and toml_lines find those
 problems      errors and remarks, with file and line
+
+settings      `cfai.toml` or `[tool.cfai]`: the user's own, and no part of a Worker. It knows the catalog, so it is
+              imported by itself; model_settings is one model of it, values what its keys may hold
 """
 
 from cfai.config.bindings import BINDINGS, AssetsConfig, D1Database, KvNamespace, VectorizeIndex

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,8 @@ class Document:
             return tomllib.loads(text), toml_lines.lines_of(text)
         except tomllib.TOMLDecodeError as error:
             problem, line = toml_lines.told(error)
-            raise ConfigError(f"not TOML: {problem}", file=self.file, line=line) from None
+            last = len(text.splitlines())
+            raise ConfigError(f"not TOML: {problem}", file=self.file, line=line or last) from None
 
     def _jsonc(self, text: str) -> tuple[Any, Mapping[Place, int]]:
         if not text.strip():
@@ -163,12 +164,27 @@ class Table:
 
     def remark_unknown(self, known: Collection[str]) -> None:
         """A line for each key that is not among `known`, with the one that was likely meant."""
+        for key, problem in self._unknown(known):
+            self.remark(key, problem)
+
+    def refuse_unknown(self, known: Collection[str], *, advice: Mapping[str, str] | None = None) -> None:
+        """The same as an error, which has a line for each; `advice` says what to write for a key that is likely."""
+        problems = [
+            Remark(f"{problem}; {(advice or {})[key]}" if key in (advice or {}) else problem, self.document.file, line)
+            for key, problem in self._unknown(known)
+            for line in [self.line(key)]
+        ]
+        if problems:
+            first, *others = problems
+            raise ConfigError(first.problem, file=first.file, line=first.line, remarks=others)
+
+    def _unknown(self, known: Collection[str]) -> Iterator[tuple[str, str]]:
         for key in self.values:
             if key not in known:
                 near = difflib.get_close_matches(key, known, n=1, cutoff=0.74)
                 within = f' in "{_dotted(self.place)}"' if self.place else ""
                 meant = f', did you mean "{near[0]}"?' if near else ""
-                self.remark(key, f'unknown key "{key}"{within}{meant}')
+                yield key, f'unknown key "{key}"{within}{meant}'
 
     def _get(self, key: str, kind: type, expected: str) -> Any:
         found = self.values.get(key)

@@ -7,8 +7,8 @@ from typing import get_args
 import pytest
 import torch
 
-from cfai.bindings.local import check_dtype
 from cfai.catalog import Precision
+from cfai.devices import check_dtype
 from cfai.engine import RunsAs, precision_for
 
 IS_FAST_IN_BFLOAT16 = torch.cpu.get_capabilities().get("avx512_bf16", False)
