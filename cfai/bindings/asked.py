@@ -109,9 +109,7 @@ class Asked:
             # What nobody asked for gives way to what the weights were made for and the cache holds.
             room = max(1, min(window or capacity, capacity) - prompt_tokens)
             default = limits.default_max_tokens_streaming if self.request.stream else limits.default_max_tokens
-            if self.model.family != "classic" and not self.model.eras:
-                default = limits.max_output_tokens or room  # they have none, and go on to the end of their window
-            max_tokens = min(room, default)
+            max_tokens = min(room, default or limits.max_output_tokens or room)
         both = f"the prompt has {prompt_tokens} tokens and max_tokens is {max_tokens}; both count"
         for tokens, most, hint in (
             (prompt_tokens, limits.max_input_tokens, "shorten the prompt"),

@@ -1,22 +1,42 @@
 """Model ids as data: task, limits over time, dates, prices, weights.
 
-`models.json` has one model per line, so that a change of one figure is a change of one line. `limits` holds the eras
-of a model, oldest first; a model without them has the context window of its row and the usual default of 256 tokens.
+`models.json` has one model per line, so that a change of one figure is a change of one line. What stands in a row are
+today's figures; `earlier` and `prompts` have what held before a day. `sources.json` says where figures are from: by
+the name of the field, unless the row's own `sources` says otherwise.
 """
 
 from cfai.catalog.as_of import parse_as_of
 from cfai.catalog.catalog import Catalog
-from cfai.catalog.model import Era, Family, Limits, Model, Neurons, Precision, Price, Status, Task, Weights
+from cfai.catalog.model import (
+    Alias,
+    Capability,
+    Era,
+    Evidence,
+    Family,
+    Limits,
+    Model,
+    Neurons,
+    Precision,
+    Price,
+    PromptEra,
+    Status,
+    Task,
+    Weights,
+)
 
 __all__ = [
+    "Alias",
+    "Capability",
     "Catalog",
     "Era",
+    "Evidence",
     "Family",
     "Limits",
     "Model",
     "Neurons",
     "Precision",
     "Price",
+    "PromptEra",
     "Status",
     "Task",
     "Weights",

@@ -7,11 +7,14 @@ import functools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from importlib import resources
 from typing import Any, Self
 
 from cfai.catalog.model import Model, Task
+from cfai.catalog.rows import fields_of, model_of
 from cfai.errors import InvalidModelName, NoSuchModel
+from cfai.wording import choose, meant, shortened
 
 __all__ = ["Catalog"]
 
@@ -60,6 +63,44 @@ class Catalog:
         """A catalog that has these models too; one of a known id takes the other's place."""
         added = {model.id: model for model in models}
         return type(self)({**self._models, **added}, aliases=self._aliases, tasks=self._tasks.values())
+
+    def with_rows(self, rows: Mapping[str, Mapping[str, Any]]) -> Self:
+        """A catalog that has these models too: new ones, or other figures of one that it has.
+
+        ```python
+        catalog.with_rows({"@cf/meta/llama-3.2-1b-instruct": {"context_window": 8192}})
+        ```
+
+        A row has the fields of `models.json`; of a model that is there, those which a row names change, and null means
+        that nothing is known. Raises a ValueError that names the id and the field.
+        """
+        models = dict(self._models)
+        for name, row in rows.items():
+            model_id = self._aliases.get(name, name)
+            try:
+                if not isinstance(row, Mapping):
+                    raise ValueError(f"a row is an object of fields, not {shortened(repr(row), 60)}")
+                if len(model_id) > _LONGEST_ID or not _FORM.fullmatch(model_id):
+                    raise ValueError("ids look like @cf/author/name")
+                fields = fields_of(row)
+                if (task := fields.get("task")) is not None and task not in self._tasks:
+                    choose("task", task, self._tasks)
+                told = dict.fromkeys(row, "settings") | dict(fields.pop("sources", {}))
+                base = models.get(model_id) or Model(model_id)
+                models[model_id] = replace(base, **fields, sources={**base.sources, **told})
+            except ValueError as error:
+                raise ValueError(f"{shortened(name, _LONGEST_ID)}: {error}") from None
+        for name in rows:
+            self._check_references(models[self._aliases.get(name, name)], models)
+        return type(self)(models, aliases=self._aliases, tasks=self._tasks.values())
+
+    @staticmethod
+    def _check_references(model: Model, models: Mapping[str, Model]) -> None:
+        answered_by = model.answered_by.id if model.answered_by else None
+        for field, named in (("successor", model.successor), ("answered_by", answered_by)):
+            if named is not None and (named == model.id or named not in models):
+                near = meant(named, (one for one in models if one != model.id))
+                raise ValueError(f"{model.id}: {field} must be the id of another model, it is {named!r}{near}")
 
     def task(self, name: str) -> Task:
         """What is known about the task of that name; a task that the data do not have has a name and nothing else."""
@@ -135,7 +176,7 @@ def _family_of(model_id: str) -> str:
 
 @functools.cache
 def _builtin() -> Catalog:
-    rows = [Model.from_row(row) for row in _read("models.json")]
+    rows = [model_of(row) for row in _read("models.json")]
     return Catalog(
         {model.id: model for model in rows},
         aliases=_read("aliases.json"),

@@ -4,13 +4,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import date
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from typing import Literal
 
-__all__ = ["Era", "Family", "Limits", "Model", "Neurons", "Precision", "Price", "Status", "Task", "Weights"]
+__all__ = [
+    "Alias",
+    "Capability",
+    "Era",
+    "Evidence",
+    "Family",
+    "Limits",
+    "Model",
+    "Neurons",
+    "Precision",
+    "Price",
+    "PromptEra",
+    "Status",
+    "Task",
+    "Weights",
+]
 
 Precision = Literal["int8", "fp8", "fp16", "bf16", "awq", "gguf"]
+Capability = Literal["streaming", "functions", "json", "lora", "vision", "batch", "reasoning", "realtime"]
+Evidence = Literal["doc", "name", "inferred", "told"]
+"""Why a repository is that of a model: Cloudflare says so, the two names are the same, it is the likely one, or a
+user's settings name it."""
 Family = Literal["classic", "chat", "responses"]
 """How a text generation model answers through `run`: with Workers AI's own `response`, with OpenAI's completions, or
 with those and OpenAI's Responses where the inputs are of that form.
@@ -28,22 +47,49 @@ DEFAULT_MAX_TOKENS = 256
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What fits into one call, in tokens; None where no bound is known."""
+    """What fits into one call, in tokens; None where no bound is known.
+
+    ```python
+    Catalog.builtin().get("@cf/qwen/qwen3-30b-a3b-fp8").limits().default_max_tokens  # 2000
+    ```
+    """
 
     context_window: int | None = None
     """Prompt and answer together."""
     max_input_tokens: int | None = None
     max_output_tokens: int | None = None
-    default_max_tokens: int = DEFAULT_MAX_TOKENS
-    default_max_tokens_streaming: int = DEFAULT_MAX_TOKENS
+    default_max_tokens: int | None = DEFAULT_MAX_TOKENS
+    """Of a call that names none; None where its answer may go on to the end of the window."""
+    default_max_tokens_streaming: int | None = DEFAULT_MAX_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
 class Era:
-    """Limits that hold from a day on; `start` is None for those that held from the beginning."""
+    """Limits that held before the day `until`."""
 
-    start: date | None
+    until: date
     limits: Limits
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PromptEra:
+    """How the text for a model was made of a conversation before the day `until`; the names are those of
+    `prompts.json`."""
+
+    until: date
+    template: str
+    system: str | None = None
+    """The system message of a bare prompt."""
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """The model that answers in another one's place, from a day on."""
+
+    id: str
+    since: date
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +104,9 @@ class Weights:
     """Parameters, in billions."""
     ungated_repo: str | None = None
     """A copy of the same weights that asks for nothing."""
-    evidence: Literal["doc", "name", "inferred"] = "inferred"
-    """Why this repository: Cloudflare says so, the two names are the same, or it is the likely one."""
+    evidence: Evidence = "inferred"
+    revision: str | None = None
+    """The commit, branch or tag, where it is not the repository's newest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +123,8 @@ class Neurons:
 
     input: float
     output: float | None = None
+    cached_input: float | None = None
+    """Of input tokens that were read before; None where they cost what the others do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +135,13 @@ class Task:
     uuid: str | None = None
     requests_per_minute: int | None = None
     description: str = ""
+    streaming: bool = False
+    """Whether its models can answer piece by piece."""
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One model id and what is known about it.
+    """One model id and what is known about it. The limits are those of today; `limits` gives those of a day.
 
     ```python
     model = Catalog.builtin().get("@cf/meta/llama-2-7b-chat-int8")
@@ -101,30 +152,53 @@ class Model:
     id: str
     task: str = "Text Generation"
     status: Status = "active"
+    family: Family = "classic"
+    about: str = ""
+    """What it is for, in a sentence."""
     uuid: str | None = None
-    created: date | None = None
-    removed: date | None = None
+    tags: tuple[str, ...] = ()
+    flags: frozenset[str] = frozenset()
+    """The properties that are set in the model list: beta, lora, function_calling, vision, reasoning, ..."""
+    json_mode: bool = False
+    """Whether Cloudflare says that the model answers in JSON on request."""
+    streaming: bool | None = None
+    """Whether it can answer piece by piece, where that is not as with the others of its task."""
+    listed: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Further properties of the model list, as it has them: `info` and `terms`, which are pages, ..."""
+    created_at: datetime | None = None
+    announced: date | None = None
+    """The first day on which a recorded model list says when the model goes."""
+    deprecated: date | None = None
+    """The day from which Cloudflare refuses calls."""
     first_seen: date | None = None
     """The first day on which a recorded model list has the id."""
     last_seen: date | None = None
     successor: str | None = None
-    """The id that Cloudflare names, or lets answer, in this one's place."""
+    """The id that Cloudflare names in this one's place."""
+    answered_by: Alias | None = None
+    """The model that answers calls of this id at Cloudflare."""
     context_window: int | None = None
-    """The figure of the model list; `limits` has what a call must fit into."""
-    eras: tuple[Era, ...] = ()
-    """Limits over time, oldest first; empty when the context window is all that is known."""
+    max_input_tokens: int | None = None
+    max_output_tokens: int | None = None
+    default_max_tokens: int | None = None
+    """Where it is not the family's: 256 tokens, or for the others than classic no bound."""
+    default_max_tokens_streaming: int | None = None
+    earlier: tuple[Era, ...] = ()
+    """Limits of earlier days, the first ones first."""
+    prompts: tuple[PromptEra, ...] = ()
+    """Templates of earlier days, the first ones first; now it is that of the weights."""
     dimensions: int | None = None
     """Length of one vector, for embeddings."""
     requests_per_minute: int | None = None
     """Where it is not that of the task."""
-    flags: frozenset[str] = frozenset()
-    """Capabilities and labels of the model list: beta, lora, function_calling, vision, reasoning, ..."""
     prices: tuple[Price, ...] = ()
     neurons: Neurons | None = None
-    family: Family = "classic"
     weights: Weights | None = None
     bundled: str | None = None
     """The folder inside the `cfai` package that holds the weights, for a model that ships with it."""
+    sources: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Where a figure is from, where that is not where the others of its kind are from: keys of `sources.json`, by the
+    names of the row's fields."""
 
     @property
     def author(self) -> str:
@@ -138,8 +212,20 @@ class Model:
         return 2 if self.id.startswith("@hf/") else 1
 
     @property
+    def created(self) -> date | None:
+        """The day on which it was added."""
+        return self.created_at and self.created_at.date()
+
+    @property
+    def removed(self) -> date | None:
+        """The first day on which it may not have been in the model list any more."""
+        return self.last_seen + timedelta(days=1) if self.status == "gone" and self.last_seen is not None else None
+
+    @property
     def description(self) -> str:
         """What is known about the model, in a sentence."""
+        if self.about:
+            return self.about
         words = [self.task]
         if self.weights is not None:
             size = f", {self.weights.params_b:g} billion parameters" if self.weights.params_b else ""
@@ -158,11 +244,17 @@ class Model:
 
     def limits(self, as_of: date | None = None) -> Limits:
         """The limits on the day `as_of`, or today's."""
-        if not self.eras:
-            return Limits(context_window=self.context_window)
-        held = [era for era in self.eras if as_of is None or era.start is None or era.start <= as_of]
-        # A day before the first known limits gets the first known ones.
-        return (held[-1] if held else self.eras[0]).limits
+        held = next((era.limits for era in self.earlier if as_of is not None and as_of < era.until), None)
+        limits = held or Limits(
+            self.context_window,
+            self.max_input_tokens,
+            self.max_output_tokens,
+            self.default_max_tokens,
+            self.default_max_tokens_streaming,
+        )
+        default = limits.default_max_tokens or (DEFAULT_MAX_TOKENS if self.family == "classic" else None)
+        streaming = limits.default_max_tokens_streaming or default
+        return replace(limits, default_max_tokens=default, default_max_tokens_streaming=streaming)
 
     def neurons_of(self, prompt_tokens: int, completion_tokens: int) -> float | None:
         """What these tokens cost, to the six digits of Cloudflare's own figures; None where no price is known.
@@ -195,40 +287,18 @@ class Model:
         """Whether it writes text, which is the task that runs on this machine."""
         return self.task == "Text Generation"
 
+    def existed(self, as_of: date) -> bool:
+        """Whether Cloudflare had the model by the day `as_of`; models of which no day is known always did."""
+        since = min(filter(None, (self.created, self.first_seen)), default=None)
+        return since is None or since <= as_of
+
     def is_retired(self, as_of: date | None = None) -> bool:
         """Whether Cloudflare no longer serves the model on the day `as_of`, or today."""
         if as_of is None:
             return self.status == "gone"
-        if self.removed is not None:
-            return as_of >= self.removed
-        return self.status == "gone" and self.last_seen is not None and as_of > self.last_seen
-
-    @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> Model:
-        """The model that one row of the data file describes."""
-        seen = row.get("seen", (None, None))
-        neurons = row.get("neurons")
-        return cls(
-            id=row["id"],
-            task=row["task"],
-            status=row["status"],
-            uuid=row.get("uuid"),
-            created=_day(row.get("created")),
-            removed=_day(row.get("removed")),
-            first_seen=_day(seen[0]),
-            last_seen=_day(seen[1]),
-            successor=row.get("successor"),
-            context_window=row.get("context_window"),
-            eras=tuple(_era(era) for era in row.get("limits", ())),
-            dimensions=row.get("dimensions"),
-            requests_per_minute=row.get("requests_per_minute"),
-            flags=frozenset(row.get("flags", ())),
-            prices=tuple(Price(unit, usd) for unit, usd in row.get("prices", ())),
-            neurons=Neurons(neurons["in"], neurons.get("out")) if neurons else None,
-            family=row.get("family", "classic"),
-            weights=Weights(**row["weights"]) if "weights" in row else None,
-            bundled=row.get("bundled"),
-        )
+        if self.deprecated is not None:
+            return as_of >= self.deprecated
+        return self.removed is not None and as_of >= self.removed
 
 
 _PRECISIONS: Mapping[str, Precision] = {
@@ -253,11 +323,3 @@ def _neurons_per_unit(price: Price) -> tuple[str, float]:
     unit = price.unit.removeprefix("per ")
     multiple = next((name for name in _MULTIPLES if unit.startswith(name)), "")
     return unit.removeprefix(multiple), price.usd / _MULTIPLES.get(multiple, 1) / _USD_PER_NEURON
-
-
-def _day(text: str | None) -> date | None:
-    return None if text is None else date.fromisoformat(text)
-
-
-def _era(row: Mapping[str, Any]) -> Era:
-    return Era(_day(row["from"]), Limits(**{name: value for name, value in row.items() if name != "from"}))

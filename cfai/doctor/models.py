@@ -37,7 +37,8 @@ def check_models(source: Source, catalog: Catalog, told: set[str]) -> Iterator[F
             )
             continue
         if model.is_retired():
-            since = f" since {model.removed}" if model.removed else ""
+            day = model.deprecated or model.removed
+            since = f" since {day}" if day else ""
             successor = catalog.successor_of(model)
             yield source.finding(
                 "error",

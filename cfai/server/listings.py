@@ -80,8 +80,8 @@ def model_row(model: Model, catalog: Catalog) -> dict[str, Any]:
         "name": model.id,
         "description": model.description,
         "task": {"id": task.uuid or _made_up_id(task.name), "name": task.name, "description": task.description},
-        "created_at": f"{model.created} 00:00:00.000" if model.created else None,
-        "tags": [],
+        "created_at": model.created_at and model.created_at.isoformat(" ", "milliseconds"),
+        "tags": [*model.tags],
         "properties": _properties(model),
     }
 
@@ -175,17 +175,18 @@ def _is_set(query: Mapping[str, str], name: str) -> bool:
 
 
 def _properties(model: Model) -> list[dict[str, Any]]:
-    values: dict[str, Any] = {}
-    if model.context_window is not None:
-        values["context_window"] = str(model.context_window)
+    known: dict[str, Any] = {
+        "context_window": model.context_window,
+        "max_input_tokens": model.max_input_tokens if "max_input_length" not in model.listed else None,
+        "output_dimensions": model.dimensions,
+        "planned_deprecation_date": model.deprecated,
+        **model.listed,
+    }
+    values: dict[str, Any] = {name: str(value) for name, value in known.items() if value is not None}
+    values |= dict.fromkeys(model.flags, "true")
     if model.prices:
         values["price"] = [{"unit": price.unit, "price": price.usd, "currency": "USD"} for price in model.prices]
-    values |= dict.fromkeys(sorted(model.flags), "true")
-    if model.dimensions is not None:
-        values["output_dimensions"] = str(model.dimensions)
-    if model.removed is not None:
-        values["planned_deprecation_date"] = str(model.removed)
-    return [{"property_id": name, "value": value} for name, value in values.items()]
+    return [{"property_id": name, "value": value} for name, value in sorted(values.items())]
 
 
 def _openrouter(model: Model) -> dict[str, Any]:

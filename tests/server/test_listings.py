@@ -36,7 +36,7 @@ def test_a_model_is_listed_as_cloudflare_lists_it(client: TestClient) -> None:
     assert list(row) == ["id", "source", "name", "description", "task", "created_at", "tags", "properties"]
     assert row["id"] == "7a143886-c9bb-4a1c-be95-377b1973bc3b"
     assert (row["name"], row["source"], row["tags"]) == ("@cf/meta/llama-3.3-70b-instruct-fp8-fast", 1, [])
-    assert row["created_at"] == "2024-12-06 00:00:00.000"
+    assert row["created_at"] == "2024-12-06 17:09:18.338"
     assert list(row["task"]) == ["id", "name", "description"]
     assert row["task"]["id"] == "c329a1f9-323d-4e91-b2aa-582dd4188d34"
     properties = {given["property_id"]: given["value"] for given in row["properties"]}
@@ -48,6 +48,7 @@ def test_a_model_is_listed_as_cloudflare_lists_it(client: TestClient) -> None:
         ],
         "async_queue": "true",
         "function_calling": "true",
+        "terms": "https://github.com/meta-llama/llama-models/blob/main/models/llama3_3/LICENSE",
     }
 
 

@@ -114,7 +114,8 @@ class _Rewriting:
         limits = self._model.limits(as_of(self._call))
         is_stream = self._request.stream
         default = limits.default_max_tokens_streaming if is_stream else limits.default_max_tokens
-        return "length" if usage.completion_tokens >= (self._request.max_tokens or default) else "stop"
+        most = self._request.max_tokens or default or limits.max_output_tokens
+        return "length" if most is not None and usage.completion_tokens >= most else "stop"
 
 
 def _tells_finish(body: Any) -> bool:
