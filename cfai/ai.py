@@ -22,6 +22,7 @@ class SessionOptions(TypedDict, total=False):
     extra_headers headers sent with every run (`extraHeaders`)
     prefix        put before the model id in the `cf-consn-model-id` header
     as_of         the day whose wire form, models and limits apply, `"2023-11-14"` (`asOf`); default: today's
+    strict_retired  what Cloudflare does not serve on that day is refused (`strictRetired`); default: it answers
     fidelity      "clean" (the default), or "production" for the oddities of Cloudflare's own answers
     debug         accepted, without effect
     """
@@ -31,10 +32,11 @@ class SessionOptions(TypedDict, total=False):
     prefix: str
     as_of: str
     fidelity: str
+    strict_retired: bool
     debug: bool
 
 
-_SNAKE: dict[str, str] = {"extraHeaders": "extra_headers", "asOf": "as_of"}
+_SNAKE: dict[str, str] = {"extraHeaders": "extra_headers", "asOf": "as_of", "strictRetired": "strict_retired"}
 _LAST = {
     "last_request_id": "lastRequestId",
     "ai_gateway_log_id": "aiGatewayLogId",
@@ -124,6 +126,8 @@ class Ai:
             given.setdefault("asOf", as_of)
         if fidelity := session.get("fidelity"):
             given.setdefault("fidelity", fidelity)
+        if (strict := session.get("strict_retired")) is not None:
+            given.setdefault("strictRetired", strict)
         given.pop(
             "signal", None
         )  # an AbortSignal cannot cross the seam; cancelling the task that awaits run does its work

@@ -267,10 +267,12 @@ class InvalidModelName(InvalidRequest):
 
 
 class DeprecatedModel(InvalidRequest):
-    code, status = 5028, 400
+    """Cloudflare no longer serves the model."""
 
-    def __init__(self, date: str) -> None:
-        super().__init__(f"This model was deprecated on {date}. Please use an alternative model.")
+    code, status, title = 5028, 400, "Model has been deprecated"
+
+    def __init__(self, date: str, *, hint: str = "") -> None:
+        super().__init__(f"This model was deprecated on {date}. Please use an alternative model.", hint=hint)
 
 
 class WeightsMissing(InvalidRequest):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
 from cfai import sse
 from cfai.binding import Call
-from cfai.catalog import Limits, Model, parse_as_of
+from cfai.catalog import Catalog, Limits, Model, answering, note_on, parse_as_of
 from cfai.errors import BadInput, ContextExceeded
 from cfai.tasks import text_generation
 from cfai.tasks.shapes import Fidelity, Shape, parse_fidelity, shape_for
@@ -29,6 +29,8 @@ class Terms:
 
     as_of: date | None = None
     fidelity: Fidelity = "clean"
+    strict_retired: bool = False
+    """Whether a model is refused that Cloudflare does not serve on that day; else its own weights answer."""
 
     def of(self, options: Mapping[str, Any]) -> Terms:
         """These terms, and what a call's own options say of them. Raises `BadInput` for what cannot be."""
@@ -38,9 +40,23 @@ class Terms:
                 terms = replace(terms, as_of=parse_as_of(str(day)))
             if (named := options.get("fidelity")) is not None:
                 terms = replace(terms, fidelity=parse_fidelity(str(named)))
+            if (strict := options.get("strictRetired")) is not None:
+                terms = replace(terms, strict_retired=_switch("strictRetired", strict))
         except ValueError as error:
             raise BadInput(str(error)) from error
         return terms
+
+    def model(self, model_id: str, catalog: Catalog, *, on_notice: Callable[[str, str], None] | None = None) -> Model:
+        """The model that answers a call of that id. Raises what Cloudflare refuses the id with, on the day that counts.
+
+        on_notice  called with the model's id and a line where Cloudflare would not answer as this model does
+        """
+        model = catalog.get(model_id)
+        if self.strict_retired:
+            return answering(model, catalog, self.as_of)
+        if on_notice is not None and (note := note_on(model, catalog, self.as_of)):
+            on_notice(model.id, f"cfai: {note}")
+        return model
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +146,15 @@ class Asked:
         as_of = self.terms.as_of
         is_of_the_day = as_of is None or as_of >= ENGINES_WORDS_SINCE
         return self.terms.fidelity == "production" and self.model.family == "chat" and is_of_the_day
+
+
+def _switch(name: str, value: Any) -> bool:
+    """A switch as JSON has it, or the query of a URL."""
+    if isinstance(value, bool):
+        return value
+    if str(value).lower() in ("true", "false"):
+        return str(value).lower() == "true"
+    raise ValueError(f"{name} must be true or false, it is {value!r}")
 
 
 def least(*known: int | None) -> int | None:

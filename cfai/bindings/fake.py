@@ -56,6 +56,7 @@ class FakeBinding:
     clock              by which they pass; default: a `VirtualClock`, which costs no time
     as_of              the day whose limits and wire form apply; default today's. A call's own wins
     fidelity           "clean", or "production" for the oddities of Cloudflare's own answers. A call's own wins
+    strict_retired     refuse what Cloudflare no longer serves, or not yet on that day. A call's own wins
     seed               what ids, padding and answers that are made up depend on
     most_calls         calls that are remembered, the newest ones; default all
 
@@ -72,6 +73,7 @@ class FakeBinding:
         clock: Clock | None = None,
         as_of: str | date | None = None,
         fidelity: Fidelity = "clean",
+        strict_retired: bool = False,
         seed: int = 0,
         most_calls: int | None = None,
     ) -> None:
@@ -85,7 +87,9 @@ class FakeBinding:
         self.strict = strict
         """Whether a call for which there is no answer fails; else an answer is made up."""
         self._timing = Timing(self.clock, first_piece_after, between_pieces)
-        self._terms = Terms(parse_as_of(as_of) if isinstance(as_of, str) else as_of, parse_fidelity(fidelity))
+        self._terms = Terms(
+            parse_as_of(as_of) if isinstance(as_of, str) else as_of, parse_fidelity(fidelity), strict_retired
+        )
         self._catalog = Catalog.builtin()
         self._seed = seed
         self._rng = random.Random(seed)
@@ -105,6 +109,7 @@ class FakeBinding:
         clock: Clock | None = None,
         as_of: str | date | None = None,
         fidelity: Fidelity = "clean",
+        strict_retired: bool = False,
         most_calls: int | None = None,
     ) -> Self:
         """A fake that makes up its answers, the same ones for the same seed and inputs; the rest as in `FakeBinding`.
@@ -122,6 +127,7 @@ class FakeBinding:
             clock=clock,
             as_of=as_of,
             fidelity=fidelity,
+            strict_retired=strict_retired,
             most_calls=most_calls,
         )
 
@@ -177,7 +183,7 @@ class FakeBinding:
         return log
 
     async def _answer(self, log: LoggedCall, headers: dict[str, str]) -> Reply:
-        model = self._known(log.model)
+        model = self._known(log)
         if model is None:
             return await self._of_unknown(log, headers)
         if not model.generates_text:
@@ -192,14 +198,15 @@ class FakeBinding:
             script = plausible_text(asked, chance(self._seed, log))
         return await self._of_text(log, asked, room, script, headers)
 
-    def _known(self, model_id: str) -> Model | None:
-        """The model of that id; None for one that is known only because there are answers for it."""
+    def _known(self, log: LoggedCall) -> Model | None:
+        """The model that is asked; None for one that is known only because there are answers for it."""
         try:
-            return self._catalog.get(model_id)
+            self._catalog.get(log.model)
         except (NoSuchModel, InvalidModelName):
-            if model_id in self._answers or any(one.model == model_id for one in self._when):
+            if log.model in self._answers or any(one.model == log.model for one in self._when):
                 return None
             raise
+        return self._terms.of(log.options).model(log.model, self._catalog)
 
     async def _script(self, log: LoggedCall, model: Model) -> Script | None:
         """What the test said; None where an answer is to be made up."""

@@ -58,6 +58,8 @@ class LocalBinding:
                  answered stays the same. Default 0
     fidelity     "clean", or "production" for the oddities of Cloudflare's own answers (padding, numbers as `response`,
                  events without it), to find at home what a client stumbles over. A call's own wins
+    strict_retired  refuse what Cloudflare no longer serves, or does not yet on the day of `as_of`, with its own error,
+                 5028 or 5007; default: the model answers, with a note. A call's own, `strictRetired`, wins
     keep_alive   seconds after which a stream that has no piece yet (a model loads, a long prompt is read) sends its
                  head and a comment line, again and again; an error is then an event. Default 15
     on_progress  called with the model's id, tensors loaded and tensors in all while a model loads, from its thread
@@ -82,6 +84,7 @@ class LocalBinding:
         cache_tokens: int | None = None,
         draft_tokens: int = 0,
         fidelity: Fidelity = "clean",
+        strict_retired: bool = False,
         keep_alive: float = 15.0,
         on_progress: Callable[[str, int, int], None] | None = None,
         on_notice: Callable[[str], None] | None = None,
@@ -93,7 +96,9 @@ class LocalBinding:
         self.catalog = builtin.with_models(*(Model(id=name) for name in self._sources if name not in known))
         self._demo_folder = weights.find(builtin.get(weights.DEMO_MODEL))
         self._demo = os.environ.get("CFAI_DEMO", "") not in ("", "0") if demo is None else demo
-        self._terms = Terms(parse_as_of(as_of) if isinstance(as_of, str) else as_of, parse_fidelity(fidelity))
+        self._terms = Terms(
+            parse_as_of(as_of) if isinstance(as_of, str) else as_of, parse_fidelity(fidelity), strict_retired
+        )
         for setting, least, value in (
             ("threads", 1, threads),
             ("slots", 1, slots),
@@ -123,7 +128,7 @@ class LocalBinding:
         self._folders: dict[str, Path] = {}
         self._precisions: dict[str, RunsAs] = {}
         self._loaded: LoadedModels[LocalEngine] = LoadedModels(self._open, devices=self._devices)
-        self._noticed: set[str] = set()
+        self._noticed: set[tuple[str, str]] = set()
 
     async def send(self, call: Call) -> Reply:
         headers = {"cf-ai-req-id": of_request()}
@@ -149,7 +154,7 @@ class LocalBinding:
 
     async def _prepare(self, call: Call) -> Generation:
         terms = self._terms.of(call.options)
-        model = self.catalog.get(call.model)
+        model = terms.model(call.model, self.catalog, on_notice=self._note_retired)
         if not model.generates_text:
             raise NoSuchModel(call.model, hint=f"its task, {model.task}, does not run here")
         asked = Asked.of(call, model, terms)
@@ -203,12 +208,17 @@ class LocalBinding:
             self._folders[model.id] = folder
             return folder
         demo = self.catalog.get(weights.DEMO_MODEL)
-        if model.id not in self._noticed:
-            self._noticed.add(model.id)
-            self._on_notice(
-                f"cfai: the demo model {demo.id} answers in place of {model.id}, whose weights are not here"
-            )
+        line = f"cfai: the demo model {demo.id} answers in place of {model.id}, whose weights are not here"
+        self._note_once(("demo", model.id), line)
         return self._demo_folder
+
+    def _note_retired(self, model_id: str, line: str) -> None:
+        self._note_once(("retired", model_id), line)
+
+    def _note_once(self, about: tuple[str, str], line: str) -> None:
+        if about not in self._noticed:
+            self._noticed.add(about)
+            self._on_notice(line)
 
     async def models_here(self) -> list[str]:
         """The ids of the models whose weights are on this machine, or were named, those that generate text."""

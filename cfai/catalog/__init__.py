@@ -23,8 +23,11 @@ from cfai.catalog.model import (
     Task,
     Weights,
 )
+from cfai.catalog.retirement import answering, note_on
+from cfai.catalog.rows import ROW_FIELDS
 
 __all__ = [
+    "ROW_FIELDS",
     "Alias",
     "Capability",
     "Catalog",
@@ -40,5 +43,7 @@ __all__ = [
     "Status",
     "Task",
     "Weights",
+    "answering",
+    "note_on",
     "parse_as_of",
 ]

@@ -22,7 +22,7 @@ from cfai.catalog.model import (
 )
 from cfai.wording import meant, shortened
 
-__all__ = ["fields_of", "model_of"]
+__all__ = ["ROW_FIELDS", "fields_of", "model_of"]
 
 
 def model_of(row: Mapping[str, Any]) -> Model:
@@ -266,3 +266,6 @@ _FIELDS: Mapping[str, Read] = {
     "bundled": _as("bundled", _text),
     "sources": _as("sources", _sources, nothing={}),
 }
+
+ROW_FIELDS = frozenset(_FIELDS)
+"""The keys that a row may have."""

@@ -74,7 +74,7 @@ def options_of(scope: Scope) -> dict[str, Any]:
     """The options of a run that stand in the query."""
     # The AI SDK adds its unknown settings to the query, so anything but these is ignored.
     query = parse_qs(scope["query_string"].decode("latin-1"))
-    options: dict[str, Any] = {name: query[name][-1] for name in ("asOf", "fidelity") if name in query}
+    options: dict[str, Any] = {name: query[name][-1] for name in ("asOf", "fidelity", "strictRetired") if name in query}
     if query.get("queueRequest", [""])[-1] == "true":
         options["queueRequest"] = True
     return options

@@ -129,9 +129,12 @@ def test_the_id_names_the_precision(model_id: str, precision: Precision | None) 
         ("@cf/meta/llama-2-7b-chat-int8", None, True),
         ("@cf/meta/llama-2-7b-chat-int8", date(2026, 5, 29), False),
         ("@cf/meta/llama-2-7b-chat-int8", date(2026, 5, 30), True),
-        # Its removal has no known day, so the last list that has it counts.
-        ("@cf/meta/llama-3.1-8b-instruct", date(2025, 4, 30), False),
-        ("@cf/meta/llama-3.1-8b-instruct", date(2025, 5, 1), True),
+        # Lists had it no longer, and it answered for another year.
+        ("@cf/meta/llama-3.1-8b-instruct", date(2025, 5, 1), False),
+        ("@cf/meta/llama-3.1-8b-instruct", date(2026, 5, 30), True),
+        # Nobody said a word about it, so the last list that has it counts.
+        ("@cf/facebook/detr-resnet-50", date(2025, 5, 29), False),
+        ("@cf/facebook/detr-resnet-50", date(2025, 5, 30), True),
         ("@cf/openai/gpt-oss-20b", None, False),
         ("@cf/openai/gpt-oss-20b", date(2030, 1, 1), False),
         ("@cf/nexaaidev/octopus-v2", None, False),
@@ -181,10 +184,11 @@ def test_the_name_of_a_family_means_one_that_chats_and_is_there(model_id: str) -
         ("@cf/meta/llama-2-7b-chat-int8", "@cf/meta/llama-3.1-8b-instruct-fp8"),
         ("@cf/meta/llama-3-8b-instruct", "@cf/meta/llama-3.1-8b-instruct-fp8"),
         ("@cf/meta/llama-3.1-8b-instruct", "@cf/meta/llama-3.1-8b-instruct-fp8"),
-        ("@cf/microsoft/phi-2", None),
+        ("@cf/microsoft/phi-2", "@cf/zai-org/glm-4.7-flash"),
+        ("@cf/facebook/bart-large-cnn", None),
     ],
 )
-def test_a_retired_model_has_one_of_its_family_for_a_successor(model_id: str, successor: str | None) -> None:
+def test_a_retired_model_has_the_named_successor_or_one_of_its_family(model_id: str, successor: str | None) -> None:
     found = CATALOG.successor_of(CATALOG.get(model_id))
     assert (found and found.id) == successor
 
