@@ -9,7 +9,9 @@
     │   ├── InvalidModelName     3042  404
     │   ├── DeprecatedModel      5028  400
     │   ├── WeightsMissing       3039  400   the catalog knows the model, this machine has no weights for it
-    │   ├── LoraUnsupported      5005  405
+    │   ├── LoraUnsupported      5005  405   the model takes no adapters
+    │   ├── LoraIncompatible     3030  400   it takes some, not this one
+    │   ├── FinetuneMissing      3037  404
     │   ├── RequestTooLarge      3006  413
     │   ├── StreamGone           8501  410   a stream cannot be continued; the code is cfai's own
     │   └── ContextExceeded      5021  413   prompt and max_tokens together do not fit the model
@@ -29,7 +31,7 @@
         └── ConnectionDropped    8500  500   the answer broke off, and nothing came to say so
 
 Codes and statuses follow https://developers.cloudflare.com/workers-ai/platform/errors/ where that page has them;
-5006, 5021, 5028, 3021, 10000, 7001 and 7003 are as seen on the wire.
+5006, 5021, 5028, 3021, 3030, 3037, 10000, 7001 and 7003 are as seen on the wire.
 """
 
 from __future__ import annotations
@@ -48,11 +50,13 @@ __all__ = [
     "DailyLimit",
     "DeprecatedModel",
     "EngineFailure",
+    "FinetuneMissing",
     "Forbidden",
     "IncompleteRequest",
     "InvalidData",
     "InvalidModelName",
     "InvalidRequest",
+    "LoraIncompatible",
     "LoraUnsupported",
     "MethodNotAllowed",
     "NoRoute",
@@ -286,6 +290,24 @@ class LoraUnsupported(InvalidRequest):
 
     def __init__(self, model: str) -> None:
         super().__init__(f"The model {model} does not support LoRa inference")
+
+
+class LoraIncompatible(InvalidRequest):
+    """The model takes adapters, but this one was made for another model, or is none that runs here."""
+
+    code, status = 3030, 400
+
+    def __init__(self, hint: str = "") -> None:
+        super().__init__("Lora not compatible with model", hint=hint)
+
+
+class FinetuneMissing(InvalidRequest):
+    """No adapter has this name or id. As in https://github.com/cloudflare/cloudflare-docs/issues/23272."""
+
+    code, status = 3037, 404
+
+    def __init__(self, name: str, *, hint: str = "") -> None:
+        super().__init__(f"Finetune {name} not found", hint=hint)
 
 
 class RequestTooLarge(InvalidRequest):

@@ -14,6 +14,8 @@ from cfai.errors import AiError, BadInput, ContextExceeded, EngineFailure, NoSuc
         (errors.InvalidData("int"), 5004, 400, "5004: Invalid data type for base64 input: int"),
         (errors.IncompleteRequest("body"), 3003, 400, "3003: Request is missing headers or body: body"),
         (errors.InvalidModelName("x y"), 3042, 404, "3042: The model name is invalid: 'x y'"),
+        (errors.LoraIncompatible("another rank"), 3030, 400, "3030: Lora not compatible with model"),
+        (errors.FinetuneMissing("mine"), 3037, 404, "3037: Finetune mine not found"),
         (errors.LoraUnsupported("@cf/x/y"), 5005, 405, "5005: The model @cf/x/y does not support LoRa inference"),
         (errors.RequestTooLarge(), 3006, 413, "3006: Request is too large"),
         (errors.Unauthorized(), 10000, 401, "10000: Authentication error"),

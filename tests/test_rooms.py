@@ -20,7 +20,7 @@ FLOORS = [
     {"dev", "doctor", "server", "testing", "worker"},
     {"serving", "http_writes", "__init__"},
     {"bindings"},
-    {"config", "engine", "tasks", "weights"},
+    {"adapters", "config", "engine", "tasks", "weights"},
     {"catalog"},
     {
         *("ai", "binding", "blocking", "clock", "lazy", "results", "sse", "devices", "errors", "metrics", "packages"),

@@ -22,6 +22,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cfai.binding import ENDPOINTS, Binding, Call, Reply, Stats
 from cfai.bindings.batch import BatchBinding
 from cfai.bindings.faults.asked import AskedFaults
+from cfai.bindings.finetunes import FinetuneStore
+from cfai.catalog import Catalog
 from cfai.errors import AiError, MethodNotAllowed, NoRoute
 from cfai.request_id import request_id
 from cfai.server import listings
@@ -29,6 +31,7 @@ from cfai.server.bearer import Bearer
 from cfai.server.embeddings import Embeddings
 from cfai.server.envelope import edge_error
 from cfai.server.exchange import send_reply
+from cfai.server.finetunes import finetune_endpoints
 from cfai.server.listings import Answered
 from cfai.server.metrics import Metrics
 from cfai.server.openai import Completions, Models, openai_error
@@ -79,6 +82,7 @@ def rest_app(
     log_prompts: bool = False,
     keep_streams: float = KEEP_SECONDS,
     faults: str | None = None,
+    finetunes: FinetuneStore | None = None,
 ) -> App:
     """All that `cfai serve` offers, over `binding`.
 
@@ -89,6 +93,7 @@ def rest_app(
     log_prompts  write the inputs of every call into the log
     keep_streams  seconds for which a stream that lost its connection can be continued
     faults  what goes wrong, as `parse_faults` reads it, and let a request ask for others; None lets none ask
+    finetunes  where LoRA adapters are uploaded to; None is cfai's own folder
     """
     asked = _asked_faults(faults)
     batches = BatchBinding(_Prompts(binding) if log_prompts else binding)
@@ -109,8 +114,10 @@ def rest_app(
         guarded(f"{ai}/models/schema", Answered(listings.model_schema)),
         guarded(f"{ai}/tasks/search", Answered(listings.tasks)),
         guarded(f"{ai}/authors/search", Answered(listings.authors)),
-        guarded(f"{ai}/finetunes", Answered(listings.nothing)),
-        guarded(f"{ai}/finetunes/public", Answered(listings.nothing)),
+        *(
+            guarded(f"{ai}/{path}", endpoint, *methods)
+            for path, endpoint, methods in finetune_endpoints(finetunes or FinetuneStore(), Catalog.builtin())
+        ),
         guarded(f"{ai}/tomarkdown/supported", Answered(listings.nothing)),
         guarded("/client/v4/user/tokens/verify", Answered(listings.token)),
         guarded(f"{account}/tokens/verify", Answered(listings.token)),

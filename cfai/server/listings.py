@@ -118,7 +118,7 @@ def authors(query: QueryParams) -> Reply:
 
 
 def nothing(query: QueryParams) -> Reply:
-    """A list that is empty here: fine-tunes, formats that are converted to Markdown."""
+    """A list that is empty here: formats that are converted to Markdown."""
     return success([])
 
 

@@ -150,7 +150,7 @@ def test_tasks_and_authors_are_listed(client: TestClient) -> None:
     assert [row["name"] for row in client.get(f"{AI}/tasks/search?search=translat").json()["result"]] == ["Translation"]
 
 
-@pytest.mark.parametrize("path", ["finetunes", "finetunes/public", "tomarkdown/supported"])
+@pytest.mark.parametrize("path", ["tomarkdown/supported"])
 def test_some_lists_are_empty(client: TestClient, path: str) -> None:
     answer = client.get(f"{AI}/{path}")
     assert answer.text == '{"result":[],"success":true,"errors":[],"messages":[]}'
@@ -168,7 +168,7 @@ def test_a_token_is_verified(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["models/search", "models/schema", "tasks/search", "authors/search", "finetunes", "tomarkdown/supported"]
+    "path", ["models/search", "models/schema", "tasks/search", "authors/search", "tomarkdown/supported"]
 )
 def test_lists_ask_for_the_token_and_are_only_read(path: str) -> None:
     client = TestClient(rest_app(FakeBinding(), token="t0ken"), base_url="http://127.0.0.1:8788")
