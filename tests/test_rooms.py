@@ -65,13 +65,14 @@ def test_only_the_engine_knows_torch(file: Path) -> None:
         assert not HEAVY & {name.split(".")[0] for name in imports(file)}
 
 
-def test_only_the_local_binding_opens_the_engine() -> None:
+def test_only_the_local_binding_and_the_weights_open_the_engine() -> None:
+    """The weights ask it whether it can load them, before they are fetched."""
     openers = {
         str(file.relative_to(PACKAGE))
         for file in FILES
         if room_of(file) != "engine" and any(name.startswith("cfai.engine") for name in imports(file))
     }
-    assert openers == {"bindings/local.py", "bindings/generation.py"}
+    assert openers == {"bindings/local.py", "bindings/generation.py", "weights/architecture.py"}
 
 
 def test_importing_cfai_is_light() -> None:

@@ -16,6 +16,7 @@ from cfai.cli.fuzz import fuzz
 from cfai.cli.init import init
 from cfai.cli.models import models
 from cfai.cli.ps import ps
+from cfai.cli.pull import pull
 from cfai.cli.run import run
 from cfai.cli.serve import serve
 from cfai.cli.tape import tape
@@ -36,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (run, models, serve, init, dev, types, doctor, fuzz, ps, top, wrangler, workerd):
+for command in (run, models, pull, serve, init, dev, types, doctor, fuzz, ps, top, wrangler, workerd):
     app.command()(command)
 app.add_typer(d1, name="d1")
 app.add_typer(vectorize, name="vectorize")

@@ -9,14 +9,12 @@ from cfai.catalog import Model
 from cfai.errors import WeightsMissing
 from cfai.weights.home import hub_cache, is_offline
 from cfai.weights.layout import is_whole
+from cfai.weights.records import Record
 from cfai.weights.source import Source
 
 __all__ = ["DEMO_MODEL", "are_here", "find", "size_on_disk"]
 
 DEMO_MODEL = "@cfai/demo/tiny-chat"
-
-_WANTED = ["*.json", "*.jinja", "*.safetensors", "tokenizer.model"]
-"""The files of a repository that a model is loaded from; nothing that holds code or pickles."""
 
 
 def find(model: Model, source: Source | None = None) -> Path:
@@ -28,18 +26,21 @@ def find(model: Model, source: Source | None = None) -> Path:
 
     source  what the user named for it: a folder, or a repository, which is fetched if it is not here yet and nothing
             forbids it. Without one, the demo model is in the package, and other models are looked for among what was
-            fetched, which opens no connection
+            fetched or imported, which opens no connection
 
     Nothing that is only half there is found. Raises `WeightsMissing`, which says which weights, from where, and how to
     get them.
     """
     if source is not None:
-        return source.folder or _cached(source.place, source.revision) or _fetch(source)
+        return source.folder or _of_repository(source.place, source.revision) or _fetch(source)
     if model.bundled is not None:
         return Path(str(resources.files("cfai"))) / model.bundled
+    imported = Record.read(model.id)
+    if imported is not None and imported.is_there:
+        return Path(imported.folder)
     if model.weights is not None:
         for repo in filter(None, (model.weights.repo, model.weights.ungated_repo)):
-            if (folder := _cached(repo)) is not None:
+            if (folder := _of_repository(repo)) is not None:
                 return folder
     raise WeightsMissing(f"The weights of {model.id} are not on this machine{_origin(model)}", hint=_advice(model))
 
@@ -74,7 +75,11 @@ def _advice(model: Model) -> str:
     return ", ".join(ways)
 
 
-def _cached(repo: str, revision: str | None = None) -> Path | None:
+def _of_repository(repo: str, revision: str | None = None) -> Path | None:
+    """Where a repository is that `cfai pull` or another program has fetched."""
+    record = Record.read(repo)
+    if record is not None and record.is_there and revision in (None, record.revision, record.commit):
+        return Path(record.folder)
     try:
         from huggingface_hub import try_to_load_from_cache
     except ModuleNotFoundError:  # a light install, for which a model would be of no use
@@ -88,19 +93,12 @@ def _cached(repo: str, revision: str | None = None) -> Path | None:
 
 
 def _fetch(source: Source) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
     if is_offline():
         raise WeightsMissing(
             f"The hub repository {source.place} is not on this machine, and connections are switched off",
             hint=f"fetch it with `cfai pull {source.place}` where there is a network, and without CFAI_OFFLINE and "
             "HF_HUB_OFFLINE",
         )
-    try:
-        return Path(
-            snapshot_download(source.place, cache_dir=hub_cache(), revision=source.revision, allow_patterns=_WANTED)
-        )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise WeightsMissing(f"The hub repository {source.place} could not be fetched: {reason}") from error
+    from cfai.weights.pull import pull
+
+    return pull(source.place, revision=source.revision).folder

@@ -10,13 +10,23 @@ from typing import Any
 
 from cfai.errors import EngineFailure, WeightsMissing
 
-__all__ = ["INDEX", "SINGLE", "is_whole", "read_header", "weight_files", "weight_names"]
+__all__ = [
+    "INDEX",
+    "PICKLES",
+    "SINGLE",
+    "header_length",
+    "is_whole",
+    "parse_header",
+    "read_header",
+    "weight_files",
+    "weight_names",
+]
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 """Names the files of a checkpoint that has several."""
 
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -32,7 +42,7 @@ def weight_files(folder: Path) -> list[Path]:
     names = weight_names(index.read_bytes(), str(index)) if index.is_file() else [SINGLE]
     files = [folder / name for name in names]
     if missing := [file.name for file in files if not file.is_file()]:
-        pickled = sorted(path.name for kind in _PICKLES for path in folder.glob(kind)) if folder.is_dir() else []
+        pickled = sorted(path.name for kind in PICKLES for path in folder.glob(kind)) if folder.is_dir() else []
         hint = f"{', '.join(pickled)} may run code when loaded; convert it to safetensors" if pickled else ""
         raise WeightsMissing(f"{folder} has no {missing[0]}", hint=hint)
     return files
@@ -60,17 +70,41 @@ def read_header(file: Path) -> Mapping[str, Any]:
     """
     size = file.stat().st_size
     with file.open("rb") as stream:
-        start = stream.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
-        if 8 + length > size:
-            raise EngineFailure(f"{file} is cut short: {size} bytes", hint="fetch it again")
-        try:
-            header: dict[str, Any] = json.loads(stream.read(length))
-            end = max((int(t["data_offsets"][1]) for name, t in header.items() if name != "__metadata__"), default=0)
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-            raise EngineFailure(f"{file} is not a safetensors file", hint="fetch it again") from error
-    if 8 + length + end != size:
-        raise EngineFailure(f"{file} has {size} bytes where its header says {8 + length + end}", hint="fetch it again")
+        length = header_length(stream.read(8), size, str(file))
+        return parse_header(stream.read(length), size, str(file))
+
+
+def header_length(start: bytes, size: int, called: str) -> int:
+    """Bytes of the header of a safetensors file, from the first 8 of its `size` bytes.
+
+    ```python
+    header_length(b"\\x02\\0\\0\\0\\0\\0\\0\\0", 10, "empty.safetensors")  # 2
+    ```
+
+    An `EngineFailure` calls the file `called`.
+    """
+    length: int = struct.unpack("<Q", start)[0] if len(start) == 8 else size
+    if 8 + length > size:
+        raise EngineFailure(f"{called} is cut short: {size} bytes", hint="fetch it again")
+    return length
+
+
+def parse_header(text: bytes, size: int, called: str) -> Mapping[str, Any]:
+    """What the header of a safetensors file of `size` bytes says, all of whose bytes have to be tensors.
+
+    ```python
+    parse_header(b"{}", 10, "empty.safetensors")  # {}
+    ```
+
+    An `EngineFailure` calls the file `called`.
+    """
+    try:
+        header: dict[str, Any] = json.loads(text)
+        end = max((int(t["data_offsets"][1]) for name, t in header.items() if name != "__metadata__"), default=0)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise EngineFailure(f"{called} is not a safetensors file", hint="fetch it again") from error
+    if (says := 8 + len(text) + end) != size:
+        raise EngineFailure(f"{called} has {size} bytes where its header says {says}", hint="fetch it again")
     return header
 
 

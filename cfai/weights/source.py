@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Source", "parse_source"]
+__all__ = ["Source", "is_repository_name", "parse_source"]
 
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,18 @@ class Source:
 
     @property
     def is_repository(self) -> bool:
-        is_name = _REPOSITORY.fullmatch(self.place) is not None and not self.place.startswith((".", "/", "~"))
-        return self.folder is None and is_name
+        return self.folder is None and is_repository_name(self.place)
+
+
+def is_repository_name(text: str) -> bool:
+    """Whether a repository of the hub may be called so.
+
+    ```python
+    is_repository_name("NousResearch/Llama-2-7b-chat-hf")  # True
+    is_repository_name("../llama")  # False
+    ```
+    """
+    return _REPOSITORY.fullmatch(text) is not None and ".." not in text and "--" not in text
 
 
 def parse_source(text: str) -> tuple[str, Source]:

@@ -19,14 +19,6 @@ LLAMA = Catalog.builtin().get("@cf/meta/llama-2-7b-chat-int8")
 COMMIT = "0" * 39 + "1"
 
 
-@pytest.fixture(autouse=True)
-def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "CFAI_OFFLINE", "HF_HUB_OFFLINE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    monkeypatch.setenv("CFAI_HOME", str(tmp_path / "cfai"))
-
-
 def cache(checkpoint: Path, repo: str, *, revision: str = "main") -> Path:
     """The checkpoint as the hub's cache holds it."""
     folder = hub_cache() / f"models--{repo.replace('/', '--')}"
