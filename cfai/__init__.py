@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cfai.ai import Ai, SessionOptions
     from cfai.binding import Binding, Call, Reply
+    from cfai.bindings.configured import configured_binding
     from cfai.bindings.fake import FakeBinding
     from cfai.bindings.faults import FaultBinding
     from cfai.bindings.http import HttpBinding
@@ -42,6 +43,7 @@ __all__ = [
     "Settings",
     "TapeBinding",
     "UpstreamSettings",
+    "configured_binding",
     "load_settings",
 ]
 
@@ -62,6 +64,7 @@ _HOMES = {
     "Settings": "cfai.config.settings",
     "TapeBinding": "cfai.bindings.tape",
     "UpstreamSettings": "cfai.config.settings",
+    "configured_binding": "cfai.bindings.configured",
     "load_settings": "cfai.config.settings",
 }
 

@@ -13,7 +13,19 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from cfai.errors import AiError
 from cfai.results import ByteStream
 
-__all__ = ["ENDPOINTS", "EVENT_STREAM", "JSON", "Binding", "Call", "Form", "Listing", "Reply", "Searchable", "Stats"]
+__all__ = [
+    "ENDPOINTS",
+    "EVENT_STREAM",
+    "JSON",
+    "Binding",
+    "Call",
+    "Form",
+    "Listing",
+    "Reply",
+    "Searchable",
+    "Stats",
+    "Warmable",
+]
 
 # env.AI compares the content type of a JSON reply with ===, so there is no charset behind it.
 # https://github.com/cloudflare/workerd/blob/main/src/cloudflare/internal/ai-api.ts
@@ -97,3 +109,10 @@ class Searchable(Protocol):
     """A binding that can search the catalog, for `env.AI.models()`."""
 
     async def search_models(self, query: Mapping[str, str]) -> list[dict[str, Any]]: ...
+
+
+@runtime_checkable
+class Warmable(Protocol):
+    """A binding that can do what takes seconds before the first answer is asked for."""
+
+    async def warm_up(self) -> Any: ...

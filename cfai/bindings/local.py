@@ -20,6 +20,7 @@ from cfai.bindings.asked import Asked, Terms
 from cfai.bindings.generation import Generation
 from cfai.bindings.loaded import Lease, LoadedModels, Weights
 from cfai.catalog import Catalog, Model, parse_as_of
+from cfai.config.settings import ModelSettings
 from cfai.devices import check_device, check_dtype
 from cfai.errors import AiError, EngineFailure, LoraUnsupported, NoSuchModel, OutOfCapacity, WeightsMissing
 from cfai.packages import problem_of
@@ -41,7 +42,7 @@ class LocalBinding:
     ai = Ai(binding)
     ```
 
-    models       model ids to checkpoint folders or hub repositories (`"org/name"`); ids may be new ones
+    models       model ids to checkpoint folders, hub repositories (`"org/name"`) or `ModelSettings`; ids may be new
     demo         let the demo model answer for models whose weights are missing; default: the variable CFAI_DEMO
     as_of        the day, `"2023-11-14"`, whose limits and wire form apply; default today's. A call's own wins
     device       "cuda", "mps" or "cpu"; default the best that is there. Several, "cuda:0,cuda:1", run a model on each:
@@ -72,7 +73,7 @@ class LocalBinding:
 
     def __init__(
         self,
-        models: Mapping[str, str | Path | weights.Source] | None = None,
+        models: Mapping[str, str | Path | weights.Source | ModelSettings] | None = None,
         *,
         demo: bool | None = None,
         as_of: str | date | None = None,
@@ -90,10 +91,10 @@ class LocalBinding:
         on_notice: Callable[[str], None] | None = None,
         on_lost: Callable[[str], None] | None = None,
     ) -> None:
-        self._sources = {name: _as_source(place) for name, place in (models or {}).items()}
+        given = {name: _as_settings(place) for name, place in (models or {}).items()}
         builtin = Catalog.builtin()
-        known = {model.id for model in builtin.models()}
-        self.catalog = builtin.with_models(*(Model(id=name) for name in self._sources if name not in known))
+        self.catalog = builtin.with_rows({name: model.catalog_row for name, model in given.items()})
+        self._models = {self.catalog.get(name).id: model for name, model in given.items()}
         self._demo_folder = weights.find(builtin.get(weights.DEMO_MODEL))
         self._demo = os.environ.get("CFAI_DEMO", "") not in ("", "0") if demo is None else demo
         self._terms = Terms(
@@ -190,7 +191,8 @@ class LocalBinding:
     async def _precision_of(self, model: Model, is_demo: bool) -> RunsAs:
         room = await self.warm_up()
         named = None if is_demo else model.precision  # in the place of another model, the demo model is what it is
-        runs_as: RunsAs = room.precision_for(named, self._devices[0], asked=self._dtype)
+        dtype = self._settings_of(model).dtype or self._dtype
+        runs_as: RunsAs = room.precision_for(named, self._devices[0], asked=dtype)
         self._precisions[model.id] = runs_as
         return runs_as
 
@@ -199,10 +201,11 @@ class LocalBinding:
         return await to_thread.run_sync(_import_engine, abandon_on_cancel=True)
 
     async def _find(self, model: Model) -> Path:
+        source = self._source_of(model)
         try:
-            folder = await to_thread.run_sync(weights.find, model, self._sources.get(model.id), abandon_on_cancel=True)
+            folder = await to_thread.run_sync(weights.find, model, source, abandon_on_cancel=True)
         except WeightsMissing:
-            if not self._demo or model.id in self._sources:
+            if not self._demo or source is not None:
                 raise
         else:
             self._folders[model.id] = folder
@@ -211,6 +214,13 @@ class LocalBinding:
         line = f"cfai: the demo model {demo.id} answers in place of {model.id}, whose weights are not here"
         self._note_once(("demo", model.id), line)
         return self._demo_folder
+
+    def _settings_of(self, model: Model) -> ModelSettings:
+        return self._models.get(model.id, _NOTHING_SAID)
+
+    def _source_of(self, model: Model) -> weights.Source | None:
+        said = self._settings_of(model)
+        return None if said.weights is None else weights.Source(said.weights, said.revision)
 
     def _note_retired(self, model_id: str, line: str) -> None:
         self._note_once(("retired", model_id), line)
@@ -227,7 +237,7 @@ class LocalBinding:
     def _models_here(self) -> list[str]:
         here = []
         for model in self.catalog.models():
-            if model.generates_text and (model.id in self._sources or weights.are_here(model)):
+            if model.generates_text and (self._source_of(model) is not None or weights.are_here(model)):
                 here.append(model.id)
         return here
 
@@ -255,8 +265,14 @@ def _numbered(name: str) -> Iterator[str]:
         yield f"{name} ({number})"
 
 
-def _as_source(place: str | Path | weights.Source) -> weights.Source:
-    return place if isinstance(place, weights.Source) else weights.Source(str(place))
+_NOTHING_SAID = ModelSettings()
+
+
+def _as_settings(place: str | Path | weights.Source | ModelSettings) -> ModelSettings:
+    if isinstance(place, ModelSettings):
+        return place
+    source = place if isinstance(place, weights.Source) else weights.Source(str(place))
+    return ModelSettings(weights=source.place, revision=source.revision)
 
 
 def _import_engine() -> Any:

@@ -17,9 +17,11 @@ from cfai.cli.options import (
     Answers,
     AsOf,
     BetweenPieces,
+    CacheTokens,
     ConfigFile,
     Demo,
     Device,
+    DraftTokens,
     Dtype,
     Environment,
     ExitCode,
@@ -27,9 +29,18 @@ from cfai.cli.options import (
     Faults,
     Fidelity,
     FirstPieceAfter,
+    KeepAlive,
+    Memory,
     Models,
+    Offline,
     PersistTo,
+    Pin,
+    Queue,
+    RateLimits,
     Record,
+    SettingsFile,
+    Slots,
+    StrictRetired,
     Tape,
     TapeSpeed,
     Threads,
@@ -101,12 +112,23 @@ def dev(
     local: Annotated[bool, typer.Option("--local", "-l", help="Run everything here, as cfai does anyway.")] = False,
     allow_host: AllowHosts = [],  # noqa: B006  # Typer copies it
     as_of: AsOf = None,
-    fidelity: Fidelity = "clean",
+    fidelity: Fidelity = None,
     models: Models = [],  # noqa: B006  # Typer copies it
-    demo: Demo = False,
+    demo: Demo = None,
     device: Device = None,
     dtype: Dtype = None,
     threads: Threads = None,
+    slots: Slots = None,
+    queue: Queue = None,
+    cache_tokens: CacheTokens = None,
+    draft_tokens: DraftTokens = None,
+    memory: Memory = None,
+    keep_alive: KeepAlive = None,
+    pin: Pin = [],  # noqa: B006  # Typer copies it
+    limits: RateLimits = None,
+    strict_retired: StrictRetired = None,
+    offline: Offline = None,
+    settings_file: SettingsFile = None,
     faults: Faults = None,
     tape: Tape = None,
     record: Record = None,
@@ -118,6 +140,8 @@ def dev(
 ) -> None:
     """Run a Python Worker project, with env.AI answered by local models.
 
+    What is not said here is taken from variables, CFAI_DEVICE for --device, and from cfai.toml.
+
     Keys on a terminal: b opens a browser, c clears the console, x or q ends it.
 
     Exit codes: 0 told to end, 2 the project or an option cannot be read, 5 no port is free.
@@ -127,6 +151,7 @@ def dev(
 
     from cfai.bindings.faults.asked import faults_are_on
     from cfai.cli.fake import check_answers, check_fake_options
+    from cfai.cli.settled import settled
     from cfai.cli.tape import asks_tape_alone, check_tape_options
     from cfai.config import ConfigError
     from cfai.dev.console import Console
@@ -150,6 +175,13 @@ def dev(
             "--device": device,
             "--dtype": dtype,
             "--threads": threads,
+            "--slots": slots,
+            "--cache-tokens": cache_tokens,
+            "--draft-tokens": draft_tokens or None,
+            "--memory": memory,
+            "--keep-alive": keep_alive,
+            "--pin": pin,
+            "--offline": offline or None,
         },
     )
     if answers is not None:
@@ -176,6 +208,9 @@ def dev(
         fail(str(error), ExitCode.USAGE)
     except NoInterpreter as error:
         fail(str(error), ExitCode.USAGE, hint=error.hint)
+    # The engine process reads the same settings again. What is wrong with them is told here, before anything starts.
+    beginning = settings_file or Path(os.environ.get("CFAI_SETTINGS") or config.folder)
+    settled(beginning, models=models, pins=pin)
     settings = Settings(
         engine_options=_engine_options(
             {
@@ -184,6 +219,13 @@ def dev(
                 "--device": device,
                 "--dtype": dtype,
                 "--threads": threads,
+                "--slots": slots,
+                "--queue": queue,
+                "--cache-tokens": cache_tokens,
+                "--draft-tokens": draft_tokens,
+                "--memory": memory,
+                "--keep-alive": keep_alive,
+                "--settings": beginning.absolute(),
                 "--tape": tape and tape.absolute(),
                 "--record": record,
                 "--tape-speed": tape_speed,
@@ -194,8 +236,14 @@ def dev(
                 "--first-piece-after": first_piece_after,
                 "--between-pieces": between_pieces,
             },
-            {"--demo": demo, "--fake": fake},
-            models,
+            {
+                "demo": demo,
+                "limits": limits,
+                "strict-retired": strict_retired,
+                "offline": offline,
+                "fake": fake or None,
+            },
+            {"--model": models, "--pin": pin},
         ),
         ai_url=None if tape else ai_url,
         ai="tape" if asks_tape_alone(tape, record) else "remote" if remote else "fake" if fake else "local",
@@ -253,8 +301,10 @@ def _listen(host: str, port: int) -> socket:
     raise AssertionError("the range is never empty")
 
 
-def _engine_options(named: Mapping[str, object], flags: Mapping[str, bool], models: Sequence[str]) -> list[str]:
+def _engine_options(
+    named: Mapping[str, object], switches: Mapping[str, bool | None], lists: Mapping[str, Sequence[str]]
+) -> list[str]:
     """What `cfai serve` is given in the engine process."""
     options = [f"{name}={value}" for name, value in named.items() if value is not None]
-    options += [f"--model={model}" for model in models]
-    return [*options, *(name for name, is_set in flags.items() if is_set)]
+    options += [f"{name}={value}" for name, values in lists.items() for value in values]
+    return [*options, *(f"--{name}" if on else f"--no-{name}" for name, on in switches.items() if on is not None)]

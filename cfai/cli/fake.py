@@ -10,6 +10,7 @@ from cfai.cli.options import ExitCode, fail
 
 if TYPE_CHECKING:
     from cfai.bindings.file_fake import FileFake
+    from cfai.config.settings import Settings
 
 __all__ = ["check_answers", "check_fake_options", "fake_binding"]
 
@@ -42,8 +43,7 @@ def fake_binding(
     *,
     first_piece_after: float | None,
     between_pieces: float | None,
-    as_of: str | None,
-    fidelity: str,
+    settings: Settings,
     on_notice: Callable[[str], None],
 ) -> FileFake:
     """The binding that answers. A file of answers that cannot be used ends the command."""
@@ -51,7 +51,6 @@ def fake_binding(
     from cfai.bindings.fake import FakeBinding
     from cfai.bindings.file_fake import FileFake
     from cfai.clock import RealClock
-    from cfai.tasks.shapes import parse_fidelity
 
     clock = RealClock()
 
@@ -60,8 +59,9 @@ def fake_binding(
             first_piece_after=FIRST_PIECE_AFTER if first_piece_after is None else first_piece_after,
             between_pieces=BETWEEN_PIECES if between_pieces is None else between_pieces,
             clock=clock,
-            as_of=as_of,
-            fidelity=parse_fidelity(fidelity),
+            as_of=settings.as_of,
+            fidelity=settings.fidelity or "clean",
+            strict_retired=bool(settings.strict_retired),
             most_calls=0,
         )
 

@@ -14,6 +14,7 @@ from cfai.catalog import parse_as_of
 from cfai.devices import check_device, check_dtype
 from cfai.errors import AccessDenied, AiError, InvalidRequest, NoSuchModel, Unavailable, WeightsMissing
 from cfai.packages import absent, install
+from cfai.quantities import parse_duration, parse_size
 from cfai.tasks.shapes import parse_fidelity
 from cfai.weights import Source, parse_source
 
@@ -23,10 +24,12 @@ __all__ = [
     "Answers",
     "AsOf",
     "BetweenPieces",
+    "CacheTokens",
     "ConfigFile",
     "CorsOrigins",
     "Demo",
     "Device",
+    "DraftTokens",
     "Dtype",
     "Environment",
     "ExitCode",
@@ -35,9 +38,18 @@ __all__ = [
     "Fidelity",
     "FirstPieceAfter",
     "Json",
+    "KeepAlive",
+    "Memory",
     "Models",
+    "Offline",
     "PersistTo",
+    "Pin",
+    "Queue",
+    "RateLimits",
     "Record",
+    "SettingsFile",
+    "Slots",
+    "StrictRetired",
     "Tape",
     "TapeSpeed",
     "Threads",
@@ -158,9 +170,71 @@ CorsOrigins = Annotated[
         "and needs a token. May be repeated.",
     ),
 ]
+SettingsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--settings",
+        metavar="PATH",
+        help="Another cfai.toml than that of this folder or the ones above, or a folder to look from.",
+    ),
+]
 Demo = Annotated[
-    bool,
-    typer.Option("--demo", envvar="CFAI_DEMO", help="Let the demo model answer for models whose weights are missing."),
+    bool | None,
+    typer.Option(
+        "--demo/--no-demo", show_default=False, help="Let the demo model answer for models whose weights are missing."
+    ),
+]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        callback=checked(parse_size),
+        help="What all loaded models may take, such as 8GB; by default what is free less a margin.",
+    ),
+]
+KeepAlive = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        callback=checked(parse_duration),
+        help="How long a model stays in memory after its last answer, such as 10m; -1 is for ever, 0 not at all.",
+    ),
+]
+Pin = Annotated[
+    list[str],
+    typer.Option("--pin", metavar="ID", help="A model that stays in memory. May be repeated."),
+]
+RateLimits = Annotated[
+    bool | None,
+    typer.Option(
+        "--limits/--no-limits",
+        show_default=False,
+        help="Refuse calls beyond Cloudflare's rate limits and its free daily allowance, as it does.",
+    ),
+]
+StrictRetired = Annotated[
+    bool | None,
+    typer.Option(
+        "--strict-retired/--no-strict-retired",
+        show_default=False,
+        help="Refuse models that Cloudflare no longer serves, as it does.",
+    ),
+]
+Offline = Annotated[
+    bool | None,
+    typer.Option("--offline/--no-offline", show_default=False, help="Open no connection to fetch weights."),
+]
+Slots = Annotated[
+    int | None, typer.Option(min=1, help="Answers that a model makes at once; 16 by default, on CUDA 64.")
+]
+Queue = Annotated[
+    int | None, typer.Option(min=0, help="Answers that may wait for a model, 32 by default; more get 429.")
+]
+CacheTokens = Annotated[
+    int | None, typer.Option(min=1, help="Tokens that a model's KV cache holds; by default what memory allows.")
+]
+DraftTokens = Annotated[
+    int | None, typer.Option(min=0, help="Tokens to guess from the text before while few answers are made.")
 ]
 Fake = Annotated[
     bool, typer.Option("--fake", help="Make answers up for every model; no model runs, and torch is not needed.")
@@ -186,7 +260,7 @@ AsOf = Annotated[
     ),
 ]
 Fidelity = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="clean|production",
         callback=checked(parse_fidelity),

@@ -10,7 +10,24 @@ from typing import Annotated, Any
 import typer
 
 from cfai import sse
-from cfai.cli.options import AsOf, Demo, Device, Dtype, ExitCode, Models, Threads, fail, fail_with, parse_models
+from cfai.cli.options import (
+    AsOf,
+    Demo,
+    Device,
+    Dtype,
+    ExitCode,
+    KeepAlive,
+    Memory,
+    Models,
+    Offline,
+    Pin,
+    RateLimits,
+    SettingsFile,
+    StrictRetired,
+    Threads,
+    fail,
+    fail_with,
+)
 from cfai.errors import AiError
 
 __all__ = ["run"]
@@ -29,21 +46,46 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Make the same answer again.")] = None,
     as_of: AsOf = None,
     models: Models = [],  # noqa: B006  # Typer copies it
-    demo: Demo = False,
+    demo: Demo = None,
     device: Device = None,
     dtype: Dtype = None,
     threads: Threads = None,
+    memory: Memory = None,
+    keep_alive: KeepAlive = None,
+    pin: Pin = [],  # noqa: B006  # Typer copies it
+    limits: RateLimits = None,
+    strict_retired: StrictRetired = None,
+    offline: Offline = None,
+    settings_file: SettingsFile = None,
 ) -> None:
     """Run a model with one prompt and print its answer as it is made.
+
+    What is not said here is taken from variables, CFAI_DEVICE for --device, and from cfai.toml.
 
     Exit codes: 0 answered, 1 the model failed, 2 bad input, 3 no such model or no weights, 4 busy, 130 Ctrl-C.
     """
     import anyio
 
     from cfai.ai import Ai
-    from cfai.bindings.local import LocalBinding
+    from cfai.bindings.configured import configured_binding
     from cfai.cli.loading import loading_bar
+    from cfai.cli.settled import settled
 
+    settings = settled(
+        settings_file,
+        models=models,
+        pins=pin,
+        memory=memory,
+        keep_alive=keep_alive,
+        as_of=as_of,
+        device=device,
+        dtype=dtype,
+        threads=threads,
+        demo=demo,
+        limits=limits,
+        strict_retired=strict_retired,
+        offline=offline,
+    )
     text = _read_stdin() if prompt == "-" else prompt
     inputs: dict[str, Any] = {"stream": stream}
     if system is None:
@@ -55,16 +97,7 @@ def run(
 
     async def main() -> None:
         with loading_bar() as bar:
-            binding = LocalBinding(
-                parse_models(models),
-                demo=demo,
-                as_of=as_of,
-                device=device,
-                dtype=dtype,
-                threads=threads,
-                on_progress=bar.progress,
-                on_notice=bar.say,
-            )
+            binding = configured_binding(settings, on_progress=bar.progress, on_notice=bar.say)
             async with Ai(binding) as ai:
                 result = await ai.run(model, inputs)
                 bar.stop()

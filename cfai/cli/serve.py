@@ -16,17 +16,28 @@ from cfai.cli.options import (
     Answers,
     AsOf,
     BetweenPieces,
+    CacheTokens,
     CorsOrigins,
     Demo,
     Device,
+    DraftTokens,
     Dtype,
     ExitCode,
     Fake,
     Faults,
     Fidelity,
     FirstPieceAfter,
+    KeepAlive,
+    Memory,
     Models,
+    Offline,
+    Pin,
+    Queue,
+    RateLimits,
     Record,
+    SettingsFile,
+    Slots,
+    StrictRetired,
     Tape,
     TapeSpeed,
     Threads,
@@ -34,7 +45,6 @@ from cfai.cli.options import (
     checked,
     fail,
     need,
-    parse_models,
 )
 
 if TYPE_CHECKING:
@@ -70,23 +80,24 @@ def serve(
         typer.Option(metavar="SECONDS", min=0, help="How long a stream that lost its connection can be continued."),
     ] = 60.0,
     as_of: AsOf = None,
-    fidelity: Fidelity = "clean",
+    fidelity: Fidelity = None,
     models: Models = [],  # noqa: B006  # Typer copies it
-    demo: Demo = False,
+    demo: Demo = None,
     device: Device = None,
     dtype: Dtype = None,
     threads: Threads = None,
-    slots: Annotated[
-        int | None, typer.Option(min=1, help="Answers that a model makes at once; 16 by default, on CUDA 64.")
-    ] = None,
-    cache_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Tokens that a model's KV cache holds; by default what memory allows.")
-    ] = None,
-    draft_tokens: Annotated[
-        int, typer.Option(min=0, help="Tokens to guess from the text before while few answers are made.")
-    ] = 0,
+    slots: Slots = None,
+    queue: Queue = None,
+    cache_tokens: CacheTokens = None,
+    draft_tokens: DraftTokens = None,
+    memory: Memory = None,
+    keep_alive: KeepAlive = None,
+    pin: Pin = [],  # noqa: B006  # Typer copies it
+    limits: RateLimits = None,
+    strict_retired: StrictRetired = None,
+    offline: Offline = None,
+    settings_file: SettingsFile = None,
     faults: Faults = None,
-    queue: Annotated[int, typer.Option(min=0, help="Answers that may wait for a model; more get 429.")] = 32,
     tape: Tape = None,
     record: Record = None,
     tape_speed: TapeSpeed = None,
@@ -109,21 +120,24 @@ def serve(
 ) -> None:
     """Serve Workers AI: its REST API, OpenAI's endpoints, env.AI's protocol, and a playground.
 
+    What is not said here is taken from variables, CFAI_DEVICE for --device, and from cfai.toml.
+
     Exit codes: 0 told to end, 2 bad options, 5 the port is taken, 70 a GPU failed for good.
     """
     import anyio
 
+    from cfai.binding import Warmable
+    from cfai.bindings.configured import configured_binding
     from cfai.bindings.faults.asked import faults_are_on
-    from cfai.bindings.local import LocalBinding
     from cfai.cli.fake import check_fake_options, fake_binding
     from cfai.cli.logs import show_logs
+    from cfai.cli.settled import settled
     from cfai.cli.tape import asks_tape_alone, check_tape_options, served_tape, upstream
     from cfai.packages import MODELS
     from cfai.server.app import binding_app, rest_app
     from cfai.server.tail import TailSocket
     from cfai.serving import PortTaken, is_loopback, listen, listen_unix
     from cfai.serving import serve as serve_app
-    from cfai.tasks.shapes import parse_fidelity
 
     if not is_loopback(host) and not token:
         fail(f"listening on {host} lets other machines in", ExitCode.USAGE, hint="set --token or CFAI_TOKEN")
@@ -152,7 +166,31 @@ def serve(
             "--slots": slots,
             "--cache-tokens": cache_tokens,
             "--draft-tokens": draft_tokens or None,
+            "--memory": memory,
+            "--keep-alive": keep_alive,
+            "--pin": pin,
+            "--offline": offline or None,
         },
+    )
+    settings = settled(
+        settings_file,
+        models=models,
+        pins=pin,
+        memory=memory,
+        keep_alive=keep_alive,
+        as_of=as_of,
+        fidelity=fidelity,
+        device=device,
+        dtype=dtype,
+        threads=threads,
+        slots=slots,
+        queue_limit=queue,
+        cache_tokens=cache_tokens,
+        draft_tokens=draft_tokens,
+        demo=demo,
+        limits=limits,
+        strict_retired=strict_retired,
+        offline=offline,
     )
     check_tape_options(tape, record=record, its_own={"--record": record, "--tape-speed": tape_speed})
     if fake and ai_url is not None:
@@ -173,33 +211,17 @@ def serve(
             answers,
             first_piece_after=first_piece_after,
             between_pieces=between_pieces,
-            as_of=as_of,
-            fidelity=fidelity,
+            settings=settings,
             on_notice=note,
         )
     elif runs_models:
-        binding = LocalBinding(
-            parse_models(models),
-            demo=demo,
-            as_of=as_of,
-            fidelity=parse_fidelity(fidelity),
-            device=device,
-            dtype=dtype,
-            threads=threads,
-            slots=slots,
-            queue_limit=queue,
-            cache_tokens=cache_tokens,
-            draft_tokens=draft_tokens,
-            on_notice=note,
-            on_lost=_leave,
-        )
+        binding = configured_binding(settings, on_notice=note, on_lost=_leave)
 
     played = None
     if tape is not None:
-        played = served_tape(
-            tape, binding, record=record, speed=tape_speed, as_of=as_of, fidelity=fidelity, on_notice=note
-        )
+        played = served_tape(tape, binding, record=record, speed=tape_speed, settings=settings, on_notice=note)
     answering = played or binding
+    warming: object = binding
     assert answering is not None, "there is a tape where no models run"
 
     try:
@@ -214,8 +236,8 @@ def serve(
     async def main(app: App) -> None:
         try:
             async with anyio.create_task_group() as tasks:
-                if isinstance(binding, LocalBinding):
-                    tasks.start_soon(binding.warm_up)
+                if isinstance(warming, Warmable):
+                    tasks.start_soon(warming.warm_up)
                 await serve_app(
                     app,
                     listener=listener,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cfai.binding import Binding
     from cfai.bindings.tape.entries import Entry
     from cfai.bindings.tape.served import ServedTape
+    from cfai.config.settings import Settings
 
 __all__ = ["asks_tape_alone", "check_tape_options", "served_tape", "tape", "upstream"]
 
@@ -56,8 +57,7 @@ def served_tape(
     *,
     record: str | None,
     speed: float | None,
-    as_of: str | None,
-    fidelity: str,
+    settings: Settings,
     on_notice: Callable[[str], None],
 ) -> ServedTape:
     """The tape for a server, which plays equal calls again and again."""
@@ -70,8 +70,8 @@ def served_tape(
         record=record or "none",  # type: ignore[arg-type]  # the option's callback has checked it
         speed=speed,
         repeat=True,
-        as_of=as_of,
-        fidelity=fidelity,
+        as_of=settings.as_of.isoformat() if settings.as_of else None,
+        fidelity=settings.fidelity or "clean",
     )
     return ServedTape(played, on_notice=on_notice)
 

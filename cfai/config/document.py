@@ -105,6 +105,11 @@ class Table:
         # null means absent, as in wrangler.
         return self.values.get(key) is not None
 
+    @property
+    def name(self) -> str:
+        """Its own name from the top of the file on; empty for the top."""
+        return _dotted(self.place)
+
     def path(self, key: str) -> str:
         """The name of a key from the top of the file on, such as `env.staging.vars`."""
         return _dotted((*self.place, key))
@@ -182,7 +187,7 @@ class Table:
         for key in self.values:
             if key not in known:
                 near = difflib.get_close_matches(key, known, n=1, cutoff=0.74)
-                within = f' in "{_dotted(self.place)}"' if self.place else ""
+                within = f' in "{self.name}"' if self.place else ""
                 meant = f', did you mean "{near[0]}"?' if near else ""
                 yield key, f'unknown key "{key}"{within}{meant}'
 

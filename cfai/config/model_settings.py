@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from cfai.catalog import Catalog
+from cfai.catalog import ROW_FIELDS, Catalog
+from cfai.catalog.rows import fields_of
 from cfai.config.document import Table
 from cfai.config.problems import shown
 from cfai.config.values import DTYPE, DURATION, SWITCH, TEXT, Kind
@@ -70,17 +71,27 @@ class ModelSettings:
     row: Mapping[str, Any] = field(default_factory=dict)
     where: str = field(default="", compare=False)
 
+    @property
+    def catalog_row(self) -> Mapping[str, Any]:
+        """The row for `Catalog.with_rows`: `row`, and the repository that the weights are from."""
+        if self.weights is None or not is_repository(self.weights):
+            return self.row
+        weights = {"repo": self.weights, "revision": self.revision, "evidence": "told"}
+        return {**self.row, "weights": weights}
 
-ROW_KEYS = (
-    *("task", "status", "created", "removed", "successor", "context_window", "limits", "dimensions"),
-    *("requests_per_minute", "flags", "prices", "neurons", "family"),
-)
+
+ROW_KEYS = tuple(sorted(ROW_FIELDS - {"weights", "bundled", "sources", "uuid", "seen"}))
 """The fields of a row of the catalog that a user may set."""
 
 _KINDS = {"weights": TEXT, "revision": TEXT, "pinned": SWITCH, "keep_alive": DURATION, "dtype": DTYPE}
 _UPSTREAM_KINDS = {"url": TEXT, "model": TEXT, "token_env": TEXT}
 _KEYS = (*_KINDS, "upstream", "adapters", *ROW_KEYS)
 _REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
+
+
+def is_repository(weights: str) -> bool:
+    """Whether `weights` has the form of a repository's name, `org/name`."""
+    return _REPOSITORY.fullmatch(weights) is not None and not weights.endswith(".gguf")
 
 
 def take(table: Table, kinds: Mapping[str, Kind]) -> dict[str, Any]:
@@ -110,10 +121,10 @@ def read_model(models: Table, model_id: str) -> ModelSettings:
         raise table.error("upstream", f'"{model_id}" has both "weights" and "upstream"; one of them can answer')
     if "weights" in given:
         given["weights"] = _place(table, given["weights"])
-    if "revision" in given and not _REPOSITORY.fullmatch(given.get("weights") or ""):
+    if "revision" in given and not is_repository(given.get("weights") or ""):
         problem = f'"{table.path("revision")}" is of a repository of the hub; name it with weights = "org/name"'
         raise table.error("revision", problem)
-    row = {key: _plain(table.values[key]) for key in ROW_KEYS if key in table}
+    row = {key: _field(table, key) for key in ROW_KEYS if key in table}
     line = table.line()
     where = f"{table.document.file}:{line}" if line else str(table.document.file)
     model = ModelSettings(**given, upstream=upstream, adapters=_adapters(table), row=row, where=where)
@@ -127,7 +138,7 @@ def _place(table: Table, weights: str) -> str:
     # What is not there may be on a disk that is not mounted: only who asks for the model has to know.
     if weights.startswith((".", "/", "~")) or weights.endswith(".gguf") or path.exists():
         return str(path)
-    if not _REPOSITORY.fullmatch(weights):
+    if not is_repository(weights):
         problem = f"there is no folder {path}, and {shown(weights)} is no repository of the hub, org/name"
         raise table.error("weights", f'"{table.path("weights")}": {problem}')
     return weights
@@ -172,6 +183,15 @@ def _is_address(url: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:  # a port that is no number, or half an IPv6 address
         return False
+
+
+def _field(table: Table, key: str) -> Any:
+    value = _plain(table.values[key])
+    try:
+        fields_of({key: value})
+    except ValueError as error:
+        raise table.error(key, f'"{table.name}": {error}') from None
+    return value
 
 
 def _plain(value: Any) -> Any:

@@ -8,7 +8,7 @@ what answers a prompt shall not come from a stranger's file in a folder above th
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -20,6 +20,7 @@ from cfai.config.model_settings import ModelSettings, UpstreamSettings, read_mod
 from cfai.config.problems import ConfigError, shown
 from cfai.config.values import AS_OF, DEVICE, DTYPE, DURATION, FIDELITY, SIZE, SWITCH, Kind, at_least
 from cfai.errors import AiError
+from cfai.weights.source import Source
 
 __all__ = ["KINDS", "SETTINGS_NAME", "ModelSettings", "Settings", "UpstreamSettings", "find_settings", "load_settings"]
 
@@ -73,14 +74,63 @@ class Settings:
     offline: bool | None = None
     source: Path | None = None
 
+    @property
+    def catalog(self) -> Catalog:
+        """The catalog with the models and figures of these settings.
+
+        ```python
+        load_settings().catalog.get("@cf/mine/llama").limits().context_window
+        ```
+        """
+        return Catalog.builtin().with_rows({name: model.catalog_row for name, model in self.models.items()})
+
     def over(self, **given: Any) -> Settings:
         """These settings with those of `given` that are not None in their place, as a command line has them.
 
         ```python
         load_settings().over(device="cpu", memory=None).device  # "cpu"
         ```
+
+        A `dtype` or a `keep_alive` is then that of all models, also where the file has another for one of them.
         """
-        return replace(self, **{key: value for key, value in given.items() if value is not None})
+        said = {key: value for key, value in given.items() if value is not None}
+        general: dict[str, Any] = {key: None for key in ("dtype", "keep_alive") if key in said}
+        models = {name: replace(model, **general) for name, model in self.models.items()} if general else self.models
+        return replace(self, **{"models": models, **said})
+
+    def with_weights(self, sources: Mapping[str, Source]) -> Settings:
+        """These settings with other weights for some models.
+
+        ```python
+        load_settings().with_weights({"@cf/mine/llama": Source("./llama")})
+        ```
+
+        Raises `ConfigError` for an id that cannot be one.
+        """
+        models = dict(self.models)
+        for name, source in sources.items():
+            own = models.get(name, ModelSettings())
+            models[name] = replace(own, weights=source.place, revision=source.revision, upstream=None)
+        return _checked(replace(self, models=models))
+
+    def with_pins(self, model_ids: Iterable[str]) -> Settings:
+        """These settings with models that stay in memory.
+
+        ```python
+        load_settings().with_pins(["@cfai/demo/tiny-chat"])
+        ```
+
+        Raises `ConfigError` for a model that there is not.
+        """
+        models, catalog = dict(self.models), self.catalog
+        for model_id in model_ids:
+            try:
+                known = model_id if model_id in models else catalog.get(model_id).id
+            except AiError as error:
+                hint = f"; {error.hint}" if error.hint else ""
+                raise ConfigError(f"{error.description}{hint}") from None
+            models[known] = replace(models.get(known, ModelSettings()), pinned=True)
+        return replace(self, models=models)
 
 
 KINDS: Mapping[str, Kind] = {
@@ -120,7 +170,11 @@ def load_settings(start: Path | None = None, environ: Mapping[str, str] | None =
         start = Path(variables.get("CFAI_SETTINGS") or ".")
     file = find_settings(start)
     settings = Settings() if file is None else _read(file)
-    return _pinned(settings.over(**_of_variables(variables)), variables)
+    settings = settings.over(**_of_variables(variables))
+    try:
+        return settings.with_pins(variables.get("CFAI_PIN", "").split())
+    except ConfigError as error:
+        raise ConfigError(f"the variable CFAI_PIN: {error.problem}") from None
 
 
 def find_settings(start: Path) -> Path | None:
@@ -190,7 +244,18 @@ def _read(file: Path) -> Settings:
     given = take(top, KINDS)
     models = top.table("models", 'a table of models by id, [models."@cf/mine/llama"]')
     read = {} if models is None else {model_id: read_model(models, model_id) for model_id in models.values}
-    return Settings(models=read, source=file, **given)
+    return _checked(Settings(models=read, source=file, **given), models)
+
+
+def _checked(settings: Settings, models: Table | None = None) -> Settings:
+    try:
+        _ = settings.catalog
+    except ValueError as error:
+        model_id, _, problem = str(error).partition(": ")
+        if models is not None and model_id in models:
+            raise models.error(model_id, f'"{models.path(model_id)}": {problem}') from None
+        raise ConfigError(str(error)) from None
+    return settings
 
 
 def _of_variables(variables: Mapping[str, str]) -> dict[str, Any]:
@@ -203,15 +268,3 @@ def _of_variables(variables: Mapping[str, str]) -> dict[str, Any]:
             except ValueError:
                 raise ConfigError(f"the variable {name} should be {kind.complaint(text)}, not {shown(text)}") from None
     return given
-
-
-def _pinned(settings: Settings, variables: Mapping[str, str]) -> Settings:
-    models = dict(settings.models)
-    for model_id in variables.get("CFAI_PIN", "").split():
-        if model_id not in models:
-            try:
-                Catalog.builtin().get(model_id)
-            except AiError as error:
-                raise ConfigError(f"the variable CFAI_PIN: {error.description}; {error.hint}") from None
-        models[model_id] = replace(models.get(model_id, ModelSettings()), pinned=True)
-    return replace(settings, models=models)

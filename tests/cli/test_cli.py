@@ -153,7 +153,7 @@ def test_weights_in_the_hubs_cache_are_found_and_used_offline(llama: Path, tmp_p
     assert run("run", "@cf/my/own", "New York", *GREEDY, "--model", named).returncode == 0
     missing = run("run", "@cf/my/own", "hi", "--model", "@cf/my/own=org/no-such-model")
     assert missing.returncode == 3
-    assert "The hub repository org/no-such-model could not be fetched" in missing.stderr
+    assert "The hub repository org/no-such-model is not on this machine" in missing.stderr
 
 
 def test_models_prints_a_table_for_people(llama: Path) -> None:

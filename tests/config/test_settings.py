@@ -8,6 +8,7 @@ import pytest
 from cfai import ModelSettings, Settings, UpstreamSettings, load_settings
 from cfai.config import ConfigError
 from cfai.config.settings import KINDS
+from cfai.weights import Source
 
 WHOLE = """\
 memory = "8GB"
@@ -37,7 +38,7 @@ keep_alive = -1
 dtype = "int8"
 task = "Text Generation"
 context_window = 4096
-limits = [{ from = 2025-01-01, max_output_tokens = 2048 }]
+earlier = [{ until = 2025-01-01, max_output_tokens = 2048 }]
 
 [models."@cf/mine/llama".adapters]
 pirate = "./adapters/pirate"
@@ -70,7 +71,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
                 row={
                     "task": "Text Generation",
                     "context_window": 4096,
-                    "limits": [{"from": "2025-01-01", "max_output_tokens": 2048}],
+                    "earlier": [{"until": "2025-01-01", "max_output_tokens": 2048}],
                 },
             ),
             "@cf/mine/there": ModelSettings(
@@ -188,6 +189,18 @@ def test_an_upstream_may_be_a_bare_address_or_cloudflare(tmp_path: Path) -> None
             1,
             'or did you mean "@cf/meta/llama-3.1-8b-instruct',
         ),
+        (
+            "[models.'@cf/a/b']\nweights = 'a/b'\ncontext_window = '4k'",
+            3,
+            '"models.@cf/a/b": context_window must be a whole',
+        ),
+        ("[models.'@cf/a/b']\nweights = 'a/b'\nfamily = 'chatt'", 3, "it is 'chatt'; did you mean 'chat'?"),
+        (
+            "\n[models.'@cf/a/b']\nweights = 'a/b'\nsuccessor = '@cf/a/c'",
+            2,
+            "successor must be the id of another model",
+        ),
+        ("[models.'@cf/a/b']\nweights = 'a/b'\ntask = 'Text'", 1, "task must be one of "),
         ("memory =", 1, "not TOML"),
     ],
 )
@@ -328,3 +341,31 @@ def test_a_variable_pins_models(tmp_path: Path) -> None:
     assert models["@cfai/demo/tiny-chat"] == ModelSettings(pinned=True)
     with pytest.raises(ConfigError, match="the variable CFAI_PIN: No such model @cf/mine/other or task"):
         load_settings(tmp_path, {"CFAI_PIN": "@cf/mine/other"})
+
+
+def test_a_model_of_ones_own_is_one_of_the_catalog(tmp_path: Path) -> None:
+    write(tmp_path, WHOLE + "[models.'@cf/meta/llama-3.1-8b-instruct']\ncontext_window = 1000\n")
+    catalog = load_settings(tmp_path, {}).catalog
+    mine = catalog.get("@cf/mine/llama")
+    assert mine.weights is not None
+    assert (mine.weights.repo, mine.weights.revision, mine.limits().context_window) == ("org/llama", "4f2c9a1", 4096)
+    assert mine.limits(date(2024, 1, 1)).max_output_tokens == 2048
+    assert catalog.get("@cf/meta/llama-3.1-8b-instruct").limits().context_window == 1000
+
+
+def test_what_is_said_of_all_models_outside_the_file_holds_for_each(tmp_path: Path) -> None:
+    write(tmp_path, WHOLE)
+    model = load_settings(tmp_path, {"CFAI_DTYPE": "bfloat16"}).over(keep_alive=5).models["@cf/mine/llama"]
+    assert (model.dtype, model.keep_alive, model.pinned) == (None, None, True)
+
+
+def test_weights_can_be_named_over_those_of_the_file(tmp_path: Path) -> None:
+    write(tmp_path, WHOLE)
+    named = {"@cf/mine/there": Source("./here"), "@cf/mine/llama": Source("other/llama"), "@cf/mine/new": Source("x/y")}
+    models = load_settings(tmp_path, {}).with_weights(named).models
+    assert models["@cf/mine/there"] == ModelSettings(weights="./here")
+    assert (models["@cf/mine/llama"].weights, models["@cf/mine/llama"].revision) == ("other/llama", None)
+    assert models["@cf/mine/llama"].pinned
+    assert models["@cf/mine/new"] == ModelSettings(weights="x/y")
+    with pytest.raises(ConfigError, match="mine: ids look like @cf/author/name"):
+        load_settings(tmp_path, {}).with_weights({"mine": Source("x/y")})
