@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from cfai.bindings.faults import FaultBinding
     from cfai.bindings.http import HttpBinding
     from cfai.bindings.local import LocalBinding
+    from cfai.bindings.routed import RoutedBinding
     from cfai.bindings.tape import TapeBinding
+    from cfai.bindings.upstream.binding import UpstreamBinding
     from cfai.config.settings import ModelSettings, Settings, UpstreamSettings, load_settings
     from cfai.errors import AiError
     from cfai.results import AiResult, ByteStream
@@ -39,9 +41,11 @@ __all__ = [
     "LocalBinding",
     "ModelSettings",
     "Reply",
+    "RoutedBinding",
     "SessionOptions",
     "Settings",
     "TapeBinding",
+    "UpstreamBinding",
     "UpstreamSettings",
     "configured_binding",
     "load_settings",
@@ -60,9 +64,11 @@ _HOMES = {
     "LocalBinding": "cfai.bindings.local",
     "ModelSettings": "cfai.config.settings",
     "Reply": "cfai.binding",
+    "RoutedBinding": "cfai.bindings.routed",
     "SessionOptions": "cfai.ai",
     "Settings": "cfai.config.settings",
     "TapeBinding": "cfai.bindings.tape",
+    "UpstreamBinding": "cfai.bindings.upstream.binding",
     "UpstreamSettings": "cfai.config.settings",
     "configured_binding": "cfai.bindings.configured",
     "load_settings": "cfai.config.settings",

@@ -374,8 +374,8 @@ class Unauthorized(AccessDenied):
 class Forbidden(AccessDenied):
     code, status = 5018, 403
 
-    def __init__(self, description: str = "The account is not allowed to access this model") -> None:
-        super().__init__(description)
+    def __init__(self, description: str = "The account is not allowed to access this model", *, hint: str = "") -> None:
+        super().__init__(description, hint=hint)
 
 
 class Unavailable(AiError):

@@ -9,18 +9,22 @@ if TYPE_CHECKING:
     from cfai.bindings.faults import FaultBinding
     from cfai.bindings.http import HttpBinding
     from cfai.bindings.local import LocalBinding
+    from cfai.bindings.routed import RoutedBinding
     from cfai.bindings.script import Script, in_turn
     from cfai.bindings.tape import TapeBinding
     from cfai.bindings.unexpected import UnexpectedCall
+    from cfai.bindings.upstream.binding import UpstreamBinding
 
 __all__ = [
     "FakeBinding",
     "FaultBinding",
     "HttpBinding",
     "LocalBinding",
+    "RoutedBinding",
     "Script",
     "TapeBinding",
     "UnexpectedCall",
+    "UpstreamBinding",
     "in_turn",
 ]
 
@@ -31,9 +35,11 @@ __getattr__, __dir__ = lazy(
         "FaultBinding": "cfai.bindings.faults",
         "HttpBinding": "cfai.bindings.http",
         "LocalBinding": "cfai.bindings.local",
+        "RoutedBinding": "cfai.bindings.routed",
         "Script": "cfai.bindings.script",
         "TapeBinding": "cfai.bindings.tape",
         "UnexpectedCall": "cfai.bindings.unexpected",
+        "UpstreamBinding": "cfai.bindings.upstream.binding",
         "in_turn": "cfai.bindings.script",
     },
 )

@@ -18,12 +18,13 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 from anyio.lowlevel import EventLoopToken, current_token
 
 from cfai.errors import AiError
+from cfai.event_loops import run_soon
 
 if TYPE_CHECKING:
     from cfai.engine.sequence import Token
@@ -31,25 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["Crossing", "Ready", "TextStream"]
 
 BUFFERED_PIECES = 256
-
-
-class _Loop(Protocol):
-    """The one method that asyncio's event loop has for other threads; trio's token spells it `run_sync_soon`."""
-
-    def call_soon_threadsafe(self, call: Callable[..., object], *args: object) -> object: ...
-
-
-def run_soon(token: EventLoopToken, call: Callable[..., object], *args: object) -> bool:
-    """Have the loop of `token` make a call, from any thread. False if that loop has ended."""
-    native: Any = token.native_token
-    soon = (
-        cast("_Loop", native).call_soon_threadsafe if hasattr(native, "call_soon_threadsafe") else native.run_sync_soon
-    )
-    try:
-        soon(call, *args)
-    except RuntimeError:  # asyncio's "Event loop is closed", trio's RunFinishedError
-        return False
-    return True
 
 
 class TextStream:

@@ -64,7 +64,7 @@ _PLAIN = Kind("embeddings", "plain", embeddings.plain, embeddings.tokens_read)
 _QWEN3 = Kind(
     "embeddings",
     "qwen3",
-    embeddings.qwen3,
+    embeddings.plain,
     embeddings.tokens_read,
     look_again=embeddings.has_something_to_embed,
     output="plain",

@@ -9,7 +9,7 @@ from typing import Any
 from cfai.errors import BadInput
 from cfai.tasks import fields
 
-__all__ = ["answer_schema_of"]
+__all__ = ["ANY_OBJECT", "answer_schema_of"]
 
 ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
 

@@ -9,7 +9,7 @@ A model's task, and where one model differs from its task the model, names a row
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -104,6 +104,10 @@ class Task:
         not depend on the generator: a text has one vector.
         """
         return self.kind.answer(Asked(self.model, inputs, rng))
+
+    def embedded(self, inputs: Any, vectors: Sequence[Sequence[float]]) -> Answer:
+        """The answer to inputs that `check` gave back, with the vectors that some model made of `texts_of` them."""
+        return self.kind.answer(Asked(self.model, inputs, Random(0), vectors))
 
     def neurons(self, inputs: Any, answer: Answer) -> float | None:
         """What the call costs by the prices of the catalog, in neurons; None where no price is known."""

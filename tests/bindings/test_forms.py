@@ -11,6 +11,7 @@ import pytest
 
 from cfai import Binding, ByteStream, Call, FakeBinding, HttpBinding, LocalBinding, Reply, sse
 from cfai.binding import Form
+from cfai.bindings.upstream import UpstreamBinding
 from cfai.errors import BadInput, NoSuchModel
 from cfai.server.app import binding_app, rest_app
 from tests.serving import serving
@@ -24,7 +25,7 @@ ASKED: dict[Form, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(params=["local", "http", "http on a socket", "fake"])
+@pytest.fixture(params=["local", "http", "http on a socket", "fake", "upstream"])
 async def binding(request: pytest.FixtureRequest, local: LocalBinding, tmp_path: Path) -> AsyncIterator[Binding]:
     match request.param:
         case "local":
@@ -39,6 +40,11 @@ async def binding(request: pytest.FixtureRequest, local: LocalBinding, tmp_path:
                 http = HttpBinding(socket=tmp_path / "ai.sock")
                 yield http
                 await http.aclose()
+        case "upstream":
+            async with serving(rest_app(local)) as address:
+                upstream = UpstreamBinding(f"{address}/v1")
+                yield upstream
+                await upstream.aclose()
         case "fake":
             yield FakeBinding({MODEL: ["New", " York"], "@cf/no/such": NoSuchModel("@cf/no/such")})
 

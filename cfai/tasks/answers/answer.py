@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, NamedTuple
@@ -26,3 +27,5 @@ class Asked:
     model: Model
     inputs: Any
     rng: Random
+    vectors: Sequence[Sequence[float]] | None = None
+    """Of the texts in the inputs, where a model has made them."""

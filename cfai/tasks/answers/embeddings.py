@@ -18,9 +18,9 @@ __all__ = [
     "has_something_to_embed",
     "m3",
     "plain",
-    "qwen3",
     "ranked",
     "similarities",
+    "texts_of",
     "tokens_ranked",
     "tokens_read",
 ]
@@ -43,38 +43,41 @@ def dimensions_of(model: Model) -> int:
 
 def bge(asked: Asked) -> Answer:
     pooling = asked.inputs.get("pooling", "mean")
-    data = _vectors(asked.model, _texts(asked.inputs["text"]), pooling)
+    data = _vectors(asked, pooling)
     return Answer({"shape": _shape(asked.model, data), "data": data, "pooling": pooling})
 
 
 def m3(asked: Asked) -> Answer:
-    if "contexts" not in asked.inputs:
-        data = _vectors(asked.model, _texts(asked.inputs["text"]), "cls")
-        return Answer({"data": data, "shape": _shape(asked.model, data), "pooling": "cls"})
-    if "query" in asked.inputs:
+    if "contexts" in asked.inputs and "query" in asked.inputs:
         return ranked(asked)
-    data = _vectors(asked.model, _contexts(asked.inputs), "cls")
-    return Answer({"response": data, "shape": _shape(asked.model, data), "pooling": "cls"})
+    data = _vectors(asked, "cls")
+    name = "response" if "contexts" in asked.inputs else "data"
+    return Answer({name: data, "shape": _shape(asked.model, data), "pooling": "cls"})
 
 
-def qwen3(asked: Asked) -> Answer:
-    texts = [text for name in _QWEN3_TEXTS for text in _texts(asked.inputs.get(name, ()))]
-    data = _vectors(asked.model, texts)
+def plain(asked: Asked) -> Answer:
+    data = _vectors(asked)
     return Answer({"data": data, "shape": _shape(asked.model, data)})
 
 
-_QWEN3_TEXTS = ("queries", "documents", "text")
+_TEXTS = ("queries", "documents", "text")
+"""Where the inputs have texts, in the order of the vectors; all but qwen3's have one of them."""
+
+
+def texts_of(inputs: Mapping[str, Any]) -> list[str]:
+    """The texts to embed, in the order of their vectors, in inputs that were checked.
+
+    ```python
+    texts_of({"text": "New York"})  # ['New York']
+    ```
+    """
+    return [*_contexts(inputs), *(text for name in _TEXTS for text in _texts(inputs.get(name, ())))]
 
 
 def has_something_to_embed(inputs: Mapping[str, Any]) -> None:
     # The schema requires nothing, and nothing has no vector.
-    if not any(name in inputs for name in _QWEN3_TEXTS):
+    if not any(name in inputs for name in _TEXTS):
         fields.missing("/", "text")
-
-
-def plain(asked: Asked) -> Answer:
-    data = _vectors(asked.model, _texts(asked.inputs["text"]))
-    return Answer({"data": data, "shape": _shape(asked.model, data)})
 
 
 def ranked(asked: Asked) -> Answer:
@@ -97,7 +100,7 @@ def similarities(asked: Asked) -> Answer:
 
 
 def tokens_read(inputs: Any, answer: Answer) -> dict[str, float]:
-    texts = [text for name in ("text", *_QWEN3_TEXTS[:2]) for text in _texts(inputs.get(name, ()))]
+    texts = [text for name in _TEXTS for text in _texts(inputs.get(name, ()))]
     return {"input tokens": tokens_in(*texts) + tokens_ranked(inputs, answer)["input tokens"]}
 
 
@@ -115,9 +118,13 @@ def _contexts(inputs: Mapping[str, Any]) -> list[str]:
     return [context["text"] for context in inputs.get("contexts", ())]
 
 
-def _vectors(model: Model, texts: Iterable[str], pooling: str = "") -> list[list[float]]:
-    return [vector(text, dimensions_of(model), f"{model.id} {pooling}") for text in texts]
+def _vectors(asked: Asked, pooling: str = "") -> Sequence[Sequence[float]]:
+    """Those that a model has made, or else made up."""
+    if asked.vectors is not None:
+        return asked.vectors
+    dimensions = dimensions_of(asked.model)
+    return [vector(text, dimensions, f"{asked.model.id} {pooling}") for text in texts_of(asked.inputs)]
 
 
 def _shape(model: Model, data: Sequence[Sequence[float]]) -> list[int]:
-    return [len(data), dimensions_of(model)]
+    return [len(data), len(data[0]) if data else dimensions_of(model)]

@@ -7,7 +7,7 @@ from typing import Any
 
 from cfai.tasks.parts import TokenLogprob
 
-__all__ = ["chat_logprobs", "finite", "token_logprobs"]
+__all__ = ["LEAST_LOGPROB", "chat_logprobs", "finite", "token_logprobs"]
 
 LEAST_LOGPROB = -9999.0
 """What OpenAI says for a token that could not have come."""
