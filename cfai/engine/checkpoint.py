@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
-from transformers.utils import logging as transformers_logging
 
 from cfai.engine.devices import device_of
 from cfai.engine.grammar import GrammarConstraint, GrammarTokens
-from cfai.engine.int8 import Int8Matrix, quantise
+from cfai.engine.int8 import quantise
+from cfai.engine.int8_checkpoint import load_int8, plan_int8
+from cfai.engine.int8_matrices import Int8Matrix
+from cfai.engine.loading import Progress, loading
 from cfai.engine.memory import free_memory
 from cfai.engine.prompt import PromptRenderer, load_chat_template
 from cfai.engine.tokenizer import Tokenizer, load_tokenizer
@@ -23,12 +23,6 @@ from cfai.errors import EngineFailure
 from cfai.weights.layout import read_header, weight_files
 
 __all__ = ["Checkpoint", "Progress", "load_checkpoint"]
-
-_one_at_a_time = threading.Lock()
-"""transformers keeps its progress hook, and torch its default dtype while a model is built, for the whole process."""
-
-Progress = Callable[[int, int], None]
-"""Called while weights load, with the tensors done and the tensors in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +62,7 @@ class Checkpoint:
     @property
     def dtype(self) -> str:
         """What the weights are: "int8", or the name of the dtype that everything is in."""
-        is_int8 = any(isinstance(module, Int8Matrix) for module in self.model.modules())
-        return "int8" if is_int8 else _name(self.model.dtype)
+        return "int8" if _is_int8(self.model) else _name(self.model.dtype)
 
     @property
     def memory(self) -> int:
@@ -98,25 +91,18 @@ def load_checkpoint(
     for file in files:
         read_header(file)
     place = device_of(device)
+    config = None
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         kind = _loading_dtype(dtype, files, place, config)
-        with _one_at_a_time, _loading_progress(progress):
-            model, report = AutoModelForCausalLM.from_pretrained(
-                folder,
-                config=config,
-                dtype=kind,
-                use_safetensors=True,
-                trust_remote_code=False,
-                local_files_only=True,
-                output_loading_info=True,
-            )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise EngineFailure(f"{folder} does not load: {error}") from error
-    _check_report(folder, report)
+        model = _int8(folder, files, config, place, kind, progress) if dtype == "int8" else None
+        model = model or _whole(folder, config, kind, progress)
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+        raise EngineFailure(f"{folder} does not load: {error}", hint=_advice(config)) from error
     model.eval().requires_grad_(False)
     if dtype == "int8":
-        quantise(model, place, torch.float32 if place.type == "cpu" else kind)
+        if not _is_int8(model):
+            quantise(model, place, _floats_beside_int8(place, kind))
     elif place.type != "cpu":
         model.to(place)
     tokenizer = load_tokenizer(folder)
@@ -128,6 +114,58 @@ def load_checkpoint(
         end_tokens=end_tokens,
         max_positions=getattr(config.get_text_config(), "max_position_embeddings", None),
         grammar_tokens=GrammarTokens(tokenizer, _vocabulary(model), end_tokens),
+    )
+
+
+def _whole(folder: Path, config: Any, dtype: torch.dtype, progress: Progress | None) -> PreTrainedModel:
+    with loading(progress):
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    _check_report(folder, report)
+    return model
+
+
+def _int8(
+    folder: Path,
+    files: list[Path],
+    config: Any,
+    device: torch.device,
+    stored: torch.dtype,
+    progress: Progress | None,
+) -> PreTrainedModel | None:
+    """The model made int8 while it is read; None if that cannot be done with its files."""
+    if (plan := plan_int8(files, config)) is None:
+        return None
+    dtype = _floats_beside_int8(device, stored)
+    _check_memory(plan.memory(dtype), device, "int8")
+    loaded = load_int8(folder, plan, config, device=device, dtype=dtype, progress=progress)
+    if loaded is None:
+        return None
+    model, report = loaded
+    _check_report(folder, report)
+    return model
+
+
+def _floats_beside_int8(device: torch.device, half: torch.dtype) -> torch.dtype:
+    return torch.float32 if device.type == "cpu" else half
+
+
+def _is_int8(model: PreTrainedModel) -> bool:
+    return any(isinstance(module, Int8Matrix) for module in model.modules())
+
+
+def _advice(config: Any) -> str:
+    if getattr(config, "quantization_config", None) is None:
+        return ""
+    return (
+        "it is quantised already: name the checkpoint in full precision, which is made int8 here where the id says so"
     )
 
 
@@ -148,9 +186,18 @@ def _loading_dtype(asked: str | None, files: list[Path], device: torch.device, c
     for dtype, size in sizes.items():
         if free is None or weights * size <= free:
             return dtype
-    needed, there = weights * size / 1e9, (free or 0) / 1e9
-    raise EngineFailure(
-        f"the weights need {needed:.1f} GB as {asked or _name(dtype)}, {device.type} has {there:.1f} GB free",
+    raise _too_large(weights * size, free or 0, device, asked or _name(dtype))
+
+
+def _check_memory(needed: int, device: torch.device, dtype: str) -> None:
+    free = free_memory(device)
+    if free is not None and needed > free:
+        raise _too_large(needed, free, device, dtype)
+
+
+def _too_large(needed: int, free: int, device: torch.device, dtype: str) -> EngineFailure:
+    return EngineFailure(
+        f"the weights need {needed / 1e9:.1f} GB as {dtype}, {device.type} has {free / 1e9:.1f} GB free",
         hint="choose a smaller model or another dtype",
     )
 
@@ -198,46 +245,3 @@ def _end_tokens(folder: Path, model: PreTrainedModel, tokenizer: Tokenizer) -> f
     if (eos := tokenizer.specials.get(tokenizer.eos)) is not None:
         found.add(eos)
     return frozenset(found)
-
-
-@contextlib.contextmanager
-def _loading_progress(progress: Progress | None) -> Iterator[None]:
-    """Route transformers' own progress bar to `progress`; without one, silence it."""
-
-    def bar(_factory: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Bar:
-        return _Bar(args[0] if args else kwargs.get("iterable", ()), kwargs.get("total"), progress)
-
-    before = transformers_logging.set_tqdm_hook(bar)
-    try:
-        yield
-    finally:
-        transformers_logging.set_tqdm_hook(before)
-
-
-class _Bar:
-    """The part of tqdm's interface that loading uses."""
-
-    def __init__(self, items: Any, total: int | None, progress: Progress | None) -> None:
-        self._items = items
-        self._total = total or (len(items) if hasattr(items, "__len__") else 0)
-        self._progress = progress
-        self._done = 0
-
-    def __iter__(self) -> Iterator[Any]:
-        for item in self._items:
-            yield item
-            self.update()
-
-    def update(self, n: int = 1) -> None:
-        self._done += n
-        if self._progress is not None:
-            self._progress(self._done, self._total)
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def __getattr__(self, name: str) -> Any:
-        # close, refresh, set_postfix, ...: what a bar shows beside its progress is of no use here.
-        return lambda *_, **__: None

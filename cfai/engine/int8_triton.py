@@ -21,7 +21,7 @@ import torch
 import triton
 import triton.language as tl
 
-from cfai.engine.int8 import FloatMatrix
+from cfai.engine.int8_matrices import FloatMatrix
 
 __all__ = ["MANY_TOKENS", "Blocks", "TritonMatrix"]
 

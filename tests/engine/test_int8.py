@@ -26,17 +26,15 @@ from transformers import (
     Qwen3MoeConfig,
 )
 
-from cfai.engine.int8 import (
+from cfai.engine.int8 import Int8Embedding, Int8Linear, quantise
+from cfai.engine.int8_matrices import (
     FloatMatrix,
-    Int8Embedding,
-    Int8Linear,
     Int8Matrix,
     TokenMatrix,
     VnniMatrix,
     has_vnni,
     matrix_for,
     multiply,
-    quantise,
     quantise_rows,
 )
 
@@ -200,7 +198,7 @@ def test_the_fastest_kind_for_the_processor_is_taken() -> None:
 
 def test_what_would_overflow_without_vnni_is_not_taken() -> None:
     # oneDNN is told to use the instructions of older processors, which lose bits of such sums.
-    script = "from cfai.engine.int8 import has_vnni; assert not has_vnni()"
+    script = "from cfai.engine.int8_matrices import has_vnni; assert not has_vnni()"
     subprocess.run([sys.executable, "-c", script], env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}, check=True)
 
 
@@ -215,7 +213,7 @@ def test_the_cuda_kernels_compute_the_product(tmp_path: Path) -> None:
 
 _KERNELS = """
     import torch
-    from cfai.engine.int8 import quantise_rows
+    from cfai.engine.int8_matrices import quantise_rows
     from cfai.engine.int8_triton import FEW_TOKENS, ONE_TOKEN, TritonMatrix
 
     torch.manual_seed(0)
