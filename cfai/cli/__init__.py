@@ -17,12 +17,14 @@ from cfai.cli.init import init
 from cfai.cli.models import models
 from cfai.cli.ps import ps
 from cfai.cli.pull import pull
+from cfai.cli.rm import rm
 from cfai.cli.run import run
 from cfai.cli.serve import serve
 from cfai.cli.tape import tape
 from cfai.cli.top import top
 from cfai.cli.types import types
 from cfai.cli.vectorize import vectorize
+from cfai.cli.verify import verify
 from cfai.cli.workerd import workerd
 from cfai.cli.wrangler import wrangler
 
@@ -37,7 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (run, models, pull, serve, init, dev, types, doctor, fuzz, ps, top, wrangler, workerd):
+for command in (run, models, pull, verify, rm, serve, init, dev, types, doctor, fuzz, ps, top, wrangler, workerd):
     app.command()(command)
 app.add_typer(d1, name="d1")
 app.add_typer(vectorize, name="vectorize")

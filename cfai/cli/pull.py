@@ -52,7 +52,7 @@ def pull(
                     model,
                     revision=revision,
                     local_dir=local_dir,
-                    offline=offline,
+                    offline=offline or None,
                     dry_run=dry_run,
                     watcher=watcher,
                 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -105,3 +105,13 @@ def watching() -> Iterator[Watcher]:
     bars = _Bars(console)
     with bars.progress:
         yield bars
+
+
+@contextlib.contextmanager
+def reading(what: str) -> Iterator[Callable[[str, int], None]]:
+    """Show on a terminal how many bytes of `what` are read, while the block runs."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda file, count: progress.update(task, advance=count, description=f"{what} {file}")

@@ -12,37 +12,47 @@ from cfai.weights.layout import is_whole
 from cfai.weights.records import Record
 from cfai.weights.source import Source
 
-__all__ = ["DEMO_MODEL", "are_here", "find", "size_on_disk"]
+__all__ = ["DEMO_MODEL", "are_here", "find", "repositories", "repository_folder", "size_on_disk"]
 
 DEMO_MODEL = "@cfai/demo/tiny-chat"
 
 
-def find(model: Model, source: Source | None = None) -> Path:
+def find(model: Model, source: Source | None = None, *, offline: bool | None = None) -> Path:
     """The folder with the weights of `model`.
 
     ```python
     find(Catalog.builtin().get("@cfai/demo/tiny-chat"))  # the folder in the package
     ```
 
-    source  what the user named for it: a folder, or a repository, which is fetched if it is not here yet and nothing
-            forbids it. Without one, the demo model is in the package, and other models are looked for among what was
-            fetched or imported, which opens no connection
+    source   what the user named for it: a folder, or a repository, which is fetched if it is not here yet and nothing
+             forbids it. Without one, the demo model is in the package, and other models are looked for among what was
+             fetched or imported, which opens no connection
+    offline  whether connections are forbidden; default what `is_offline` says
 
     Nothing that is only half there is found. Raises `WeightsMissing`, which says which weights, from where, and how to
     get them.
     """
     if source is not None:
-        return source.folder or _of_repository(source.place, source.revision) or _fetch(source)
+        return source.folder or repository_folder(source.place, source.revision) or _fetch(source, offline)
     if model.bundled is not None:
         return Path(str(resources.files("cfai"))) / model.bundled
     imported = Record.read(model.id)
     if imported is not None and imported.is_there:
         return Path(imported.folder)
-    if model.weights is not None:
-        for repo in filter(None, (model.weights.repo, model.weights.ungated_repo)):
-            if (folder := _of_repository(repo)) is not None:
-                return folder
+    for repo in repositories(model):
+        if (folder := repository_folder(repo)) is not None:
+            return folder
     raise WeightsMissing(f"The weights of {model.id} are not on this machine{_origin(model)}", hint=_advice(model))
+
+
+def repositories(model: Model) -> list[str]:
+    """The repositories that have a model's weights, the owner's first.
+
+    ```python
+    repositories(Catalog.builtin().get("@cf/google/gemma-7b-it"))  # ['google/gemma-7b-it', 'unsloth/gemma-7b-it']
+    ```
+    """
+    return [] if model.weights is None else [model.weights.repo, *filter(None, [model.weights.ungated_repo])]
 
 
 def are_here(model: Model) -> bool:
@@ -75,11 +85,19 @@ def _advice(model: Model) -> str:
     return ", ".join(ways)
 
 
-def _of_repository(repo: str, revision: str | None = None) -> Path | None:
-    """Where a repository is that `cfai pull` or another program has fetched."""
+def repository_folder(repo: str, revision: str | None = None) -> Path | None:
+    """Where a repository is that `cfai pull` or another program has fetched; None if it is not, or not whole.
+
+    ```python
+    repository_folder("NousResearch/Llama-2-7b-chat-hf")  # .../models--NousResearch--Llama-2-7b-chat-hf/snapshots/...
+    ```
+    """
     record = Record.read(repo)
-    if record is not None and record.is_there and revision in (None, record.revision, record.commit):
-        return Path(record.folder)
+    if record is not None and revision in (None, record.revision, record.commit):
+        if record.is_there:
+            return Path(record.folder)
+        if record.damaged:
+            return None
     try:
         from huggingface_hub import try_to_load_from_cache
     except ModuleNotFoundError:  # a light install, for which a model would be of no use
@@ -92,8 +110,8 @@ def _of_repository(repo: str, revision: str | None = None) -> Path | None:
     return folder if is_whole(folder) else None
 
 
-def _fetch(source: Source) -> Path:
-    if is_offline():
+def _fetch(source: Source, offline: bool | None) -> Path:
+    if is_offline() if offline is None else offline:
         raise WeightsMissing(
             f"The hub repository {source.place} is not on this machine, and connections are switched off",
             hint=f"fetch it with `cfai pull {source.place}` where there is a network, and without CFAI_OFFLINE and "

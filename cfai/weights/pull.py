@@ -18,6 +18,7 @@ from cfai.catalog import Catalog, Model
 from cfai.errors import EngineFailure, WeightsMissing
 from cfai.weights.architecture import check_architecture
 from cfai.weights.download import download
+from cfai.weights.finding import repositories
 from cfai.weights.home import home, is_offline
 from cfai.weights.hub import Hub, HubUnreachable
 from cfai.weights.layout import INDEX, SINGLE, weight_names
@@ -58,7 +59,7 @@ def pull(
     catalog: Catalog | None = None,
     revision: str | None = None,
     local_dir: Path | None = None,
-    offline: bool = False,
+    offline: bool | None = None,
     dry_run: bool = False,
     watcher: Watcher | None = None,
     hub: Hub | None = None,
@@ -70,10 +71,10 @@ def pull(
     ```
 
     name       a model id of the catalog, or a repository: `org/name`
-    revision   a branch, a tag or a commit; by default what was fetched before, else the main branch. It is looked up
-               once, and what it was is recorded
+    revision   a branch, a tag or a commit; by default what was fetched before, else what the catalog names, else the
+               main branch. It is looked up once, and what it was is recorded
     local_dir  a folder for the files in place of the hub's cache
-    offline    open no connection, as `CFAI_OFFLINE` does
+    offline    open no connection; default what `is_offline` says
     dry_run    fetch nothing but what has to be looked at
 
     One process fetches a repository, the others wait for it. Raises `NoSuchModel`, `WeightsMissing` with what to do
@@ -83,11 +84,13 @@ def pull(
     watcher = watcher or NobodyWatches()
     model = (catalog or Catalog.builtin()).get(name) if name.startswith("@") else None
     repo = name if model is None else _repository(model)
+    if revision is None and model is not None and model.weights is not None and repo == model.weights.repo:
+        revision = model.weights.revision
     if not is_repository_name(repo):
         raise WeightsMissing(f"{repo!r} is no name of a repository, such as org/name, and no model id, such as @cf/...")
     if (record := _here(repo, revision, local_dir)) is not None:
         return Pulled(record, 0)
-    if offline or is_offline():
+    if is_offline() if offline is None else offline:
         if (record := _here(repo, None, local_dir)) is not None and record.revision == revision:
             return Pulled(record, 0)
         raise WeightsMissing(
@@ -123,8 +126,7 @@ def _repository(model: Model) -> str:
             f"no public weights are known for {model.id}",
             hint=f"`cfai import {model.id} FOLDER` gives it those that you have",
         )
-    repos = [model.weights.repo, *filter(None, [model.weights.ungated_repo])]
-    return next((repo for repo in repos if _here(repo, None, None)), model.weights.repo)
+    return next((repo for repo in repositories(model) if _here(repo, None, None)), model.weights.repo)
 
 
 def _here(repo: str, revision: str | None, local_dir: Path | None) -> Record | None:
@@ -193,6 +195,9 @@ def _fetch(
 
 def _look(hub: Hub, repo: str, revision: str | None, begun: Path) -> Listing:
     """The listing of what was asked for, or of what an earlier pull has begun, whose branch may have moved since."""
+    damaged = Record.read(repo)
+    if revision is None and damaged is not None and damaged.damaged and damaged.commit:
+        return replace(hub.look(repo, damaged.commit), revision=damaged.revision or damaged.commit)
     if revision is None and begun.is_file():
         asked, _, commit = begun.read_text().partition(" ")
         try:

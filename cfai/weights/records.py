@@ -45,6 +45,8 @@ class Record:
     """What was asked for, a branch or a tag."""
     commit: str | None = None
     """What it was when it was asked for."""
+    damaged: bool = False
+    """Whether `verify` found other bytes than those that came."""
 
     @classmethod
     def read(cls, name: str) -> Record | None:
@@ -59,9 +61,11 @@ class Record:
 
     @property
     def is_there(self) -> bool:
-        """Whether the folder has all the files, at their length."""
+        """Whether the folder has all the files, at their length, and nobody found them damaged."""
         try:
-            return all((Path(self.folder) / name).stat().st_size == file.size for name, file in self.files.items())
+            return not self.damaged and all(
+                (Path(self.folder) / name).stat().st_size == file.size for name, file in self.files.items()
+            )
         except OSError:
             return False
 

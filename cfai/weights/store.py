@@ -39,30 +39,31 @@ class Cache:
 
     ```python
     Cache("org/name").place(file)  # .../hub/models--org--name/blobs/9f86d081884c7d65...
+    Cache("org/name").folder  # .../hub/models--org--name, with all revisions
     ```
     """
 
     def __init__(self, repo: str) -> None:
         name = f"models--{repo.replace('/', '--')}"
         self.root = hub_cache()
-        self._folder = self.root / name
+        self.folder = self.root / name
         self.lock = self.root / ".locks" / name / "cfai-pull.lock"
 
     def place(self, file: HubFile) -> Path:
-        return self._folder / "blobs" / file.digest.value
+        return self.folder / "blobs" / file.digest.value
 
     def partial(self, file: HubFile) -> Path:
         # The ending by which the hub's own tools know what is left over.
-        return self._folder / "blobs" / f"{file.digest.value}.cfai.incomplete"
+        return self.folder / "blobs" / f"{file.digest.value}.cfai.incomplete"
 
     def finish(self, listing: Listing, files: Iterable[HubFile]) -> Path:
-        snapshot = self._folder / "snapshots" / listing.commit
+        snapshot = self.folder / "snapshots" / listing.commit
         snapshot.mkdir(parents=True, exist_ok=True)
         # The config last: where it is, all is.
         for file in sorted(files, key=lambda file: file.name == "config.json"):
             _point(snapshot / file.name, self.place(file))
         if listing.revision != listing.commit:
-            write_whole(self._folder / "refs" / listing.revision, listing.commit.encode())
+            write_whole(self.folder / "refs" / listing.revision, listing.commit.encode())
         return snapshot
 
 
