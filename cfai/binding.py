@@ -6,10 +6,11 @@ asks (`Ai`, the server's routes) holds one. Neither side knows the other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from cfai.cost import Cost
 from cfai.errors import AiError
 from cfai.results import ByteStream
 
@@ -61,6 +62,8 @@ class Reply:
     body: Any
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+    cost: Callable[[], Cost] | None = field(default=None, compare=False, repr=False)
+    """What the answer has cost so far, where the binding counts itself; else the body tells, at its end."""
 
     @classmethod
     def from_error(cls, error: AiError, headers: Mapping[str, str] | None = None) -> Reply:

@@ -11,7 +11,10 @@ from typing import Protocol, runtime_checkable
 import anyio
 from anyio.lowlevel import checkpoint, current_token
 
-__all__ = ["Clock", "RealClock", "VirtualClock"]
+__all__ = ["VIRTUAL_START", "Clock", "RealClock", "VirtualClock", "seconds_since_1970"]
+
+VIRTUAL_START = 1_767_225_600.0
+"""The first of January 2026 at 00:00 UTC: the day that it is where a virtual clock begins to count."""
 
 
 @runtime_checkable
@@ -78,6 +81,16 @@ class VirtualClock:
         finally:
             self._sleepers.remove(mine)
             heapq.heapify(self._sleepers)
+
+
+def seconds_since_1970(clock: Clock) -> float:
+    """What has to be added to `clock.now()` to know the day and the hour.
+
+    ```python
+    seconds_since_1970(VirtualClock())  # 1767225600.0
+    ```
+    """
+    return VIRTUAL_START if isinstance(clock, VirtualClock) else time.time() - clock.now()
 
 
 def _loop_that_jumps() -> object | None:

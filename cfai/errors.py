@@ -31,7 +31,7 @@
         └── ConnectionDropped    8500  500   the answer broke off, and nothing came to say so
 
 Codes and statuses follow https://developers.cloudflare.com/workers-ai/platform/errors/ where that page has them;
-5006, 5021, 5028, 3021, 3030, 3037, 10000, 7001 and 7003 are as seen on the wire.
+5006, 5021, 5028, 3021, 3030, 3037, 4006, 10000, 7001 and 7003 are as seen on the wire.
 """
 
 from __future__ import annotations
@@ -94,9 +94,12 @@ class AiError(Exception):
 
     _by_code: ClassVar[dict[int, type[AiError]]] = {}
 
+    also_known_as: ClassVar[tuple[int, ...]] = ()
+    """Other codes of the same."""
+
     def __init_subclass__(cls) -> None:
         if "code" in cls.__dict__:
-            AiError._by_code[cls.code] = cls
+            AiError._by_code |= dict.fromkeys((cls.code, *cls.also_known_as), cls)
 
     def __init__(self, description: str, *, hint: str = "") -> None:
         self.description = description
@@ -203,6 +206,7 @@ _OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 408: "ser
 _OPENAI_CODES = {
     3021: "rate_limit_exceeded",
     3036: "insufficient_quota",
+    4006: "insufficient_quota",
     3040: "rate_limit_exceeded",
     3042: "model_not_found",
     5007: "model_not_found",
@@ -399,17 +403,31 @@ class RequestAborted(Unavailable):
 
 
 class DailyLimit(Unavailable):
-    code, status = 3036, 429
+    """The day's free neurons are used up. 3036 is the code of the documentation; the wire has 4006 in 2026."""
 
-    def __init__(self) -> None:
-        super().__init__("You have used up your daily free allocation of 10,000 neurons")
+    code, status = 3036, 429
+    also_known_as = (4006,)
+
+    def __init__(self, *, hint: str = "") -> None:
+        super().__init__("You have used up your daily free allocation of 10,000 neurons", hint=hint)
+
+    @classmethod
+    def on_the_wire(cls, *, hint: str = "") -> DailyLimit:
+        """The same with the code and in the words that Workers AI sends."""
+        return cls.of(
+            4006,
+            "you have used up your daily free allocation of 10,000 neurons, please upgrade to Cloudflare's Workers "
+            "Paid plan if you would like to continue usage.",
+            status=cls.status,
+            hint=hint,
+        )
 
 
 class RateLimited(Unavailable):
     code, status = 3021, 429
 
-    def __init__(self) -> None:
-        super().__init__("rate limiting: inference request per min rate reached")
+    def __init__(self, *, hint: str = "") -> None:
+        super().__init__("rate limiting: inference request per min rate reached", hint=hint)
 
 
 class OutOfCapacity(Unavailable):

@@ -23,8 +23,8 @@ FLOORS = [
     {"adapters", "config", "engine", "tasks", "weights"},
     {"catalog"},
     {
-        *("ai", "binding", "blocking", "clock", "lazy", "results", "sse", "devices", "errors", "event_loops"),
-        *("metrics", "packages", "quantities", "request_id", "wording"),
+        *("ai", "binding", "blocking", "clock", "cost", "lazy", "results", "sse", "devices", "errors"),
+        *("event_loops", "metrics", "packages", "quantities", "request_id", "wording"),
     },
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
@@ -13,11 +13,12 @@ from cfai.binding import Call
 from cfai.catalog import Catalog, Limits, Model, answering, note_on, parse_as_of
 from cfai.errors import BadInput, ContextExceeded
 from cfai.tasks import text_generation
+from cfai.tasks.parts import Finish
 from cfai.tasks.shapes import Fidelity, Shape, parse_fidelity, shape_for
 from cfai.tasks.text_generation import TextGeneration
 from cfai.tasks.words import tokens_in
 
-__all__ = ["Asked", "Terms", "least"]
+__all__ = ["Asked", "CutNotices", "Terms", "least"]
 
 ENGINES_WORDS_SINCE = date(2026, 1, 1)
 """From about this day on the chat models refuse in their engine's words; no sighting is older."""
@@ -113,6 +114,13 @@ class Asked:
             texts += [sse.dumps(tool.to_json()) for tool in request.tools]
         return max(1, tokens_in(*texts))
 
+    @property
+    def default_max_tokens(self) -> int | None:
+        """Tokens that the model makes where a call says nothing; None where nothing but its window bounds them."""
+        limits = self.limits
+        default = limits.default_max_tokens_streaming if self.request.stream else limits.default_max_tokens
+        return default or limits.max_output_tokens
+
     def max_tokens(self, prompt_tokens: int, *, capacity: int, positions: int | None = None) -> int:
         """Tokens to make at most. Raises `ContextExceeded` if prompt and answer do not fit.
 
@@ -124,8 +132,7 @@ class Asked:
         if max_tokens is None:
             # What nobody asked for gives way to what the weights were made for and the cache holds.
             room = max(1, min(window or capacity, capacity) - prompt_tokens)
-            default = limits.default_max_tokens_streaming if self.request.stream else limits.default_max_tokens
-            max_tokens = min(room, default or limits.max_output_tokens or room)
+            max_tokens = min(room, self.default_max_tokens or room)
         both = f"the prompt has {prompt_tokens} tokens and max_tokens is {max_tokens}; both count"
         for tokens, most, hint in (
             (prompt_tokens, limits.max_input_tokens, "shorten the prompt"),
@@ -146,6 +153,32 @@ class Asked:
         as_of = self.terms.as_of
         is_of_the_day = as_of is None or as_of >= ENGINES_WORDS_SINCE
         return self.terms.fidelity == "production" and self.model.family == "chat" and is_of_the_day
+
+
+class CutNotices:
+    """Tell once for each model that an answer was cut where the model stops by default, and how to have more.
+
+    ```python
+    CutNotices(print).note(asked, 256, ["length"])  # cfai: @cf/... was cut off after 256 tokens, ...
+    ```
+    """
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._told: set[str] = set()
+
+    def note(self, asked: Asked, max_tokens: int, finished: Iterable[Finish]) -> None:
+        """An answer to `asked`, of `max_tokens` at most, has ended for these reasons."""
+        model, request = asked.model.id, asked.request
+        is_default = request.max_tokens is None and max_tokens == asked.default_max_tokens
+        if not is_default or "length" not in finished or model in self._told:
+            return
+        self._told.add(model)
+        field = "max_output_tokens" if request.shape == "responses" else "max_tokens"
+        self._tell(
+            f"cfai: an answer of {model} was cut off after {max_tokens} tokens, its default where a call has no "
+            f'{field}; ask for more with "{field}"'
+        )
 
 
 def _switch(name: str, value: Any) -> bool:

@@ -19,7 +19,7 @@ from typing import Any
 import anyio
 
 from cfai.binding import JSON, Binding, Call, Listing, Reply, Stats
-from cfai.errors import AiError, BadInput, EngineFailure, OutOfCapacity
+from cfai.errors import AiError, BadInput, EngineFailure, OutOfCapacity, RateLimited
 from cfai.request_id import of_request
 from cfai.results import ByteStream
 from cfai.tasks.schema import types_of
@@ -46,7 +46,8 @@ class BatchBinding:
 
     A call with the option `queueRequest` hands a batch in, `inputs["requests"]`; one with `{"request_id": ...}` to the
     same model asks for it. Other calls are passed on. A batch runs beside them, some of its requests at a time, and
-    waits while the binding is full. Every model takes batches, also those that Cloudflare has without.
+    waits while the binding is full or takes no more requests in this minute. Every model takes batches, also those that
+    Cloudflare has without.
 
     keep_seconds  how long the answers of a finished batch are kept
     most_bytes    what all batches may take; when it is full the oldest finished one goes, else 3040/429
@@ -157,7 +158,7 @@ class BatchBinding:
             if isinstance(reply.body, ByteStream):
                 await reply.aclose()
                 return Reply.from_error(BadInput("a request of a batch cannot stream"))
-            if not isinstance(reply.error, OutOfCapacity):
+            if not isinstance(reply.error, OutOfCapacity | RateLimited):
                 return reply
             await anyio.sleep(PAUSE_SECONDS)
 

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import random
 import sys
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any, Self
 
 from anyio.lowlevel import checkpoint
 
 from cfai.binding import EVENT_STREAM, JSON, Call, Reply
-from cfai.bindings.asked import Asked, Terms
+from cfai.bindings.asked import Asked, CutNotices, Terms
 from cfai.bindings.call_log import LoggedCall
 from cfai.bindings.playing import Chunks, Playing, Room, Timing
 from cfai.bindings.registered import Answers, Predicate, Registered, When
 from cfai.bindings.script import Answer, InTurn, Script, in_turn, resolved
 from cfai.bindings.unexpected import UnexpectedCall
 from cfai.catalog import Catalog, Model, parse_as_of
-from cfai.clock import Clock, VirtualClock
+from cfai.clock import Clock, VirtualClock, seconds_since_1970
+from cfai.cost import cost_headers
 from cfai.errors import AiError, InvalidModelName, LoraUnsupported, NoSuchModel, OutOfCapacity
 from cfai.request_id import of_request
 from cfai.results import ByteStream, plain
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from cfai.tasks import Task
 
 __all__ = ["Answer", "FakeBinding", "InTurn", "LoggedCall", "Script", "UnexpectedCall", "in_turn"]
-
-VIRTUAL_START = 1_767_225_600.0
-"""The first of January 2026, where a virtual clock begins to count the time on answers."""
 
 ANY_BYTES = "application/octet-stream"
 
@@ -59,6 +56,7 @@ class FakeBinding:
     strict_retired     refuse what Cloudflare no longer serves, or not yet on that day. A call's own wins
     seed               what ids, padding and answers that are made up depend on
     most_calls         calls that are remembered, the newest ones; default all
+    on_notice          called with a line that the user of a server should see
 
     Ids that the catalog does not have are models once there are answers for them.
     """
@@ -76,6 +74,7 @@ class FakeBinding:
         strict_retired: bool = False,
         seed: int = 0,
         most_calls: int | None = None,
+        on_notice: Callable[[str], None] | None = None,
     ) -> None:
         self.clock = clock or VirtualClock()
         self.calls: list[LoggedCall] = []
@@ -94,10 +93,11 @@ class FakeBinding:
         self._seed = seed
         self._rng = random.Random(seed)
         self._most_calls = most_calls
+        self._cut_notices = CutNotices(on_notice or (lambda line: None))
         self._calls_before = 0
         """Those that are not remembered any more."""
         self._cost_before = 0.0
-        self._start = VIRTUAL_START if isinstance(self.clock, VirtualClock) else time.time() - self.clock.now()
+        self._start = seconds_since_1970(self.clock)
 
     @classmethod
     def plausible(
@@ -111,6 +111,7 @@ class FakeBinding:
         fidelity: Fidelity = "clean",
         strict_retired: bool = False,
         most_calls: int | None = None,
+        on_notice: Callable[[str], None] | None = None,
     ) -> Self:
         """A fake that makes up its answers, the same ones for the same seed and inputs; the rest as in `FakeBinding`.
 
@@ -129,6 +130,7 @@ class FakeBinding:
             fidelity=fidelity,
             strict_retired=strict_retired,
             most_calls=most_calls,
+            on_notice=on_notice,
         )
 
     @property
@@ -239,14 +241,14 @@ class FakeBinding:
             if call["name"] not in offered:
                 raise UnexpectedCall.of_tool(log, call["name"], offered)
         headers.update(_lower(script.headers))
-        playing = Playing(asked, room, script, log, self._timing.of(script), self._rng)
+        playing = Playing(asked, room, script, log, self._timing.of(script), self._rng, cut_notices=self._cut_notices)
         if asked.request.stream:
             await playing.begin()
-            return Reply(ByteStream(playing, clock=self.clock), headers={"content-type": EVENT_STREAM, **headers})
+            stream = ByteStream(playing, clock=self.clock)
+            return Reply(stream, headers={"content-type": EVENT_STREAM, **headers}, cost=playing.cost)
         body, usage = await playing.whole()
-        if usage.neurons is not None:
-            headers.setdefault("cf-ai-neurons", f"{usage.neurons:.2f}")
-        return Reply(body, headers={"content-type": JSON, **headers})
+        headers = {"content-type": JSON, **cost_headers(usage.neurons), **headers}
+        return Reply(body, headers=headers, cost=lambda: usage.cost)
 
     async def _of_task(self, log: LoggedCall, task: Task, headers: dict[str, str]) -> Reply:
         inputs = task.check(log.inputs)
@@ -257,9 +259,9 @@ class FakeBinding:
             script = plausible_answer(task, inputs, chance(self._seed, log))
         content_type = task.output_schema.get("contentType", JSON)
         body: Any = b"".join(script.chunks()) if script.is_raw else script.json
-        if body is not None and (cost := _cost(task, inputs, body, content_type)):
-            log.neurons = cost
-            headers["cf-ai-neurons"] = f"{cost:.2f}"
+        if body is not None and (neurons := _neurons(task, inputs, body, content_type)):
+            log.neurons = neurons
+            headers.update(cost_headers(neurons))
         if script.is_raw:
             return await self._raw(log, script, headers, ANY_BYTES if content_type == JSON else content_type)
         if script.json is None and script.error is None:
@@ -325,7 +327,7 @@ def _lower(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-def _cost(task: Task, inputs: Any, body: Any, content_type: str) -> float:
+def _neurons(task: Task, inputs: Any, body: Any, content_type: str) -> float:
     """What a call to a model without text costs; 0 where that is not known."""
     from cfai.tasks.answers.answer import Answer as Answered
 

@@ -15,8 +15,9 @@ import anyio
 from anyio import to_thread
 
 from cfai import sse
-from cfai.bindings.asked import Asked, least
+from cfai.bindings.asked import Asked, CutNotices, least
 from cfai.bindings.loaded import Lease
+from cfai.cost import Cost
 from cfai.errors import AiError, BadInput, ContextExceeded, OutOfCapacity, RequestAborted
 from cfai.tasks import text_generation
 from cfai.tasks.grammars import json_grammar, tool_grammar
@@ -46,6 +47,7 @@ class Generation:
 
     keep_alive     seconds after which a stream that has no piece yet gives a comment
     reject_if_busy refuse with 3040 what would have to wait for a slot
+    cut_notices    is told of an answer that its model's default length cut
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Generation:
         *,
         keep_alive: float,
         reject_if_busy: bool,
+        cut_notices: CutNotices | None = None,
     ) -> None:
         self.request = asked.request
         self._asked = asked
@@ -63,6 +66,8 @@ class Generation:
         self._shape = asked.shape
         self._keep_alive = keep_alive
         self._reject_if_busy = reject_if_busy
+        self._cut_notices = cut_notices
+        self._max_tokens = 0
         self._loaded: LocalEngine | None = None
         self._prompt: list[int] = []
         self._choices: list[_Choice] = []
@@ -107,6 +112,7 @@ class Generation:
         if not prompt:
             raise BadInput("Length of '/prompt' must be >= 1 not met", hint="the prompt has no tokens")
         max_tokens = self._asked.max_tokens(len(prompt), capacity=self._engine.capacity, positions=self._positions)
+        self._max_tokens = max_tokens
         thinking = self._thinking(prompt)
         constraints: list[Constraint | None] = [None] * self.request.n
         if self._tools or self.request.answer_schema is not None:
@@ -235,19 +241,29 @@ class Generation:
         for choice in self._choices:
             parts = [part async for piece in choice.stream for part in choice.parts(piece)]
             answers.append(Answer.of([*parts, *choice.last_parts()], choice.finish))
+        self._note_cut()
         usage = self._usage()
         return self._shape.whole(answers, usage), usage
+
+    def cost(self) -> Cost:
+        """What the answer has cost so far: nothing before its first piece is there."""
+        return self._usage().cost if self._has_begun else Cost(neurons=self._model.neurons_of(0, 0))
+
+    def _note_cut(self) -> None:
+        if self._cut_notices is not None:
+            self._cut_notices.note(self._asked, self._max_tokens, [choice.finish for choice in self._choices])
 
     def _usage(self) -> Usage:
         """What the answer cost so far; all of it once every choice has ended."""
         streams = [choice.stream for choice in self._choices]
-        made = sum(stream.completion_tokens for stream in streams)
+        # All that were made are known at the end; until then, and of an answer that is left, those that were read.
+        made = sum(max(stream.completion_tokens, stream.tokens_read) for stream in streams)
         prompt = streams[0].prompt_tokens
         return Usage(
             prompt,
             made,
             streams[0].cached_tokens,
-            neurons=self._model.neurons_of(prompt, made),
+            neurons=self._model.neurons_of(prompt, made, streams[0].cached_tokens),
             reasoning_tokens=sum(choice.reasoning_tokens for choice in self._choices),
         )
 
@@ -291,6 +307,7 @@ class Generation:
         if not self._open:
             self._has_ended = True
             self._give_back()
+            self._note_cut()
             self._events.extend(self._shape.end(self._usage()))
 
     async def aclose(self) -> None:

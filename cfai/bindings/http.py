@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HttpBinding"]
 
-_KEPT_HEADERS = ("content-type", "cf-ai-req-id", "cf-ai-neurons", "cf-aig-log-id", "retry-after")
+_KEPT_HEADERS = ("content-type", "cf-ai-req-id", "cf-ai-neurons", "x-cfai-usd", "cf-aig-log-id", "retry-after")
 
 
 class HttpBinding:

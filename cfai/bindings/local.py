@@ -16,11 +16,12 @@ from anyio import to_thread
 
 from cfai import weights
 from cfai.binding import EVENT_STREAM, JSON, Call, Reply
-from cfai.bindings.asked import Asked, Terms
+from cfai.bindings.asked import Asked, CutNotices, Terms
 from cfai.bindings.generation import Generation
 from cfai.bindings.loaded import Lease, LoadedModels, Weights
 from cfai.catalog import Catalog, Model, parse_as_of
 from cfai.config.settings import ModelSettings
+from cfai.cost import cost_headers
 from cfai.devices import check_device, check_dtype
 from cfai.errors import AiError, EngineFailure, LoraUnsupported, NoSuchModel, OutOfCapacity, WeightsMissing
 from cfai.packages import problem_of
@@ -126,6 +127,7 @@ class LocalBinding:
         self._on_progress = on_progress
         self._on_lost = on_lost
         self._on_notice = on_notice or _to_stderr
+        self._cut_notices = CutNotices(self._on_notice)
         self._folders: dict[str, Path] = {}
         self._precisions: dict[str, RunsAs] = {}
         self._loaded: LoadedModels[LocalEngine] = LoadedModels(self._open, devices=self._devices)
@@ -142,12 +144,11 @@ class LocalBinding:
                 except BaseException:  # refused, failed or cancelled: nobody will read it
                     await answer.aclose()
                     raise
-                return Reply(ByteStream(answer), headers={**headers, "content-type": EVENT_STREAM})
+                return Reply(ByteStream(answer), headers={**headers, "content-type": EVENT_STREAM}, cost=answer.cost)
             async with aclosing(answer):
                 body, usage = await answer.whole()
-            if usage.neurons is not None:
-                headers["cf-ai-neurons"] = f"{usage.neurons:.2f}"
-            return Reply(body, headers={**headers, "content-type": JSON})
+            headers = {**headers, **cost_headers(usage.neurons), "content-type": JSON}
+            return Reply(body, headers=headers, cost=lambda: usage.cost)
         except AiError as error:
             if isinstance(error, OutOfCapacity):
                 headers["retry-after"] = "1"
@@ -166,6 +167,7 @@ class LocalBinding:
             asked,
             keep_alive=self._keep_alive,
             reject_if_busy=bool(call.options.get("rejectIfBusy")),
+            cut_notices=self._cut_notices,
         )
 
     async def _lease(self, model: Model, session: str | None) -> Lease[LocalEngine]:

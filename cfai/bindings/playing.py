@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from cfai.bindings.asked import Asked
+from cfai.bindings.asked import Asked, CutNotices
 from cfai.bindings.call_log import LoggedCall
 from cfai.bindings.script import Script
 from cfai.clock import Clock
+from cfai.cost import Cost
 from cfai.errors import AiError, ConnectionDropped
 from cfai.tasks.parts import (
     Answer,
@@ -77,8 +78,12 @@ class Playing:
         log: LoggedCall,
         timing: Timing,
         rng: random.Random,
+        *,
+        cut_notices: CutNotices,
     ) -> None:
         self._asked = asked
+        self._cut_notices = cut_notices
+        self._max_tokens = room.max_tokens
         self._script = script
         self._log = log
         self._timing = timing
@@ -105,6 +110,7 @@ class Playing:
         usage = self._noted()
         if error is not None:
             raise error
+        self._note_cut()
         body = self._asked.shape.whole(answers, usage)
         self._log.finished = True
         return body, usage
@@ -149,6 +155,7 @@ class Playing:
                 self._open.remove(take)
         if not self._open:
             self._has_ended = True
+            self._note_cut()
             self._events.extend(shape.end(self._noted()))
 
     def _fail(self, error: Exception) -> None:
@@ -166,8 +173,15 @@ class Playing:
         usage = self._script.counted() or Usage(self._prompt_tokens, made, reasoning_tokens=thought)
         if usage.neurons is not None:
             return usage
-        neurons = self._asked.model.neurons_of(usage.prompt_tokens, usage.completion_tokens)
+        neurons = self._asked.model.neurons_of(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
         return usage if neurons is None else replace(usage, neurons=neurons)
+
+    def cost(self) -> Cost:
+        """What the answer has cost so far."""
+        return self._usage().cost
+
+    def _note_cut(self) -> None:
+        self._cut_notices.note(self._asked, self._max_tokens, [take.finish for take in self._takes])
 
     def _noted(self) -> Usage:
         self._log.usage = usage = self._usage()

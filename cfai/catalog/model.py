@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Literal
 
+from cfai.cost import USD_PER_NEURON
+
 __all__ = [
     "Alias",
     "Capability",
@@ -256,16 +258,20 @@ class Model:
         streaming = limits.default_max_tokens_streaming or default
         return replace(limits, default_max_tokens=default, default_max_tokens_streaming=streaming)
 
-    def neurons_of(self, prompt_tokens: int, completion_tokens: int) -> float | None:
+    def neurons_of(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> float | None:
         """What these tokens cost, to the six digits of Cloudflare's own figures; None where no price is known.
 
         ```python
         Catalog.builtin().get("@cf/google/gemma-4-26b-a4b-it").neurons_of(147, 0)  # 1.33636
         ```
+
+        cached_tokens  those of the prompt that were read before, which cost less where the model list says so
         """
         if self.neurons is None:
             return None
-        cost = prompt_tokens * self.neurons.input + completion_tokens * (self.neurons.output or 0)
+        cached = 0 if self.neurons.cached_input is None else min(cached_tokens, prompt_tokens)
+        cost = (prompt_tokens - cached) * self.neurons.input + completion_tokens * (self.neurons.output or 0)
+        cost += cached * (self.neurons.cached_input or 0)
         return float(f"{cost / 1e6:.6g}")
 
     def neurons_for(self, work: Mapping[str, float]) -> float | None:
@@ -311,9 +317,6 @@ _PRECISIONS: Mapping[str, Precision] = {
 }
 
 
-_USD_PER_NEURON = 0.011 / 1000
-"""https://developers.cloudflare.com/workers-ai/platform/pricing/"""
-
 _MULTIPLES = {"M ": 1e6, "1k ": 1e3}
 
 
@@ -322,4 +325,4 @@ def _neurons_per_unit(price: Price) -> tuple[str, float]:
     tokens`."""
     unit = price.unit.removeprefix("per ")
     multiple = next((name for name in _MULTIPLES if unit.startswith(name)), "")
-    return unit.removeprefix(multiple), price.usd / _MULTIPLES.get(multiple, 1) / _USD_PER_NEURON
+    return unit.removeprefix(multiple), price.usd / _MULTIPLES.get(multiple, 1) / USD_PER_NEURON

@@ -63,6 +63,7 @@ def fake_binding(
             fidelity=settings.fidelity or "clean",
             strict_retired=bool(settings.strict_retired),
             most_calls=0,
+            on_notice=on_notice,
         )
 
     try:

@@ -47,7 +47,7 @@ __all__ = ["App", "binding_app", "rest_app"]
 
 log = logging.getLogger("cfai.server")
 
-_SHOWN_HEADERS = ("cf-ai-req-id", "cf-ai-neurons", "retry-after", "x-request-id", STREAM_ID)
+_SHOWN_HEADERS = ("cf-ai-req-id", "cf-ai-neurons", "x-cfai-usd", "retry-after", "x-request-id", STREAM_ID)
 
 
 class App:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal
 
+from cfai.cost import Cost
+
 __all__ = [
     "Answer",
     "CallArguments",
@@ -94,6 +96,10 @@ class Usage:
     @property
     def total_tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
+
+    @property
+    def cost(self) -> Cost:
+        return Cost(self.prompt_tokens, self.completion_tokens, self.cached_tokens, self.neurons)
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> Usage:

@@ -15,7 +15,7 @@ from cfai.clock import Clock
 from cfai.errors import AiError
 from cfai.results import ByteStream
 from cfai.tasks.told import told_by
-from cfai.testing.report import total_usage
+from cfai.tasks.usages import total_usage
 from cfai.wording import shortened
 
 __all__ = ["Observed", "ObservedAi", "Seen", "TestAi"]
@@ -53,7 +53,9 @@ def _priced(model: str, usage: Mapping[str, Any]) -> float | None:
         known = Catalog.builtin().get(model)
     except AiError:  # a name of the test's own
         return None
-    return known.neurons_of(usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0)
+    details = usage.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, Mapping) else 0
+    return known.neurons_of(usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0, cached or 0)
 
 
 class Observed:

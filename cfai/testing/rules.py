@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from cfai.tasks.usages import covers, is_running
 from cfai.testing.events import Event
-from cfai.testing.report import StreamReport, covers, is_running
+from cfai.testing.report import StreamReport
 from cfai.testing.table import Flaw
 from cfai.wording import count
 

@@ -25,6 +25,8 @@ from cfai import (
     sse,
 )
 from cfai.binding import Form
+from cfai.bindings.limits import LimitsBinding
+from cfai.bindings.metered import MeteredBinding
 from cfai.bindings.upstream import UpstreamBinding
 from cfai.errors import BadInput, ConnectionDropped, EngineFailure, InvalidModelName, NoSuchModel
 from cfai.server.app import binding_app, rest_app
@@ -36,7 +38,7 @@ MODEL = "@cf/test/llama"
 PROMPT = {"prompt": "New York is located", "temperature": 0, "max_tokens": 12}
 
 
-@pytest.fixture(params=["local", "http", "http on a socket", "fake", "tape", "faults", "upstream"])
+@pytest.fixture(params=["local", "http", "http on a socket", "fake", "tape", "faults", "limits", "upstream"])
 async def binding(request: pytest.FixtureRequest, local: LocalBinding, tmp_path: Path) -> AsyncIterator[Binding]:
     match request.param:
         case "local":
@@ -56,6 +58,8 @@ async def binding(request: pytest.FixtureRequest, local: LocalBinding, tmp_path:
             yield fake_of(local, MODEL)
         case "faults":  # with none, and with one that is for another model
             yield FaultBinding(FaultBinding(local), "split-bytes:model=@cf/test/other")
+        case "limits":  # of which none is reached, around an account that counts
+            yield LimitsBinding(MeteredBinding(local))
         case "tape":
             yield _Taped(local, tmp_path)
         case "upstream":  # the OpenAI-compatible server is cfai's own

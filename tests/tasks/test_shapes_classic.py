@@ -16,7 +16,7 @@ from tests.answers import CALLS, NOW, PROMPT_USAGE, THOUGHTS, TOOLS, USAGE, WORD
 
 FIRST_STREAM = date(2023, 11, 14)
 COUNTED = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
-COUNTED_TODAY = {**COUNTED, "prompt_tokens_details": {"cached_tokens": 2}}
+COUNTED_TODAY = {**COUNTED, "prompt_tokens_details": {"cached_tokens": 2}, "neurons": USAGE.neurons}
 
 
 def test_the_first_streams_were_pieces_and_nothing_else() -> None:
@@ -33,7 +33,7 @@ def test_today_a_stream_ends_with_its_usage() -> None:
         b'data: {"response":"New"}\n\n',
         b'data: {"response":" York"}\n\n',
         b'data: {"response":"","usage":{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10,'
-        b'"prompt_tokens_details":{"cached_tokens":2}}}\n\n',
+        b'"prompt_tokens_details":{"cached_tokens":2},"neurons":0.5}}\n\n',
         b"data: [DONE]\n\n",
     ]
     whole = shape("classic").whole([Answer.of(WORDS, "stop")], USAGE)

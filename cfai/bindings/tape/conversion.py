@@ -106,7 +106,7 @@ class _Rewriting:
         request = self._request
         asked = [request.prompt or "", *(message.content for message in request.messages or ())]
         usage = told or Usage(sum(len(text.split()) for text in asked), made)
-        neurons = self._model.neurons_of(usage.prompt_tokens, usage.completion_tokens)
+        neurons = self._model.neurons_of(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
         return usage if usage.neurons is not None else replace(usage, neurons=neurons)
 
     def _finish(self, usage: Usage) -> Finish:

@@ -87,7 +87,8 @@ class ClassicShape:
         return self._as_of is None or self._as_of >= day
 
     def _usage(self, usage: Usage) -> dict[str, Any]:
-        return usage.to_json(as_of=self._as_of)
+        is_priced = self._is_since(CACHED_TOKENS_SINCE)
+        return priced(usage, self._as_of) if is_priced else usage.to_json(as_of=self._as_of)
 
     def _piece(self, part: Text) -> bytes:
         return f'data: {{"response":{sse.dumps(part.text)}}}\n\n'.encode()
@@ -137,9 +138,6 @@ class ProductionClassicShape(ClassicShape):
             return body
         response = body.pop("response")
         return {"response": response, "tool_calls": body.pop("tool_calls", []), **body}
-
-    def _usage(self, usage: Usage) -> dict[str, Any]:
-        return priced(usage, self._as_of) if self._is_metered else super()._usage(usage)
 
     def _piece(self, part: Text) -> bytes:
         if not self._is_padded:

@@ -11,8 +11,8 @@ from cfai.tasks.parts import CallArguments, Part, Reasoning, Text, Usage
 
 __all__ = ["Meter", "NeuronsOf", "openai_usage", "priced"]
 
-NeuronsOf = Callable[[int, int], float | None]
-"""What tokens of a prompt and of its completion cost, as `Model.neurons_of` tells."""
+NeuronsOf = Callable[[int, int, int], float | None]
+"""What tokens of a prompt and of its completion cost, and how many of the prompt were cached: `Model.neurons_of`."""
 
 
 def priced(usage: Usage, as_of: date | None) -> dict[str, Any]:
@@ -60,5 +60,6 @@ class Meter:
         return self._priced(Usage(prompt, max(0, usage.completion_tokens - self._told)))
 
     def _priced(self, usage: Usage) -> dict[str, Any]:
-        neurons = self._neurons_of(usage.prompt_tokens, usage.completion_tokens) if self._neurons_of else None
+        counts = usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens
+        neurons = self._neurons_of(*counts) if self._neurons_of else None
         return priced(replace(usage, neurons=neurons), self._as_of)

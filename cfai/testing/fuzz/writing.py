@@ -44,7 +44,7 @@ def written(
         MODEL,
         as_of=as_of,
         fidelity=fidelity,
-        neurons_of=lambda prompt, completion: prompt * 0.02 + completion * 0.03,
+        neurons_of=lambda prompt, completion, cached: prompt * 0.02 + completion * 0.03,
         now=MADE_AT,
         rng=random.Random(0),
     )
