@@ -79,12 +79,12 @@ def read_answers(file: Path) -> list[Rule]:
     return rules
 
 
-def unknown_models(rules: list[Rule]) -> list[str]:
+def unknown_models(rules: list[Rule], catalog: Catalog) -> list[str]:
     """A sentence about each model that the catalog does not have."""
     problems = []
     for model in {rule.model: None for rule in rules}:
         try:
-            Catalog.builtin().get(model)
+            catalog.get(model)
         except AiError as error:
             problems.append(f"{error.description} ({error.hint})")
     return problems

@@ -19,6 +19,7 @@ from typing import Any
 import anyio
 
 from cfai.binding import JSON, Binding, Call, Listing, Reply, Stats
+from cfai.catalog import Catalog, catalog_of
 from cfai.errors import AiError, BadInput, EngineFailure, OutOfCapacity, RateLimited
 from cfai.request_id import of_request
 from cfai.results import ByteStream
@@ -51,10 +52,20 @@ class BatchBinding:
 
     keep_seconds  how long the answers of a finished batch are kept
     most_bytes    what all batches may take; when it is full the oldest finished one goes, else 3040/429
+    catalog       the models that there are; default those of `binding`
     """
 
-    def __init__(self, binding: Binding, *, keep_seconds: float = KEEP_SECONDS, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(
+        self,
+        binding: Binding,
+        *,
+        keep_seconds: float = KEEP_SECONDS,
+        most_bytes: int = MOST_BYTES,
+        catalog: Catalog | None = None,
+    ) -> None:
         self._binding = binding
+        self.catalog = catalog or catalog_of(binding)
+        """The models that there are."""
         self._keep_seconds = keep_seconds
         self._most_bytes = most_bytes
         self._batches: dict[str, _Batch] = {}

@@ -54,6 +54,7 @@ class FakeBinding:
     as_of              the day whose limits and wire form apply; default today's. A call's own wins
     fidelity           "clean", or "production" for the oddities of Cloudflare's own answers. A call's own wins
     strict_retired     refuse what Cloudflare no longer serves, or not yet on that day. A call's own wins
+    catalog            the models that there are; default those that ship with cfai
     seed               what ids, padding and answers that are made up depend on
     most_calls         calls that are remembered, the newest ones; default all
     on_notice          called with a line that the user of a server should see
@@ -72,6 +73,7 @@ class FakeBinding:
         as_of: str | date | None = None,
         fidelity: Fidelity = "clean",
         strict_retired: bool = False,
+        catalog: Catalog | None = None,
         seed: int = 0,
         most_calls: int | None = None,
         on_notice: Callable[[str], None] | None = None,
@@ -89,7 +91,7 @@ class FakeBinding:
         self._terms = Terms(
             parse_as_of(as_of) if isinstance(as_of, str) else as_of, parse_fidelity(fidelity), strict_retired
         )
-        self._catalog = Catalog.builtin()
+        self.catalog = catalog or Catalog.builtin()
         self._seed = seed
         self._rng = random.Random(seed)
         self._most_calls = most_calls
@@ -110,6 +112,7 @@ class FakeBinding:
         as_of: str | date | None = None,
         fidelity: Fidelity = "clean",
         strict_retired: bool = False,
+        catalog: Catalog | None = None,
         most_calls: int | None = None,
         on_notice: Callable[[str], None] | None = None,
     ) -> Self:
@@ -129,6 +132,7 @@ class FakeBinding:
             as_of=as_of,
             fidelity=fidelity,
             strict_retired=strict_retired,
+            catalog=catalog,
             most_calls=most_calls,
             on_notice=on_notice,
         )
@@ -203,12 +207,12 @@ class FakeBinding:
     def _known(self, log: LoggedCall) -> Model | None:
         """The model that is asked; None for one that is known only because there are answers for it."""
         try:
-            self._catalog.get(log.model)
+            self.catalog.get(log.model)
         except (NoSuchModel, InvalidModelName):
             if log.model in self._answers or any(one.model == log.model for one in self._when):
                 return None
             raise
-        return self._terms.of(log.options).model(log.model, self._catalog)
+        return self._terms.of(log.options).model(log.model, self.catalog)
 
     async def _script(self, log: LoggedCall, model: Model) -> Script | None:
         """What the test said; None where an answer is to be made up."""
@@ -316,7 +320,7 @@ class FakeBinding:
         """The models that there are answers for; all that generate text where answers are made up."""
         told = [*self._answers, *(one.model for one in self._when if one.model is not None)]
         if not self.strict:
-            told += [model.id for model in self._catalog.models() if model.generates_text and model.status == "active"]
+            told += [model.id for model in self.catalog.models() if model.generates_text and model.status == "active"]
         return list(dict.fromkeys(told))
 
     async def aclose(self) -> None:

@@ -63,9 +63,9 @@ class FileFake:
             self._on_notice(f"{self._file} has changed and was read again")
 
     def _scripted(self, rules: list[Rule]) -> FakeBinding:
-        for problem in unknown_models(rules):
-            self._on_notice(f"{self._file}: {problem}")
         fake = self._make()
+        for problem in unknown_models(rules, fake.catalog):
+            self._on_notice(f"{self._file}: {problem}")
         for rule in rules:
             if rule.fits is None:
                 fake.answers[rule.model] = rule.answer

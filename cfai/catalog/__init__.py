@@ -7,6 +7,7 @@ the name of the field, unless the row's own `sources` says otherwise.
 
 from cfai.catalog.as_of import parse_as_of
 from cfai.catalog.catalog import Catalog
+from cfai.catalog.known import catalog_of
 from cfai.catalog.model import (
     Alias,
     Capability,
@@ -44,6 +45,7 @@ __all__ = [
     "Task",
     "Weights",
     "answering",
+    "catalog_of",
     "note_on",
     "parse_as_of",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,6 +71,7 @@ def _level(text: str) -> str:
 
 
 def dev(
+    context: typer.Context,
     path: Annotated[Path, typer.Argument(help="A project folder, a wrangler config, or a single script.")] = Path(),
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; the next free one if it is taken.")] = 8787,
     ip: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
@@ -119,7 +120,7 @@ def dev(
     dtype: Dtype = None,
     threads: Threads = None,
     slots: Slots = None,
-    queue: Queue = None,
+    queue_limit: Queue = None,
     cache_tokens: CacheTokens = None,
     draft_tokens: DraftTokens = None,
     memory: Memory = None,
@@ -151,7 +152,7 @@ def dev(
 
     from cfai.bindings.faults.asked import faults_are_on
     from cfai.cli.fake import check_answers, check_fake_options
-    from cfai.cli.settled import settled
+    from cfai.cli.settled import passed_on, settled
     from cfai.cli.tape import asks_tape_alone, check_tape_options
     from cfai.config import ConfigError
     from cfai.dev.console import Console
@@ -210,41 +211,26 @@ def dev(
         fail(str(error), ExitCode.USAGE, hint=error.hint)
     # The engine process reads the same settings again. What is wrong with them is told here, before anything starts.
     beginning = settings_file or Path(os.environ.get("CFAI_SETTINGS") or config.folder)
-    settled(beginning, models=models, pins=pin)
+    settled(context, beginning)
     settings = Settings(
-        engine_options=_engine_options(
-            {
-                "--as-of": as_of,
-                "--fidelity": fidelity,
-                "--device": device,
-                "--dtype": dtype,
-                "--threads": threads,
-                "--slots": slots,
-                "--queue": queue,
-                "--cache-tokens": cache_tokens,
-                "--draft-tokens": draft_tokens,
-                "--memory": memory,
-                "--keep-alive": keep_alive,
-                "--settings": beginning.absolute(),
-                "--tape": tape and tape.absolute(),
-                "--record": record,
-                "--tape-speed": tape_speed,
-                # What is recorded goes through the engine process, whoever answers.
-                "--ai-url": tape and ai_url,
-                "--ai-account": tape and account,
-                "--answers": answers and answers.absolute(),
-                "--first-piece-after": first_piece_after,
-                "--between-pieces": between_pieces,
-            },
-            {
-                "demo": demo,
-                "limits": limits,
-                "strict-retired": strict_retired,
-                "offline": offline,
-                "fake": fake or None,
-            },
-            {"--model": models, "--pin": pin},
-        ),
+        engine_options=[
+            *passed_on(context),
+            *(["--fake"] if fake else []),
+            *_named(
+                {
+                    "--settings": beginning.absolute(),
+                    "--tape": tape and tape.absolute(),
+                    "--record": record,
+                    "--tape-speed": tape_speed,
+                    # What is recorded goes through the engine process, whoever answers.
+                    "--ai-url": tape and ai_url,
+                    "--ai-account": tape and account,
+                    "--answers": answers and answers.absolute(),
+                    "--first-piece-after": first_piece_after,
+                    "--between-pieces": between_pieces,
+                }
+            ),
+        ],
         ai_url=None if tape else ai_url,
         ai="tape" if asks_tape_alone(tape, record) else "remote" if remote else "fake" if fake else "local",
         worker_options=[
@@ -301,10 +287,5 @@ def _listen(host: str, port: int) -> socket:
     raise AssertionError("the range is never empty")
 
 
-def _engine_options(
-    named: Mapping[str, object], switches: Mapping[str, bool | None], lists: Mapping[str, Sequence[str]]
-) -> list[str]:
-    """What `cfai serve` is given in the engine process."""
-    options = [f"{name}={value}" for name, value in named.items() if value is not None]
-    options += [f"{name}={value}" for name, values in lists.items() for value in values]
-    return [*options, *(f"--{name}" if on else f"--no-{name}" for name, on in switches.items() if on is not None)]
+def _named(options: Mapping[str, object]) -> list[str]:
+    return [f"{name}={value}" for name, value in options.items() if value is not None]

@@ -62,6 +62,7 @@ def fake_binding(
             as_of=settings.as_of,
             fidelity=settings.fidelity or "clean",
             strict_retired=bool(settings.strict_retired),
+            catalog=settings.catalog,
             most_calls=0,
             on_notice=on_notice,
         )

@@ -228,7 +228,8 @@ Slots = Annotated[
     int | None, typer.Option(min=1, help="Answers that a model makes at once; 16 by default, on CUDA 64.")
 ]
 Queue = Annotated[
-    int | None, typer.Option(min=0, help="Answers that may wait for a model, 32 by default; more get 429.")
+    int | None,
+    typer.Option("--queue", min=0, help="Answers that may wait for a model, 32 by default; more get 429."),
 ]
 CacheTokens = Annotated[
     int | None, typer.Option(min=1, help="Tokens that a model's KV cache holds; by default what memory allows.")

@@ -34,6 +34,7 @@ __all__ = ["run"]
 
 
 def run(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(help="A model id, such as @cf/meta/llama-2-7b-chat-int8.")],
     prompt: Annotated[str, typer.Argument(help="The prompt; - reads it from standard input.")],
     stream: Annotated[bool, typer.Option("--stream/--no-stream", help="Print the answer as it is made.")] = True,
@@ -71,21 +72,7 @@ def run(
     from cfai.cli.loading import loading_bar
     from cfai.cli.settled import settled
 
-    settings = settled(
-        settings_file,
-        models=models,
-        pins=pin,
-        memory=memory,
-        keep_alive=keep_alive,
-        as_of=as_of,
-        device=device,
-        dtype=dtype,
-        threads=threads,
-        demo=demo,
-        limits=limits,
-        strict_retired=strict_retired,
-        offline=offline,
-    )
+    settings = settled(context)
     text = _read_stdin() if prompt == "-" else prompt
     inputs: dict[str, Any] = {"stream": stream}
     if system is None:

@@ -58,6 +58,7 @@ LAST_EVENTS_SECONDS = 1.0
 
 
 def serve(
+    context: typer.Context,
     host: Annotated[
         str, typer.Option(help="The address to listen on; others than loopback need a token.")
     ] = "127.0.0.1",
@@ -87,7 +88,7 @@ def serve(
     dtype: Dtype = None,
     threads: Threads = None,
     slots: Slots = None,
-    queue: Queue = None,
+    queue_limit: Queue = None,
     cache_tokens: CacheTokens = None,
     draft_tokens: DraftTokens = None,
     memory: Memory = None,
@@ -172,26 +173,7 @@ def serve(
             "--offline": offline or None,
         },
     )
-    settings = settled(
-        settings_file,
-        models=models,
-        pins=pin,
-        memory=memory,
-        keep_alive=keep_alive,
-        as_of=as_of,
-        fidelity=fidelity,
-        device=device,
-        dtype=dtype,
-        threads=threads,
-        slots=slots,
-        queue_limit=queue,
-        cache_tokens=cache_tokens,
-        draft_tokens=draft_tokens,
-        demo=demo,
-        limits=limits,
-        strict_retired=strict_retired,
-        offline=offline,
-    )
+    settings = settled(context)
     check_tape_options(tape, record=record, its_own={"--record": record, "--tape-speed": tape_speed})
     if fake and ai_url is not None:
         fail("--fake and --ai-url exclude each other", ExitCode.USAGE)
@@ -255,7 +237,7 @@ def serve(
         console.print("[bold red]warning:[/bold red]", end=" ")
         console.print(faults_are_on(faults), markup=False, highlight=False, soft_wrap=True)
     if socket:
-        anyio.run(main, binding_app(answering, log_prompts=log_prompts, faults=faults))
+        anyio.run(main, binding_app(answering, log_prompts=log_prompts, faults=faults, catalog=settings.catalog))
         return
     app = rest_app(
         answering,
@@ -266,6 +248,7 @@ def serve(
         log_prompts=log_prompts,
         keep_streams=keep_streams,
         faults=faults,
+        catalog=settings.catalog,
     )
     shown = f"[{host}]" if ":" in host else host
     address = f"{'https' if tls else 'http'}://{shown}:{listener.getsockname()[1]}"

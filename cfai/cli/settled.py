@@ -1,71 +1,61 @@
-"""The settings that hold for a command: its own options, environment variables, `cfai.toml`."""
+"""The settings that hold for a command: its own options, environment variables, `cfai.toml`.
+
+An option of a command that has the name of a key of the settings is that key; so none can be forgotten on the way.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import typer
 
 from cfai.cli.options import ExitCode, fail, parse_models
 
 if TYPE_CHECKING:
     from cfai.config.settings import Settings
 
-__all__ = ["settled"]
+__all__ = ["passed_on", "settled"]
 
 
-def settled(
-    start: Path | None = None,
-    *,
-    models: Sequence[str] = (),
-    pins: Sequence[str] = (),
-    memory: str | None = None,
-    keep_alive: str | None = None,
-    as_of: str | None = None,
-    fidelity: str | None = None,
-    device: str | None = None,
-    dtype: str | None = None,
-    threads: int | None = None,
-    slots: int | None = None,
-    queue_limit: int | None = None,
-    cache_tokens: int | None = None,
-    draft_tokens: int | None = None,
-    demo: bool | None = None,
-    limits: bool | None = None,
-    strict_retired: bool | None = None,
-    offline: bool | None = None,
-) -> Settings:
+def settled(context: typer.Context, start: Path | None = None) -> Settings:
     """What the command was given, over the environment and the file. A mistake in those two ends the command.
 
     ```python
-    settled(models=["@cf/mine/llama=./llama"], device="cpu").models["@cf/mine/llama"].weights  # "./llama"
+    settled(context).memory  # 8000000000, of --memory 8GB, CFAI_MEMORY or cfai.toml
     ```
 
-    start  the file, or a folder to look in and above; default what CFAI_SETTINGS names, or the current folder
+    start  where to look if not at --settings; default what CFAI_SETTINGS names, or the current folder
     """
-    from cfai.catalog import parse_as_of
     from cfai.config import ConfigError
-    from cfai.config.settings import load_settings
-    from cfai.quantities import parse_duration, parse_size
+    from cfai.config.settings import KINDS, load_settings
 
+    given = context.params
+    said = {key: kind.spell(given[key]) for key, kind in KINDS.items() if isinstance(given.get(key), str)}
+    said |= {key: given[key] for key in KINDS if key not in said and given.get(key) is not None}
     try:
-        settings = load_settings(start).over(
-            memory=None if memory is None else parse_size(memory),
-            keep_alive=None if keep_alive is None else parse_duration(keep_alive),
-            as_of=None if as_of is None else parse_as_of(as_of),
-            fidelity=fidelity,
-            device=device,
-            dtype=dtype,
-            threads=threads,
-            slots=slots,
-            queue_limit=queue_limit,
-            cache_tokens=cache_tokens,
-            draft_tokens=draft_tokens,
-            demo=demo,
-            limits=limits,
-            strict_retired=strict_retired,
-            offline=offline,
-        )
-        return settings.with_weights(parse_models([*models])).with_pins(pins)
+        settings = load_settings(given.get("settings_file") or start).over(**said)
+        return settings.with_weights(parse_models(given.get("models") or [])).with_pins(given.get("pin") or ())
     except ConfigError as error:
         fail(str(error), ExitCode.USAGE)
+
+
+def passed_on(context: typer.Context) -> list[str]:
+    """The options of the command that say how models run, for the `cfai serve` of another process.
+
+    ```python
+    passed_on(context)  # ["--memory=8GB", "--no-demo", "--model=@cf/mine/llama=./llama"]
+    ```
+    """
+    from cfai.config.settings import KINDS
+
+    passed = []
+    for option in context.command.params:
+        given = context.params.get(option.name or "")
+        if given is None or option.name not in (*KINDS, "models", "pin"):
+            continue
+        if isinstance(given, bool):
+            passed.append((option.opts if given else option.secondary_opts)[0])
+        else:
+            passed += [f"{option.opts[0]}={one}" for one in (given if isinstance(given, list | tuple) else [given])]
+    return passed

@@ -8,6 +8,7 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -23,7 +24,7 @@ from cfai.binding import ENDPOINTS, Binding, Call, Reply, Stats
 from cfai.bindings.batch import BatchBinding
 from cfai.bindings.faults.asked import AskedFaults
 from cfai.bindings.finetunes import FinetuneStore
-from cfai.catalog import Catalog
+from cfai.catalog import Catalog, catalog_of
 from cfai.errors import AiError, MethodNotAllowed, NoRoute
 from cfai.request_id import request_id
 from cfai.server import listings
@@ -82,6 +83,7 @@ def rest_app(
     log_prompts: bool = False,
     keep_streams: float = KEEP_SECONDS,
     faults: str | None = None,
+    catalog: Catalog | None = None,
     finetunes: FinetuneStore | None = None,
 ) -> App:
     """All that `cfai serve` offers, over `binding`.
@@ -93,10 +95,12 @@ def rest_app(
     log_prompts  write the inputs of every call into the log
     keep_streams  seconds for which a stream that lost its connection can be continued
     faults  what goes wrong, as `parse_faults` reads it, and let a request ask for others; None lets none ask
+    catalog  the models that there are; default those of `binding`
     finetunes  where LoRA adapters are uploaded to; None is cfai's own folder
     """
     asked = _asked_faults(faults)
-    batches = BatchBinding(_Prompts(binding) if log_prompts else binding)
+    catalog = catalog or catalog_of(binding)
+    batches = BatchBinding(_Prompts(binding) if log_prompts else binding, catalog=catalog)
     streams = Streams(keep_seconds=keep_streams)
 
     def guarded(path: str, endpoint: ASGIApp, *methods: str) -> Route:
@@ -110,13 +114,13 @@ def rest_app(
         guarded(f"{ai}/run/{{model:path}}", run, "POST"),
         guarded(f"{ai}/run", run, "POST"),
         guarded(f"{ai}/streams/{{stream}}", StreamEnd(streams), "DELETE"),
-        guarded(f"{ai}/models/search", Answered(listings.ModelSearch(binding))),
-        guarded(f"{ai}/models/schema", Answered(listings.model_schema)),
-        guarded(f"{ai}/tasks/search", Answered(listings.tasks)),
-        guarded(f"{ai}/authors/search", Answered(listings.authors)),
+        guarded(f"{ai}/models/search", Answered(listings.ModelSearch(binding, catalog))),
+        guarded(f"{ai}/models/schema", Answered(partial(listings.model_schema, catalog=catalog))),
+        guarded(f"{ai}/tasks/search", Answered(partial(listings.tasks, catalog=catalog))),
+        guarded(f"{ai}/authors/search", Answered(partial(listings.authors, catalog=catalog))),
         *(
             guarded(f"{ai}/{path}", endpoint, *methods)
-            for path, endpoint, methods in finetune_endpoints(finetunes or FinetuneStore(), Catalog.builtin())
+            for path, endpoint, methods in finetune_endpoints(finetunes or FinetuneStore(), catalog)
         ),
         guarded(f"{ai}/tomarkdown/supported", Answered(listings.nothing)),
         guarded("/client/v4/user/tokens/verify", Answered(listings.token)),
@@ -146,13 +150,16 @@ def rest_app(
     return App(_Requests(app), batches, streams, asked)
 
 
-def binding_app(binding: Binding, *, log_prompts: bool = False, faults: str | None = None) -> App:
+def binding_app(
+    binding: Binding, *, log_prompts: bool = False, faults: str | None = None, catalog: Catalog | None = None
+) -> App:
     """The binding protocol, OpenAI's endpoints, `/health` and `/metrics` over `binding`, for a private socket.
 
-    log_prompts, faults  as in `rest_app`
+    log_prompts, faults, catalog  as in `rest_app`
     """
     asked = _asked_faults(faults)
-    batches, streams = BatchBinding(_Prompts(binding) if log_prompts else binding), Streams()
+    catalog = catalog or catalog_of(binding)
+    batches, streams = BatchBinding(_Prompts(binding) if log_prompts else binding, catalog=catalog), Streams()
     routes: list[BaseRoute] = [
         *binding_routes(batches, faults=asked),
         *(
@@ -181,8 +188,8 @@ def _openai_routes(
     return [
         *((f"{v1}/{path}", Completions(batches, streams, form, faults), "POST") for form, path in ENDPOINTS.items()),
         (f"{v1}/embeddings", Embeddings(batches, faults), "POST"),
-        (f"{v1}/models", Models(binding), "GET"),
-        (f"{v1}/models/{{model:path}}", Models(binding), "GET"),
+        (f"{v1}/models", Models(binding, batches.catalog), "GET"),
+        (f"{v1}/models/{{model:path}}", Models(binding, batches.catalog), "GET"),
     ]
 
 

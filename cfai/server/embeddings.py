@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from cfai.binding import JSON, Binding, Call, Reply
 from cfai.bindings.faults.asked import AskedFaults, with_faults
-from cfai.catalog import Catalog
+from cfai.catalog import Catalog, catalog_of
 from cfai.errors import AiError, BadInput, EngineFailure, InvalidModelName, NoSuchModel
 from cfai.server.body import read_json
 from cfai.server.exchange import respond, send_reply
@@ -39,11 +39,12 @@ class Embeddings:
 
     def __init__(self, binding: Binding, faults: AskedFaults | None = None) -> None:
         self._binding = binding
+        self._catalog = catalog_of(binding)
         self._faults = faults
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            asked = _Asked.read(await read_json(receive))
+            asked = _Asked.read(await read_json(receive), self._catalog)
             call = Call(asked.model, {"text": asked.texts}, options_of(scope), passed_headers(scope))
         except AiError as error:
             await send_reply(openai_error(error), send)
@@ -60,9 +61,9 @@ class _Asked:
     dimensions: int | None
 
     @classmethod
-    def read(cls, body: Any) -> _Asked:
+    def read(cls, body: Any, catalog: Catalog) -> _Asked:
         model = model_in(body)
-        _check_task(model)
+        _check_task(model, catalog)
         given = body.get("input")
         if given is None:
             fields.missing("/", "input")
@@ -103,9 +104,9 @@ class _Asked:
         return {"object": "embedding", "index": index, "embedding": shown}
 
 
-def _check_task(name: str) -> None:
+def _check_task(name: str, catalog: Catalog) -> None:
     try:
-        model = Catalog.builtin().get(name)
+        model = catalog.get(name)
     except (NoSuchModel, InvalidModelName):
         return  # whoever answers may know it
     if model.task != _TASK:

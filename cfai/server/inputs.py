@@ -18,14 +18,14 @@ __all__ = ["inputs_of", "stream_inputs_of"]
 _FILES = ("audio/", "image/", "video/", "multipart/", "application/octet-stream")
 
 
-async def inputs_of(model: str, body: bytes, content_type: str) -> Any:
+async def inputs_of(model: str, body: bytes, content_type: str, catalog: Catalog) -> Any:
     """What a body asks of `model` over REST.
 
     A body for a model that takes audio, an image or a form is that, unless it is JSON. The content type counts where it
     is one of these, or JSON: the documented curl lines send JSON with the type of a form.
     """
     kind = content_type.partition(";")[0].strip().lower()
-    found = _model(model)
+    found = _model(model, catalog)
     if found is None and kind.startswith(_FILES) and not body.lstrip().startswith(b"{"):
         return body  # whoever answers knows the model, or refuses it
     task = None if found is None or found.generates_text else task_for(found)
@@ -43,9 +43,9 @@ async def inputs_of(model: str, body: bytes, content_type: str) -> Any:
         return task.inputs_of(body, content_type)  # a file whose first byte is a bracket
 
 
-def stream_inputs_of(model: str, body: bytes, content_type: str, others: Mapping[str, Any]) -> Any:
+def stream_inputs_of(model: str, body: bytes, content_type: str, others: Mapping[str, Any], catalog: Catalog) -> Any:
     """What `env.AI` asks of `model` with a stream among its inputs: the body is that one, whose name is not sent."""
-    found = _model(model)
+    found = _model(model, catalog)
     if found is None:
         return {**others}  # whoever answers refuses the model
     if found.generates_text or not task_for(found).raw:
@@ -53,10 +53,10 @@ def stream_inputs_of(model: str, body: bytes, content_type: str, others: Mapping
     return task_for(found).inputs_of(body, content_type, others)
 
 
-def _model(model: str) -> Model | None:
+def _model(model: str, catalog: Catalog) -> Model | None:
     """The model of that id; None for one that the catalog does not have."""
     try:
-        return Catalog.builtin().get(model)
+        return catalog.get(model)
     except AiError:
         return None
 

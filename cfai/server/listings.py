@@ -13,7 +13,7 @@ from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope, Send
 
 from cfai.binding import Binding, Listing, Reply
-from cfai.catalog import Catalog, Model
+from cfai.catalog import Catalog, Model, catalog_of
 from cfai.errors import AiError, IncompleteRequest
 from cfai.request_id import of_request
 from cfai.server.envelope import enveloped, success
@@ -45,20 +45,20 @@ class Answered:
 class ModelSearch:
     """`models/search`: all of Cloudflare's catalog, and what else `binding` has."""
 
-    def __init__(self, binding: Binding) -> None:
+    def __init__(self, binding: Binding, catalog: Catalog | None = None) -> None:
         self._binding = binding
+        self._catalog = catalog or catalog_of(binding)
 
     async def __call__(self, query: QueryParams) -> Reply:
         here = await self._binding.models_here() if isinstance(self._binding, Listing) else []
-        return _page(model_rows(query, here=here), query)
+        return _page(model_rows(query, self._catalog, here=here), query)
 
 
-def model_rows(query: Mapping[str, str], *, here: Sequence[str] = ()) -> list[dict[str, Any]]:
+def model_rows(query: Mapping[str, str], catalog: Catalog, *, here: Sequence[str] = ()) -> list[dict[str, Any]]:
     """The rows of the models that fit `query`, in the order of their ids.
 
     here  ids of models that run here; they are listed also when Cloudflare lists them no longer
     """
-    catalog = Catalog.builtin()
     known = {model.id: model for model in catalog.models()}
     own = {name: known.get(name) or Model(name) for name in here}
     statuses = {"active", "gone"} if _is_set(query, "include_deprecated") else {"active"}
@@ -86,21 +86,20 @@ def model_row(model: Model, catalog: Catalog) -> dict[str, Any]:
     }
 
 
-def model_schema(query: QueryParams) -> Reply:
+def model_schema(query: QueryParams, catalog: Catalog) -> Reply:
     """`models/schema`: the JSON schemas of what a model takes and gives."""
     name = query.get("model")
     if not name:
         raise IncompleteRequest("model", hint="name it in the query: ?model=@cf/...")
-    model = Catalog.builtin().get(name)
+    model = catalog.get(name)
     if not model.generates_text:
         task = task_for(model)
         return success({"input": task.input_schema, "output": task.output_schema})
     return success({"input": text_generation.input_schema(model), "output": text_generation.output_schema(model)})
 
 
-def tasks(query: QueryParams) -> Reply:
+def tasks(query: QueryParams, catalog: Catalog) -> Reply:
     """`tasks/search`: what models do."""
-    catalog = Catalog.builtin()
     found = [catalog.task(name) for name in sorted({model.task for model in catalog.models()})]
     rows = [
         {"id": task.uuid or _made_up_id(task.name), "name": task.name, "description": task.description}
@@ -110,9 +109,9 @@ def tasks(query: QueryParams) -> Reply:
     return _page(rows, query)
 
 
-def authors(query: QueryParams) -> Reply:
+def authors(query: QueryParams, catalog: Catalog) -> Reply:
     """`authors/search`: who models are by."""
-    names = sorted({model.author for model in Catalog.builtin().models() if model.id.startswith(("@cf/", "@hf/"))})
+    names = sorted({model.author for model in catalog.models() if model.id.startswith(("@cf/", "@hf/"))})
     rows = [{"id": _made_up_id(name), "name": name} for name in names if _mentions(query.get("search"), name)]
     return _page(rows, query)
 

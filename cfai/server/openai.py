@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from cfai.binding import JSON, Binding, Call, Form, Listing, Reply
 from cfai.bindings.faults.asked import AskedFaults, with_faults
-from cfai.catalog import Catalog, Model
+from cfai.catalog import Catalog, Model, catalog_of
 from cfai.errors import AiError, IncompleteRequest, NoSuchModel
 from cfai.request_id import of_request
 from cfai.server.body import read_json
@@ -58,8 +58,9 @@ class Completions:
 class Models:
     """The models that run here, or the one of the route's parameter `model`; an ASGI endpoint."""
 
-    def __init__(self, binding: Binding) -> None:
+    def __init__(self, binding: Binding, catalog: Catalog | None = None) -> None:
         self._binding = binding
+        self._catalog = catalog or catalog_of(binding)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         rows = await self._rows()
@@ -72,7 +73,7 @@ class Models:
         await send_reply(Reply(body, headers={"content-type": JSON}), send)
 
     async def _rows(self) -> dict[str, dict[str, Any]]:
-        catalog = {model.id: model for model in Catalog.builtin().models()}
+        catalog = {model.id: model for model in self._catalog.models()}
         if isinstance(self._binding, Listing):
             names = await self._binding.models_here()
         else:  # it does not say: then it may have any

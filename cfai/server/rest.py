@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from cfai.binding import Binding, Call, Reply
 from cfai.bindings.faults.asked import AskedFaults, with_faults
+from cfai.catalog import catalog_of
 from cfai.errors import AiError, IncompleteRequest
 from cfai.request_id import of_request
 from cfai.server.body import read_body
@@ -29,12 +30,13 @@ class RestRun:
 
     def __init__(self, binding: Binding, streams: Streams, faults: AskedFaults | None = None) -> None:
         self._binding = binding
+        self._catalog = catalog_of(binding)
         self._streams = streams
         self._faults = faults
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            call = _call(scope, await _inputs(scope, await read_body(receive)))
+            call = _call(scope, await self._inputs(scope, await read_body(receive)))
         except AiError as error:
             await send_reply(enveloped(Reply.from_error(error, {"cf-ai-req-id": of_request()})), send)
             return
@@ -42,10 +44,9 @@ class RestRun:
         answer = with_faults(self._faults, lambda call: self._streams.over(scope, lambda: self._binding.send(call))())
         await respond(lambda: answer(call), receive, send, render=enveloped)
 
-
-async def _inputs(scope: Scope, body: bytes) -> Any:
-    content_type = dict(scope["headers"]).get(b"content-type", b"").decode("latin-1")
-    return await inputs_of(scope["path_params"].get("model") or "", body, content_type)
+    async def _inputs(self, scope: Scope, body: bytes) -> Any:
+        content_type = dict(scope["headers"]).get(b"content-type", b"").decode("latin-1")
+        return await inputs_of(scope["path_params"].get("model") or "", body, content_type, self._catalog)
 
 
 def _call(scope: Scope, body: Any) -> Call:

@@ -27,6 +27,7 @@ from starlette.types import Receive, Scope, Send
 from cfai import sse
 from cfai.binding import JSON, Binding, Call, Reply
 from cfai.bindings.faults.asked import AskedFaults, with_faults
+from cfai.catalog import Catalog, catalog_of
 from cfai.errors import AiError, BadInput, IncompleteRequest, MethodNotAllowed, Unauthorized
 from cfai.request_id import of_request
 from cfai.server.bearer import Bearer, may_pass
@@ -69,6 +70,7 @@ class WorkerdRun:
 
     def __init__(self, binding: Binding, token: str | None = None, faults: AskedFaults | None = None) -> None:
         self._binding = binding
+        self._catalog = catalog_of(binding)
         self._token = token.encode() if token else None
         self._faults = faults
 
@@ -83,7 +85,7 @@ class WorkerdRun:
             body = await read_body(receive)
             is_tensors = "version" not in query and not _is_json(headers)
             if "userInputs" in query:
-                call = _stream_call(model, body, query, headers)
+                call = _stream_call(model, body, query, headers, self._catalog)
             elif is_tensors:
                 run = TensorRun.read(model, body, _passed(headers))
             else:
@@ -157,13 +159,15 @@ def _model(headers: Mapping[bytes, bytes]) -> str:
     return model
 
 
-def _stream_call(model: str, body: bytes, query: Mapping[str, str], headers: Mapping[bytes, bytes]) -> Call:
+def _stream_call(
+    model: str, body: bytes, query: Mapping[str, str], headers: Mapping[bytes, bytes], catalog: Catalog
+) -> Call:
     """A call with a stream among its inputs: the body is the stream, the other inputs and the options are the query."""
     others = parse_json(query["userInputs"].encode())
     if not isinstance(others, dict):
         raise IncompleteRequest("userInputs, which is no JSON object")
     content_type = headers.get(b"content-type", b"application/octet-stream").decode("latin-1")
-    inputs = stream_inputs_of(model, body, content_type, others)
+    inputs = stream_inputs_of(model, body, content_type, others, catalog)
     options = {
         name: _BOOLEANS.get(value, value) for name, value in query.items() if name not in ("version", "userInputs")
     }
