@@ -15,6 +15,7 @@ import anyio
 from anyio import to_thread
 
 from cfai import sse
+from cfai.adapters import Adapter
 from cfai.bindings.asked import Asked, CutNotices, least
 from cfai.bindings.loaded import Lease
 from cfai.cost import Cost
@@ -45,6 +46,7 @@ MOST_BYTES_PER_TOKEN = 16
 class Generation:
     """The answer to one call; iterated, the events of its stream.
 
+    adapter        the LoRA adapter that the call names
     keep_alive     seconds after which a stream that has no piece yet gives a comment
     reject_if_busy refuse with 3040 what would have to wait for a slot
     cut_notices    is told of an answer that its model's default length cut
@@ -55,12 +57,14 @@ class Generation:
         lease: Lease[LocalEngine],
         asked: Asked,
         *,
+        adapter: Adapter | None,
         keep_alive: float,
         reject_if_busy: bool,
         cut_notices: CutNotices | None = None,
     ) -> None:
         self.request = asked.request
         self._asked = asked
+        self._adapter = adapter
         self._lease = lease
         self._model = asked.model
         self._shape = asked.shape
@@ -126,7 +130,9 @@ class Generation:
         token_bytes = self._engine.checkpoint.tokenizer.token_bytes
         try:
             for index, constraint in enumerate(constraints):
-                stream = self._engine.submit(prompt, self._sampling(max_tokens, index, constraint))
+                stream = self._engine.submit(
+                    prompt, self._sampling(max_tokens, index, constraint), adapter=self._adapter
+                )
                 choices.append(_Choice(index, stream, self._parser(thinking), token_bytes))
         except AiError:
             for choice in choices:

@@ -17,13 +17,14 @@ from anyio import to_thread
 from cfai import weights
 from cfai.binding import EVENT_STREAM, JSON, Call, Reply
 from cfai.bindings.asked import Asked, CutNotices, Terms
+from cfai.bindings.finetunes import Adapters, FinetuneStore
 from cfai.bindings.generation import Generation
 from cfai.bindings.loaded import Lease, LoadedModels, Weights
 from cfai.catalog import Catalog, Model, parse_as_of
 from cfai.config.settings import ModelSettings
 from cfai.cost import cost_headers
 from cfai.devices import check_device, check_dtype
-from cfai.errors import AiError, EngineFailure, LoraUnsupported, NoSuchModel, OutOfCapacity, WeightsMissing
+from cfai.errors import AiError, EngineFailure, NoSuchModel, OutOfCapacity, WeightsMissing
 from cfai.packages import problem_of
 from cfai.request_id import of_request
 from cfai.results import ByteStream
@@ -64,6 +65,7 @@ class LocalBinding:
                  5028 or 5007; default: the model answers, with a note. A call's own, `strictRetired`, wins
     keep_alive   seconds after which a stream that has no piece yet (a model loads, a long prompt is read) sends its
                  head and a comment line, again and again; an error is then an event. Default 15
+    finetunes    where LoRA adapters were uploaded to; default cfai's own folder
     on_progress  called with the model's id, tensors loaded and tensors in all while a model loads, from its thread
     on_notice    called with a line that the user should see; default: stderr
     on_lost      called from a model's thread with what happened when a device has failed for good; nothing will run on
@@ -88,6 +90,7 @@ class LocalBinding:
         fidelity: Fidelity = "clean",
         strict_retired: bool = False,
         keep_alive: float = 15.0,
+        finetunes: FinetuneStore | None = None,
         on_progress: Callable[[str, int, int], None] | None = None,
         on_notice: Callable[[str], None] | None = None,
         on_lost: Callable[[str], None] | None = None,
@@ -96,6 +99,8 @@ class LocalBinding:
         builtin = Catalog.builtin()
         self.catalog = builtin.with_rows({name: model.catalog_row for name, model in given.items()})
         self._models = {self.catalog.get(name).id: model for name, model in given.items()}
+        adapters = {model_id: model.adapters for model_id, model in self._models.items()}
+        self._adapters = Adapters(finetunes or FinetuneStore(), adapters)
         self._demo_folder = weights.find(builtin.get(weights.DEMO_MODEL))
         self._demo = os.environ.get("CFAI_DEMO", "") not in ("", "0") if demo is None else demo
         self._terms = Terms(
@@ -160,11 +165,13 @@ class LocalBinding:
         if not model.generates_text:
             raise NoSuchModel(call.model, hint=f"its task, {model.task}, does not run here")
         asked = Asked.of(call, model, terms)
-        if asked.request.lora is not None:
-            raise LoraUnsupported(model.id)
+        adapter = None
+        if (lora := asked.request.lora) is not None:
+            adapter = await to_thread.run_sync(self._adapters.find, model, lora, abandon_on_cancel=True)
         return Generation(
             await self._lease(model, call.headers.get("x-session-affinity")),
             asked,
+            adapter=adapter,
             keep_alive=self._keep_alive,
             reject_if_busy=bool(call.options.get("rejectIfBusy")),
             cut_notices=self._cut_notices,

@@ -130,6 +130,8 @@ def serve(
     from cfai.binding import Warmable
     from cfai.bindings.configured import configured_binding
     from cfai.bindings.faults.asked import faults_are_on
+    from cfai.bindings.finetunes import FinetuneStore
+    from cfai.bindings.uploads import limits_on
     from cfai.cli.fake import check_fake_options, fake_binding
     from cfai.cli.logs import show_logs
     from cfai.cli.settled import settled
@@ -249,6 +251,7 @@ def serve(
         keep_streams=keep_streams,
         faults=faults,
         catalog=settings.catalog,
+        finetunes=FinetuneStore(limits=limits_on(settings.as_of)),
     )
     shown = f"[{host}]" if ":" in host else host
     address = f"{'https' if tls else 'http'}://{shown}:{listener.getsockname()[1]}"

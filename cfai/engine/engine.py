@@ -23,9 +23,11 @@ from typing import Any
 
 import torch
 
+from cfai.adapters import Adapter
 from cfai.engine.answer import Answer
 from cfai.engine.attention import Unbatchable
 from cfai.engine.checkpoint import Checkpoint, Progress, load_checkpoint
+from cfai.engine.lora import AdapterBank
 from cfai.engine.regions import Regions
 from cfai.engine.runner import Pending, Runner, form_of
 from cfai.engine.sampling import BROKEN
@@ -101,6 +103,7 @@ class LocalEngine:
         self._scheduler: Scheduler | None = None
         self._runner: Runner | None = None
         self._soloist: Soloist | None = None
+        self._adapters: AdapterBank | None = None
         self._why_alone = ""
         self._under_way: Pending | None = None
         self._broken_in_a_row = 0
@@ -134,8 +137,8 @@ class LocalEngine:
         """Tokens of prompt and answer together that one sequence may have. Wait for `ready` first."""
         return self._loaded_scheduler.regions.capacity
 
-    def submit(self, prompt: Tokens[int], sampling: Sampling) -> TextStream:
-        """Queue an answer to `prompt`, token ids. Wait for `ready` first.
+    def submit(self, prompt: Tokens[int], sampling: Sampling, *, adapter: Adapter | None = None) -> TextStream:
+        """Queue an answer to `prompt`, token ids, by the model or by it and `adapter`. Wait for `ready` first.
 
         Raises `OutOfCapacity` if the queue is full, `ContextExceeded` if prompt and `max_tokens` do not fit into the
         cache, and `BadInput` for an empty prompt or no token to make. Call it in the event loop that reads the stream.
@@ -145,7 +148,7 @@ class LocalEngine:
         scheduler = self._loaded_scheduler
         stream = TextStream(self._wakeup.set)
         stream.prompt_tokens = len(prompt)
-        sequence = Sequence(prompt, sampling, stream)
+        sequence = Sequence(prompt, sampling, stream, adapter=adapter)
         if sequence.most_tokens > scheduler.regions.capacity:
             raise ContextExceeded(
                 sequence.most_tokens,
@@ -184,7 +187,7 @@ class LocalEngine:
 
     def stats(self) -> dict[str, Any]:
         """What the engine is doing now."""
-        loaded, scheduler = self._checkpoint, self._scheduler
+        loaded, scheduler, adapters = self._checkpoint, self._scheduler, self._adapters
         return {
             "running": len(scheduler.running) if scheduler else 0,
             "waiting": len(scheduler.waiting) if scheduler else 0,
@@ -194,7 +197,8 @@ class LocalEngine:
             "device": str(loaded.device) if loaded else None,
             "dtype": loaded.dtype if loaded else None,
             "precision": self._note,
-            "memory": loaded.memory if loaded else 0,
+            "memory": loaded.memory + adapters.memory if loaded and adapters else 0,
+            "adapters": adapters.names if adapters else [],
             "healthy": self._broken_in_a_row < UNHEALTHY,
             "batching": f"one at a time: {self._why_alone}" if self._why_alone else "continuous",
             "cache_tokens": scheduler.regions.used if scheduler else 0,
@@ -240,7 +244,7 @@ class LocalEngine:
             failure = lost
         finally:
             self._end_all(failure)
-            self._checkpoint = self._runner = self._soloist = None
+            self._checkpoint = self._runner = self._soloist = self._adapters = None
             if isinstance(failure, _DeviceLost) and self._on_lost is not None:
                 self._on_lost(str(failure))
 
@@ -252,16 +256,25 @@ class LocalEngine:
             torch.set_num_threads(settings.threads_for(loaded.model.num_parameters()))
         slots = settings.slots_on(loaded.device)
         context = loaded.max_positions or LONGEST_CONTEXT
+        adapters = self._adapters = AdapterBank(loaded.model)
         try:
             with torch.inference_mode():
                 form = form_of(loaded)
                 token = sum(shape.bytes for shape in form.shapes)
                 capacity = settings.cache_capacity(slots * context, token, loaded.device)
-                self._runner = Runner(loaded, form, slots=slots, rows=2 * slots, capacity=capacity, longest=context)
+                self._runner = Runner(
+                    loaded,
+                    form,
+                    slots=slots,
+                    rows=2 * slots,
+                    capacity=capacity,
+                    longest=context,
+                    adapters=adapters,
+                )
         except Unbatchable as reason:
             self._why_alone = str(reason)
             log.warning("%s answers one request at a time: %s", self.name, reason)
-            self._soloist = Soloist(loaded)
+            self._soloist = Soloist(loaded, adapters)
             slots, capacity = 1, context
         self._scheduler = Scheduler(
             slots=slots,
@@ -346,7 +359,24 @@ class LocalEngine:
             and all(work.sequence.sampling.constraint is None for work in step.works)
         )
 
+    def _bring_adapters(self, step: Step) -> Step:
+        """The step without the sequences whose adapters cannot be had; these have ended."""
+        busy = {each.adapter for each in self._loaded_scheduler.running if each.adapter is not None}
+        for sequence in [work.sequence for work in step.works]:
+            if sequence.adapter is not None and not sequence.is_finished:
+                try:
+                    assert self._adapters is not None
+                    self._adapters.bring(sequence.adapter, busy=busy)
+                except Exception as error:
+                    self._hand_out_what_is_under_way()  # its own last tokens may be among them
+                    self._fail(sequence, error)
+        return Step([work for work in step.works if not work.sequence.is_finished], step.copies)
+
     def _set_going(self, step: Step) -> Pending | None:
+        if any(work.sequence.adapter is not None for work in step.works):
+            step = self._bring_adapters(step)
+            if not step.works:
+                return None
         runner = self._runner
         if runner is None:
             self._perform_alone(step.works[0].sequence)

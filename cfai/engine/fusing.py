@@ -16,6 +16,7 @@ A model whose Python looks at the numbers in its tensors cannot be recorded, and
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -23,6 +24,7 @@ from typing import Any, Protocol
 import torch
 from transformers import PreTrainedModel
 
+from cfai.engine.lora import AdapterBank, adapted
 from cfai.engine.recording import (
     Call,
     Plain,
@@ -63,11 +65,12 @@ class Forward(Protocol):
         """
 
 
-def fuse(model: PreTrainedModel, *, memory: int = 0) -> Forward:
+def fuse(model: PreTrainedModel, *, memory: int = 0, bank: AdapterBank | None = None) -> Forward:
     """The forward pass of `model`, faster where that is possible, with the same results but for rounding.
 
     memory  bytes that copies of float32 weights on the CPU may take; with them, 4 to 128 rows cost little more than
             one. They are made when such a row comes for the first time
+    bank    where the model's LoRA adapters are; steps that have some run with them
 
     The model must be on its device, in eval mode, with the weights that it will keep and with `attn_implementation` set
     to a function of `AttentionInterface`. That function must return a contiguous tensor. `fuse` runs the model nine
@@ -83,11 +86,13 @@ def fuse(model: PreTrainedModel, *, memory: int = 0) -> Forward:
     try:
         attend = attention_of(model)
         with torch.inference_mode(), other_attention(model):
-            recording = record(model)
+            with bank.marked() if bank is not None else contextlib.nullcontext():
+                recording = record(model)
             _reduce(recording)
             _check(plain, compiled(recording), model)
+            _check(plain, compiled(_without_adapters(recording)), model)
         put_products(recording, memory)
-        return _Fused(compiled(recording), attend)
+        return _Fused(compiled(_without_adapters(recording)), compiled(recording), attend, bank)
     except Exception as error:  # whatever the model does with made-up rows, it may still answer real ones
         log.debug("%s runs as it is: %s", type(model).__name__, error)
         return plain
@@ -98,14 +103,23 @@ class _Fused:
 
     is_fused = True
 
-    def __init__(self, run: Callable[..., torch.Tensor], attend: Callable[..., Any]) -> None:
+    def __init__(
+        self,
+        run: Callable[..., torch.Tensor],
+        run_adapted: Callable[..., torch.Tensor],
+        attend: Callable[..., Any],
+        bank: AdapterBank | None,
+    ) -> None:
         self._run = run
+        self._run_adapted = run_adapted
         self._attend = attend
+        self._bank = bank
 
     def __call__(
         self, input_ids: torch.Tensor, position_ids: torch.Tensor, logits_to_keep: torch.Tensor, **context: Any
     ) -> torch.Tensor:
-        return self._run(input_ids, position_ids, logits_to_keep, self._attend, context)
+        run = self._run_adapted if self._bank is not None and self._bank.is_at_work else self._run
+        return run(input_ids, position_ids, logits_to_keep, self._attend, context)
 
 
 # Reduce
@@ -120,6 +134,19 @@ def _reduce(recording: Recording) -> None:
         recording.replace([fresh for call in recording.calls for fresh in rule(call, recording) or [call]])
         _drop_unused(recording)
     _share(recording)
+
+
+def _without_adapters(recording: Recording) -> Recording:
+    """The same, the layers' own results in the place of the adapted ones."""
+    own: dict[Value, Value] = {}
+    kept = []
+    for call in recording.calls:
+        args, kwargs = _with(own, call)
+        if call.function is adapted:
+            own[call.made[0]] = args[0]
+        else:
+            kept.append(Call(call.function, args, kwargs, call.results))
+    return Recording(kept, own.get(recording.logits, recording.logits), recording.tensors)
 
 
 def _drop_unused(recording: Recording) -> None:

@@ -15,6 +15,8 @@ from collections.abc import Collection, Iterable
 from collections.abc import Sequence as Tokens
 from dataclasses import dataclass, field
 
+from cfai.adapters import Adapter
+
 __all__ = ["Copy", "Region", "Regions"]
 
 WORTH_REUSING = 16
@@ -27,6 +29,8 @@ class Region:
 
     start: int
     size: int
+    adapter: Adapter | None = None
+    """With which they were computed."""
     ids: list[int] = field(default_factory=list)
     """While its sequence runs the sequence's own list, which may go on behind what is computed."""
     computed: int = 0
@@ -64,13 +68,13 @@ class Regions:
         """Tokens that ended sequences left for later prompts."""
         return sum(region.computed for region in self._kept)
 
-    def take(self, ids: list[int], size: int) -> tuple[Region, Copy | None] | None:
-        """A region of `size` places for the tokens `ids`; None if there is no room.
+    def take(self, ids: list[int], size: int, *, adapter: Adapter | None = None) -> tuple[Region, Copy | None] | None:
+        """A region of `size` places for the tokens `ids`, computed with `adapter`; None if there is no room.
 
         `computed` of the region says how many of `ids` need not be computed, at most all but one, once the copy is
         made.
         """
-        source, common = self._longest_beginning(ids)
+        source, common = self._longest_beginning(ids, adapter)
         if source is not None and not source.is_live and common == source.computed and self._stretch(source, size):
             self._kept.pop(source, None)
             source.is_live, source.ids, source.computed = True, ids, common
@@ -79,7 +83,7 @@ class Regions:
             self._kept[source] = self._kept.pop(source)
         if (region := self._place(size)) is None:
             return None
-        region.ids = ids
+        region.ids, region.adapter = ids, adapter
         if source is None or (not source.is_live and source not in self._kept):
             return region, None
         region.computed = common
@@ -96,11 +100,12 @@ class Regions:
         else:
             self._regions.remove(region)
 
-    def _longest_beginning(self, ids: Tokens[int]) -> tuple[Region | None, int]:
+    def _longest_beginning(self, ids: Tokens[int], adapter: Adapter | None) -> tuple[Region | None, int]:
         best, longest = None, WORTH_REUSING - 1
         for region in self._regions:
             most = min(region.computed, len(ids) - 1)
-            if most > longest and (common := _common(region.ids, ids, most)) > longest:
+            # Other weights make other keys and values of the same tokens.
+            if most > longest and region.adapter == adapter and (common := _common(region.ids, ids, most)) > longest:
                 best, longest = region, common
         return best, longest if best is not None else 0
 

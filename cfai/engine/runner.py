@@ -6,6 +6,7 @@ On a GPU it returns before the device is done, so the engine reads the tokens on
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence as Tokens
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from cfai.engine.checkpoint import Checkpoint
 from cfai.engine.fusing import Forward, fuse
 from cfai.engine.gathered import forward_gathered, gathered_shapes
 from cfai.engine.graphs import CudaCapture, DecodeGraphs, DecodeInputs
+from cfai.engine.lora import AdapterBank
 from cfai.engine.memory import free_memory
 from cfai.engine.sampling import Draws, Features, Sampler
 from cfai.engine.scheduler import Step, Work
@@ -86,6 +88,7 @@ class Runner:
     rows      sequences that may be begun at once
     capacity  tokens that the cache holds
     longest   tokens of the longest sequence
+    adapters  where those of the sequences are when a step begins
     """
 
     def __init__(
@@ -97,8 +100,10 @@ class Runner:
         rows: int,
         capacity: int,
         longest: int,
+        adapters: AdapterBank,
     ) -> None:
         self._model = checkpoint.model
+        self._adapters = adapters
         self._device = checkpoint.device
         if self._device.type == "cuda":
             # For this thread, which is the model's own: streams, events and graphs are those of the current device.
@@ -143,7 +148,7 @@ class Runner:
         if time.monotonic() - started > LONG_STEP:
             return None
         spare = free_memory(self._device) if self._device.type == "cpu" else None
-        fused = fuse(self._model, memory=int((spare or 0) * PACKED_SHARE))
+        fused = fuse(self._model, memory=int((spare or 0) * PACKED_SHARE), bank=self._adapters)
         few = torch.zeros(4, dtype=torch.long, device=self._device)
         fused(few[None], few[None], few[:1], batch=Recorder())  # so that no prompt waits for second forms of weights
         return fused
@@ -153,9 +158,13 @@ class Runner:
         for copy in step.copies:
             self.cache.copy(copy)
         self._begin(step.works)
-        if self._graphs is not None and step.is_decode and (draws := self._replay(self._graphs, step.works)):
+        adapted = any(work.sequence.adapter is not None for work in step.works)
+        graphs = None if adapted else self._graphs  # which know of no adapters
+        if graphs is not None and step.is_decode and (draws := self._replay(graphs, step.works)):
             return Pending(step.works, draws)
-        logits = self._forward(step.works)
+        tokens = [(work.sequence.adapter, work.count) for work in step.works]
+        with self._adapters.step(tokens) if adapted else contextlib.nullcontext():
+            logits = self._forward(step.works)
         drawing = [work for work in step.works if work.draws]
         if not drawing:
             return Pending(step.works, None)

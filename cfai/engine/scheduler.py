@@ -205,7 +205,9 @@ class Scheduler:
         return True
 
     def _take(self, sequence: Sequence) -> tuple[Region, Copy | None] | None:
-        return self.regions.take(sequence.ids, sequence.most_tokens) if self._rows else None
+        if not self._rows:
+            return None
+        return self.regions.take(sequence.ids, sequence.most_tokens, adapter=sequence.adapter)
 
     def _give_up_the_stalled(self, size: int) -> None:
         """Have sequences whose readers lag wait again, without room in the cache, if that makes `size` places free."""

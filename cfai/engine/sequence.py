@@ -8,6 +8,7 @@ from collections.abc import Sequence as Tokens
 from dataclasses import dataclass
 from typing import Protocol
 
+from cfai.adapters import Adapter
 from cfai.engine.regions import Region
 from cfai.engine.stream import TextStream
 from cfai.request_id import request_id
@@ -105,12 +106,16 @@ class Sampling:
 class Sequence:
     """A prompt, the tokens made so far, and the stream to its reader."""
 
-    def __init__(self, prompt: Tokens[int], sampling: Sampling, stream: TextStream) -> None:
+    def __init__(
+        self, prompt: Tokens[int], sampling: Sampling, stream: TextStream, *, adapter: Adapter | None = None
+    ) -> None:
         self.ids = list(prompt)
         """The prompt's tokens and those made so far."""
         self.prompt_tokens = len(self.ids)
         self.sampling = sampling
         self.stream = stream
+        self.adapter = adapter
+        """What the base model is changed by for this sequence; None is nothing."""
         self.computed = 0
         """How many tokens' keys and values are in the cache, or will be after the steps that are under way."""
         self.drawn = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
 from cfai.engine.checkpoint import Checkpoint
+from cfai.engine.lora import AdapterBank
 from cfai.engine.runner import Pending, vocabulary_of
 from cfai.engine.sampling import BROKEN, Features, Sampler
 from cfai.engine.scheduler import Work
@@ -21,7 +23,8 @@ __all__ = ["Soloist"]
 class Soloist:
     """Runs whole answers through transformers' `generate`, with the same sampler as the runner."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: Checkpoint, adapters: AdapterBank) -> None:
+        self._adapters = adapters
         self._model: Any = checkpoint.model
         self._model.generation_config = GenerationConfig()  # what the checkpoint says about sampling is not asked
         self._device = checkpoint.device
@@ -32,15 +35,17 @@ class Soloist:
         prompt = torch.tensor([sequence.ids], device=self._device)
         self._sampler.begin(0, sequence.sampling, sequence.ids)
         draw = _Draw(self._sampler, sequence)
-        self._model.generate(
-            prompt,
-            attention_mask=torch.ones_like(prompt),
-            generation_config=GenerationConfig(
-                max_new_tokens=sequence.sampling.max_tokens, do_sample=False, pad_token_id=0, use_cache=True
-            ),
-            logits_processor=LogitsProcessorList([draw]),
-            stopping_criteria=StoppingCriteriaList([_Stop(lambda: not take(draw.token))]),
-        )
+        adapter = sequence.adapter
+        with contextlib.nullcontext() if adapter is None else self._adapters.step([(adapter, 1)]):
+            self._model.generate(
+                prompt,
+                attention_mask=torch.ones_like(prompt),
+                generation_config=GenerationConfig(
+                    max_new_tokens=sequence.sampling.max_tokens, do_sample=False, pad_token_id=0, use_cache=True
+                ),
+                logits_processor=LogitsProcessorList([draw]),
+                stopping_criteria=StoppingCriteriaList([_Stop(lambda: not take(draw.token))]),
+            )
 
 
 class _Draw(LogitsProcessor):  # type: ignore[misc]  # transformers is not typed
