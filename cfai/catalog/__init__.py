@@ -26,6 +26,8 @@ from cfai.catalog.model import (
 )
 from cfai.catalog.retirement import answering, note_on
 from cfai.catalog.rows import ROW_FIELDS
+from cfai.catalog.search import Search
+from cfai.catalog.sources import Source, sources, sources_of
 
 __all__ = [
     "ROW_FIELDS",
@@ -41,6 +43,8 @@ __all__ = [
     "Precision",
     "Price",
     "PromptEra",
+    "Search",
+    "Source",
     "Status",
     "Task",
     "Weights",
@@ -48,4 +52,6 @@ __all__ = [
     "catalog_of",
     "note_on",
     "parse_as_of",
+    "sources",
+    "sources_of",
 ]

@@ -11,7 +11,7 @@ from dataclasses import replace
 from importlib import resources
 from typing import Any, Self
 
-from cfai.catalog.model import Model, Task
+from cfai.catalog.model import Capability, Model, Task
 from cfai.catalog.rows import fields_of, model_of
 from cfai.errors import InvalidModelName, NoSuchModel
 from cfai.wording import choose, meant, shortened
@@ -106,6 +106,22 @@ class Catalog:
         """What is known about the task of that name; a task that the data do not have has a name and nothing else."""
         return self._tasks.get(name, Task(name))
 
+    def capabilities(self, model: Model) -> frozenset[Capability]:
+        """What a model can do beyond its task.
+
+        ```python
+        catalog.capabilities(catalog.get("@cf/qwen/qwq-32b"))  # frozenset({'lora', 'reasoning', 'streaming'})
+        ```
+        """
+        streams = self.task(model.task).streaming if model.streaming is None else model.streaming
+        can: dict[Capability, bool] = {"streaming": streams, "json": model.json_mode}
+        can |= {name: flag in model.flags for flag, name in _CAPABILITIES.items()}
+        return frozenset(name for name, has in can.items() if has)
+
+    def requests_per_minute(self, model: Model) -> int | None:
+        """How often Cloudflare lets an account call the model in a minute; None where nobody says."""
+        return model.requests_per_minute or self.task(model.task).requests_per_minute
+
     def successor_of(self, model: Model) -> Model | None:
         """The model to use where `model` is retired: the one that Cloudflare names, or the nearest of its family.
 
@@ -149,6 +165,16 @@ class Catalog:
             is_begun = lower.startswith(asked)
             yield is_slip, is_of_author, is_of_family, _is_recommended(model), is_begun, likeness, name
 
+
+_CAPABILITIES: Mapping[str, Capability] = {
+    "function_calling": "functions",
+    "lora": "lora",
+    "vision": "vision",
+    "async_queue": "batch",
+    "reasoning": "reasoning",
+    "realtime": "realtime",
+}
+"""By the properties of the model list."""
 
 _SLIP = 0.9
 """How alike an id and what was typed are where a letter or two is wrong."""

@@ -22,7 +22,7 @@ from cfai.catalog.model import (
 )
 from cfai.wording import meant, shortened
 
-__all__ = ["ROW_FIELDS", "fields_of", "model_of"]
+__all__ = ["ATTRIBUTES", "ROW_FIELDS", "fields_of", "model_of"]
 
 
 def model_of(row: Mapping[str, Any]) -> Model:
@@ -269,3 +269,6 @@ _FIELDS: Mapping[str, Read] = {
 
 ROW_FIELDS = frozenset(_FIELDS)
 """The keys that a row may have."""
+
+ATTRIBUTES: Mapping[str, tuple[str, ...]] = {name: tuple(read(None)) for name, read in _FIELDS.items()}
+"""The attributes of a `Model` that a key stands for."""

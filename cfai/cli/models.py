@@ -2,58 +2,123 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cfai.cli.options import AsOf, Models, parse_models
 
+if TYPE_CHECKING:
+    from cfai.catalog import Catalog, Model
+
 __all__ = ["models"]
+
+WIDE = 110
+"""Columns of a terminal in which an id and what belongs to it stand side by side."""
+PIPED = 160
+"""Columns of a table that is no terminal's, where COLUMNS does not say otherwise."""
+
+Row = dict[str, Any]
 
 
 def models(
     json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
     here: Annotated[bool, typer.Option("--here", help="Only models whose weights are on this machine.")] = False,
+    retired: Annotated[
+        bool, typer.Option("--retired", help="Only what Cloudflare has retired, with the day and what is used now.")
+    ] = False,
+    task: Annotated[
+        str | None, typer.Option(metavar="TASK", help="Only models of this task, such as 'Text Generation'.")
+    ] = None,
+    search: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Only models with this in the id or the description.")
+    ] = None,
+    author: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only models of this author, such as meta.")
+    ] = None,
     as_of: AsOf = None,
     sources: Models = [],  # noqa: B006  # Typer copies it
 ) -> None:
-    """List the models of the catalog and the weights on this machine."""
+    """List the models of the catalog and the weights on this machine; with --as-of, the catalog of that day."""
     from cfai import sse
-    from cfai.catalog import Catalog, Model, parse_as_of
+    from cfai.catalog import Catalog, Model, Search, parse_as_of
 
     day = parse_as_of(as_of) if as_of else None
     named = parse_models(sources)
     builtin = Catalog.builtin()
     known = {model.id for model in builtin.models()}
     catalog = builtin.with_models(*(Model(id=name) for name in named if name not in known))
-    rows = []
-    for model in catalog.models():
-        source = named.get(model.id)
-        folder = _folder(model, source)
-        if here and folder is None:
-            continue
-        limits = model.limits(day)
-        rows.append(
-            {
-                "id": model.id,
-                "task": model.task,
-                "context_window": limits.context_window,
-                "max_output_tokens": limits.max_output_tokens,
-                "retired": model.is_retired(day),
-                "weights": source.place if source else model.weights.repo if model.weights else None,
-                "folder": str(folder) if folder else None,
-                "bytes": _size(folder),
-            }
-        )
+    wanted = Search(text=search, task=task, author=author)
+    if task is not None:
+        _check_task(task, catalog)
+    found = [model for model in catalog.models() if wanted.finds(model, catalog)]
+    listed = [model for model in found if _is_listed(model, day, retired=retired, is_named=model.id in named)]
+    rows = [_row(model, catalog, day, named.get(model.id)) for model in listed]
+    if here:
+        rows = [row for row in rows if row["folder"] is not None]
     if json:
         sys.stdout.write(sse.dumps(rows) + "\n")
-    else:
-        _print_table(rows)
+        return
+    _print_table(rows, _RETIRED if retired else _COLUMNS)
+    if day is not None and not retired and (unknown := sum(_has_no_day(model) for model in found)):
+        typer.echo(f"{unknown} more have no known days: cfai models lists them", err=True)
 
 
-def _folder(model: Any, source: Any) -> Path | None:
+def _check_task(task: str, catalog: Catalog) -> None:
+    from cfai.catalog import Search
+    from cfai.cli.options import ExitCode, fail
+    from cfai.wording import nearest
+
+    if not any(Search(task=task).finds(model, catalog) for model in catalog.models()):
+        names = sorted({model.task for model in catalog.models()})
+        near = nearest(task, names)
+        meant = f"did you mean {near!r}? " if near else ""
+        fail(f"no model has the task {task!r}", ExitCode.USAGE, hint=f"{meant}there are {', '.join(names)}")
+
+
+def _is_listed(model: Model, day: date | None, *, retired: bool, is_named: bool) -> bool:
+    if retired:
+        return model.is_retired(day)
+    if day is None or is_named or model.bundled is not None:
+        return True
+    return not _has_no_day(model) and model.existed(day) and not model.is_retired(day)
+
+
+def _has_no_day(model: Model) -> bool:
+    return model.created is None and model.first_seen is None and model.bundled is None
+
+
+def _row(model: Model, catalog: Catalog, day: date | None, source: Any) -> Row:
+    limits = model.limits(day)
+    folder = _folder(model, source)
+    is_retired = model.is_retired(day)
+    successor = catalog.successor_of(model) if is_retired else None
+    since = model.deprecated or model.removed
+    return {
+        "id": model.id,
+        "task": model.task,
+        "description": model.description,
+        "created": str(model.created) if model.created else None,
+        "context_window": limits.context_window,
+        "max_input_tokens": limits.max_input_tokens,
+        "max_output_tokens": limits.max_output_tokens,
+        "default_max_tokens": limits.default_max_tokens,
+        "default_max_tokens_streaming": limits.default_max_tokens_streaming,
+        "retired": is_retired,
+        "retired_since": str(since) if is_retired and since else None,
+        "successor": successor.id if successor else None,
+        "weights": source.place if source else model.weights.repo if model.weights else None,
+        "folder": str(folder) if folder else None,
+        "bytes": _size(folder),
+    }
+
+
+def _folder(model: Model, source: Any) -> Path | None:
     from cfai import weights
     from cfai.errors import WeightsMissing
 
@@ -71,24 +136,47 @@ def _size(folder: Path | None) -> int | None:
     return weights.size_on_disk(folder) if folder else None
 
 
-def _print_table(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
+def _here(row: Row) -> str:
     from rich.filesize import decimal
+
+    return decimal(row["bytes"]) if row["folder"] else ""
+
+
+Columns = Mapping[str, Callable[[Row], str]]
+
+_COLUMNS: Columns = {
+    "context": lambda row: f"{row['context_window']:,}" if row["context_window"] else "",
+    "here": _here,
+    "": lambda row: "retired" if row["retired"] else "",
+    "task": lambda row: row["task"],
+}
+_RETIRED: Columns = {
+    "since": lambda row: row["retired_since"] or "",
+    "here": _here,
+    "what to use there": lambda row: row["successor"] or "",
+}
+_RIGHT = frozenset({"context", "here"})
+_BELOW = frozenset({"what to use there"})
+"""Columns that stand below the id where the terminal is narrow."""
+_LAST = frozenset({"task"})
+"""Columns that a narrow terminal goes without."""
+
+
+def _print_table(rows: Sequence[Row], columns: Columns) -> None:
+    from rich.console import Console
     from rich.table import Table
 
+    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED)
+    is_wide = console.width >= WIDE
+    beside = {name: cell for name, cell in columns.items() if is_wide or name not in _BELOW | _LAST}
+    below = [] if is_wide else [cell for name, cell in columns.items() if name in _BELOW]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("model", "context", "here", "", "task"):
-        table.add_column(name, justify="right" if name in ("context", "here") else "left", no_wrap=True)
+    table.add_column("model", no_wrap=True, min_width=0)
+    for name in beside:
+        table.add_column(name, justify="right" if name in _RIGHT else "left", no_wrap=True)
     for row in sorted(rows, key=lambda row: (row["folder"] is None, row["id"])):
-        table.add_row(
-            row["id"],
-            f"{row['context_window']:,}" if row["context_window"] else "",
-            decimal(row["bytes"]) if row["folder"] else "",
-            "retired" if row["retired"] else "",
-            row["task"],
-            style=None if row["folder"] else "dim",
-        )
-    console = Console(width=None if sys.stdout.isatty() else 160)
+        name = "\n  ".join([row["id"], *(f"now {text}" for cell in below if (text := cell(row)))])
+        table.add_row(name, *(cell(row) for cell in beside.values()), style=None if row["folder"] else "dim")
     console.print(table)
     console.print(
         f"{sum(row['folder'] is not None for row in rows)} of {len(rows)} here", style="bold", highlight=False

@@ -13,7 +13,7 @@ from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope, Send
 
 from cfai.binding import Binding, Listing, Reply
-from cfai.catalog import Catalog, Model, catalog_of
+from cfai.catalog import Catalog, Model, Search, catalog_of
 from cfai.errors import AiError, IncompleteRequest
 from cfai.request_id import of_request
 from cfai.server.envelope import enveloped, success
@@ -63,11 +63,12 @@ def model_rows(query: Mapping[str, str], catalog: Catalog, *, here: Sequence[str
     own = {name: known.get(name) or Model(name) for name in here}
     statuses = {"active", "gone"} if _is_set(query, "include_deprecated") else {"active"}
     listed = own | {name: model for name, model in known.items() if model.status in statuses}
+    search = _search(query)
     for_openrouter = query.get("format") == "openrouter"
     return [
         {**model_row(model, catalog), **(_openrouter(model) if for_openrouter else {})}
         for _, model in sorted(listed.items())
-        if _fits(model, catalog, query)
+        if search.finds(model, catalog)
     ]
 
 
@@ -148,25 +149,18 @@ def _number(text: str | None, usual: int) -> int:
     return int(text or 0) if is_number and int(text or 0) > 0 else usual
 
 
-def _fits(model: Model, catalog: Catalog, query: Mapping[str, str]) -> bool:
-    task, source = query.get("task"), query.get("source")
-    if task and _plain(task) not in (_plain(model.task), _plain(catalog.task(model.task).uuid or "")):
-        return False
-    if source and source != str(model.source):
-        return False
-    if (author := query.get("author")) and author.lower() != model.author.lower():
-        return False
-    if _is_set(query, "hide_experimental") and "beta" in model.flags:
-        return False
-    return _mentions(query.get("search"), model.id, model.description)
+def _search(query: Mapping[str, str]) -> Search:
+    return Search(
+        text=query.get("search"),
+        task=query.get("task"),
+        author=query.get("author"),
+        source=query.get("source"),
+        hide_experimental=_is_set(query, "hide_experimental"),
+    )
 
 
 def _mentions(wanted: str | None, *texts: str) -> bool:
     return not wanted or any(wanted.lower() in text.lower() for text in texts)
-
-
-def _plain(name: str) -> str:
-    return "".join(filter(str.isalnum, name.lower()))
 
 
 def _is_set(query: Mapping[str, str], name: str) -> bool:
