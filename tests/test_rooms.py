@@ -23,8 +23,8 @@ FLOORS = [
     {"adapters", "config", "engine", "tasks", "weights"},
     {"catalog"},
     {
-        *("ai", "binding", "blocking", "clock", "cost", "lazy", "results", "sse", "devices", "errors"),
-        *("event_loops", "metrics", "packages", "quantities", "request_id", "wording"),
+        *("addresses", "ai", "binding", "blocking", "clock", "cost", "devices", "errors", "event_loops", "lazy"),
+        *("metrics", "packages", "quantities", "request_id", "results", "sse", "wording"),
     },
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from cfai.binding import Binding
 from cfai.bindings.local import LocalBinding
+from cfai.bindings.routed import RoutedBinding
+from cfai.bindings.upstream.settled import upstream_binding
 from cfai.config.settings import Settings, load_settings
 
 __all__ = ["configured_binding"]
@@ -17,7 +20,7 @@ def configured_binding(
     on_progress: Callable[[str, int, int], None] | None = None,
     on_notice: Callable[[str], None] | None = None,
     on_lost: Callable[[str], None] | None = None,
-) -> LocalBinding:
+) -> Binding:
     """What answers by the user's settings, as for `cfai run` and `cfai serve`.
 
     ```python
@@ -42,10 +45,23 @@ def configured_binding(
         "draft_tokens": settings.draft_tokens,
         "strict_retired": settings.strict_retired,
     }
-    return LocalBinding(
+    local = LocalBinding(
         settings.models,
         **{name: value for name, value in given.items() if value is not None},
         on_progress=on_progress,
         on_notice=on_notice,
         on_lost=on_lost,
     )
+    routes = {
+        name: upstream_binding(
+            model.upstream,
+            catalog=local.catalog,
+            as_of=settings.as_of,
+            fidelity=settings.fidelity or "clean",
+            strict_retired=bool(settings.strict_retired),
+            on_notice=on_notice,
+        )
+        for name, model in settings.models.items()
+        if model.upstream is not None
+    }
+    return RoutedBinding(local, routes, catalog=local.catalog) if routes else local

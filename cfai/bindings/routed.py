@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
 import anyio
 
-from cfai.binding import Binding, Call, Listing, Reply, Stats
+from cfai.binding import Binding, Call, Listing, Reply, Stats, Warmable
 from cfai.catalog import Catalog
 from cfai.errors import AiError
 
@@ -22,7 +23,7 @@ class RoutedBinding:
     ai = Ai(RoutedBinding(LocalBinding(), {"@cf/qwen/qwen3-30b-a3b-fp8": qwen}))
     ```
 
-    routes  by the id of the model; another name of a model in the catalog goes the way of the model
+    routes   by the id of the model; another name of a model in the catalog goes the way of the model
     catalog  where other names are looked up; default the built-in one
 
     Closing it closes them all.
@@ -31,7 +32,7 @@ class RoutedBinding:
     def __init__(self, default: Binding, routes: Mapping[str, Binding], *, catalog: Catalog | None = None) -> None:
         self.default = default
         self.routes = dict(routes)
-        self._catalog = catalog or Catalog.builtin()
+        self.catalog = catalog or Catalog.builtin()
 
     async def send(self, call: Call) -> Reply:
         return await self.answering(call.model).send(call)
@@ -41,9 +42,15 @@ class RoutedBinding:
         if (found := self.routes.get(model)) is not None:
             return found
         try:
-            return self.routes.get(self._catalog.get(model).id, self.default)
+            return self.routes.get(self.catalog.get(model).id, self.default)
         except AiError:  # no such model: whoever answers says so
             return self.default
+
+    async def warm_up(self) -> None:
+        """Prepare the default for its first answer. What stands in the way is told to whoever asks it for one."""
+        if isinstance(self.default, Warmable):
+            with contextlib.suppress(AiError):
+                await self.default.warm_up()
 
     async def models_here(self) -> list[str]:
         """The models that the default answers for, and those that have a binding of their own."""

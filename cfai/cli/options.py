@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import typer
 
+from cfai.addresses import check_upstream_url
 from cfai.catalog import parse_as_of
 from cfai.devices import check_device, check_dtype
 from cfai.errors import AccessDenied, AiError, InvalidRequest, NoSuchModel, Unavailable, WeightsMissing
@@ -59,6 +60,7 @@ __all__ = [
     "fail_with",
     "need",
     "parse_models",
+    "parse_upstreams",
 ]
 
 
@@ -142,7 +144,10 @@ def check_server_url(text: str) -> None:
 def _models(texts: list[str] | None) -> list[str]:
     for text in texts or ():
         try:
-            parse_source(text)
+            if (url := _url_in(text)) is not None:
+                check_upstream_url(url)
+            else:
+                parse_source(text)
         except ValueError as error:
             raise typer.BadParameter(str(error)) from error
     return texts or []
@@ -154,7 +159,7 @@ Models = Annotated[
         "--model",
         metavar="ID=FOLDER",
         callback=_models,
-        help="Weights of a model: a folder or a hub repository. May be repeated.",
+        help="What answers for a model: a folder, a hub repository, or the URL of a server. May be repeated.",
     ),
 ]
 AllowHosts = Annotated[
@@ -342,7 +347,19 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.
 
 
 def parse_models(texts: list[str]) -> dict[str, Source]:
-    return dict(map(parse_source, texts))
+    """Those of `--model` that name weights."""
+    return dict(parse_source(text) for text in texts if _url_in(text) is None)
+
+
+def parse_upstreams(texts: list[str]) -> dict[str, str]:
+    """The URLs of those that name a server."""
+    return {text.partition("=")[0]: url for text in texts if (url := _url_in(text)) is not None}
+
+
+def _url_in(text: str) -> str | None:
+    """The URL of `ID=URL`; None for what names weights."""
+    name, _, place = text.partition("=")
+    return place if name and place.startswith(("http://", "https://")) else None
 
 
 def fail(message: str, code: ExitCode, *, hint: str = "") -> NoReturn:

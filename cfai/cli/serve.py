@@ -180,7 +180,7 @@ def serve(
     if fake and ai_url is not None:
         fail("--fake and --ai-url exclude each other", ExitCode.USAGE)
     runs_models = not fake and ai_url is None and not asks_tape_alone(tape, record)
-    if runs_models:
+    if runs_models and not any(model.upstream for model in settings.models.values()):
         need(MODELS, instead="--fake, which makes answers up")
     console = show_logs()
 

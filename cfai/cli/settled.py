@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cfai.cli.options import ExitCode, fail, parse_models
+from cfai.cli.options import ExitCode, fail, parse_models, parse_upstreams
 
 if TYPE_CHECKING:
     from cfai.config.settings import Settings
@@ -28,14 +28,16 @@ def settled(context: typer.Context, start: Path | None = None) -> Settings:
     start  where to look if not at --settings; default what CFAI_SETTINGS names, or the current folder
     """
     from cfai.config import ConfigError
-    from cfai.config.settings import KINDS, load_settings
+    from cfai.config.settings import KINDS, UpstreamSettings, load_settings
 
     given = context.params
     said = {key: kind.spell(given[key]) for key, kind in KINDS.items() if isinstance(given.get(key), str)}
     said |= {key: given[key] for key in KINDS if key not in said and given.get(key) is not None}
     try:
         settings = load_settings(given.get("settings_file") or start).over(**said)
-        return settings.with_weights(parse_models(given.get("models") or [])).with_pins(given.get("pin") or ())
+        models = given.get("models") or []
+        upstreams = {name: UpstreamSettings(url) for name, url in parse_upstreams(models).items()}
+        return settings.with_weights(parse_models(models)).with_upstreams(upstreams).with_pins(given.get("pin") or ())
     except ConfigError as error:
         fail(str(error), ExitCode.USAGE)
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
+from cfai.addresses import check_upstream_url
 from cfai.catalog import ROW_FIELDS, Catalog
 from cfai.catalog.rows import fields_of
 from cfai.config.document import Table
@@ -30,8 +30,8 @@ class UpstreamSettings:
     UpstreamSettings("http://127.0.0.1:11434/v1", model="llama3.2")
     ```
 
-    url        where it listens
-    model      the name it knows the model by; None is the model's id here
+    url        where its OpenAI endpoints are; without a path, `/v1` of it
+    model      the name it knows the model by; None is the model's id, or the one model that it has
     token_env  the environment variable that has its token
     kind       "openai" for vLLM, SGLang, llama.cpp, Ollama and their like, "cloudflare" for Workers AI itself
     """
@@ -171,18 +171,11 @@ def _upstream(table: Table) -> UpstreamSettings | None:
         given = {"url": CLOUDFLARE, "token_env": "CLOUDFLARE_API_TOKEN", **given}
     if "url" not in given:
         raise within.error(None, f'"{within.path("url")}" is missing; expected the address of a server')
-    if not _is_address(given["url"]):
-        problem = f"should be the address of a server, such as http://127.0.0.1:8000/v1, not {shown(given['url'])}"
-        raise within.error("url", f'"{table.path("upstream")}" {problem}')
-    return UpstreamSettings(**given, kind="cloudflare" if kind == "cloudflare" else "openai")
-
-
-def _is_address(url: str) -> bool:
     try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number, or half an IPv6 address
-        return False
+        check_upstream_url(given["url"])
+    except ValueError as error:
+        raise within.error("url", f'"{table.path("upstream")}": {error}') from None
+    return UpstreamSettings(**given, kind="cloudflare" if kind == "cloudflare" else "openai")
 
 
 def _field(table: Table, key: str) -> Any:

@@ -113,6 +113,24 @@ class Settings:
             models[name] = replace(own, weights=source.place, revision=source.revision, upstream=None)
         return _checked(replace(self, models=models))
 
+    def with_upstreams(self, upstreams: Mapping[str, UpstreamSettings]) -> Settings:
+        """These settings with servers that answer for some models.
+
+        ```python
+        load_settings().with_upstreams({"@cf/mine/llama": UpstreamSettings("http://127.0.0.1:11434")})
+        ```
+
+        What the file says of the same server beside its address stays.
+
+        Raises `ConfigError` for an id that cannot be one.
+        """
+        models = dict(self.models)
+        for name, upstream in upstreams.items():
+            own = models.get(name, ModelSettings())
+            known = upstream if own.upstream is None or own.upstream.url != upstream.url else own.upstream
+            models[name] = replace(own, weights=None, revision=None, upstream=known)
+        return _checked(replace(self, models=models))
+
     def with_pins(self, model_ids: Iterable[str]) -> Settings:
         """These settings with models that stay in memory.
 

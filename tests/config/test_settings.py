@@ -170,8 +170,8 @@ def test_an_upstream_may_be_a_bare_address_or_cloudflare(tmp_path: Path) -> None
         ("[models.'@cf/a/b']\nweights = ''", 2, '"models.@cf/a/b.weights" should be a string, not ""'),
         ("[models.'@cf/a/b']\nweights = './x'\nrevision = 'a'", 3, '"models.@cf/a/b.revision" is of a repository'),
         ("[models.'@cf/a/b']\nweights = 'a/b'\nupstream = 'http://x'", 3, 'has both "weights" and "upstream"'),
-        ("[models.'@cf/a/b']\nupstream = 'ftp://x'", 2, "should be the address of a server"),
-        ("[models.'@cf/a/b']\nupstream = 'http://[::1'", 2, "should be the address of a server"),
+        ("[models.'@cf/a/b']\nupstream = 'ftp://x'", 2, "no URL of an OpenAI-compatible server"),
+        ("[models.'@cf/a/b']\nupstream = 'http://[::1'", 2, "no URL of an OpenAI-compatible server"),
         ("[models.'@cf/a/b'.upstream]\nmodel = 'm'", 1, '"models.@cf/a/b.upstream.url" is missing'),
         (
             "[models.'@cf/a/b'.upstream]\nurl = 'http://x'\ntoken = 's3cret'",

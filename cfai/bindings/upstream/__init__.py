@@ -1,5 +1,7 @@
 """Engines of others: any OpenAI-compatible server, or Cloudflare itself, behind the checks and forms of Workers AI.
 
+    a call -> checks -> server -> parts -> the shape that the call asks for
+
 binding     UpstreamBinding: a call in, a reply out
 request     a checked request -> the body of chat/completions or completions
 connection  the pool of connections, and what can go wrong with them
@@ -8,6 +10,8 @@ chunks      what the server streams -> parts of an answer
 answer      parts -> events, or one JSON object
 refusals    what the server refuses -> the error that Workers AI has for it
 embeddings  vectors of texts
+cloudflare  Cloudflare itself, asked once a call is known to be right
+settled     what the user's settings describe -> the binding
 """
 
 from typing import TYPE_CHECKING
@@ -16,14 +20,14 @@ from cfai.lazy import lazy
 
 if TYPE_CHECKING:
     from cfai.bindings.upstream.binding import UpstreamBinding
-    from cfai.bindings.upstream.connection import check_upstream_url
+    from cfai.bindings.upstream.settled import upstream_binding
 
-__all__ = ["UpstreamBinding", "check_upstream_url"]
+__all__ = ["UpstreamBinding", "upstream_binding"]
 
 __getattr__, __dir__ = lazy(
     __name__,
     {
         "UpstreamBinding": "cfai.bindings.upstream.binding",
-        "check_upstream_url": "cfai.bindings.upstream.connection",
+        "upstream_binding": "cfai.bindings.upstream.settled",
     },
 )

@@ -56,6 +56,11 @@ class UpstreamAnswer:
         self._has_begun = False
         self._has_ended = False
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the server is at work on it."""
+        return any(not choice.reading.has_ended for choice in self._choices)
+
     async def begin(self) -> None:
         """Return when the first part is there; raise what stands in its way. May be cancelled and called again."""
         if not self._choices:

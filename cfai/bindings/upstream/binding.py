@@ -5,15 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from datetime import date
+from typing import Any
+from weakref import WeakSet
 
 import anyio
 
+from cfai.addresses import check_upstream_url
 from cfai.binding import EVENT_STREAM, JSON, Call, Reply
 from cfai.bindings.asked import Asked, Terms
 from cfai.bindings.upstream.answer import UpstreamAnswer
 from cfai.bindings.upstream.chunks import Chunks
-from cfai.bindings.upstream.connection import Connection, check_upstream_url
+from cfai.bindings.upstream.connection import Connection
 from cfai.bindings.upstream.embeddings import embed, embeds
 from cfai.bindings.upstream.reading import Reading
 from cfai.bindings.upstream.refusals import listed
@@ -80,8 +84,8 @@ class UpstreamBinding:
         self._keep_alive = keep_alive
         self._on_notice = on_notice or _to_stderr
         self._noticed: set[tuple[str, str]] = set()
-        self._running = 0
-        self._tokens = 0
+        self._tallies: dict[str, _Tally] = {}
+        """What was asked of each model."""
 
     @property
     def url(self) -> str:
@@ -128,9 +132,13 @@ class UpstreamBinding:
             endpoint = endpoint_of(asked)
             tells_thinking = asked.request.shape in ("chat", "responses") and endpoint == "chat/completions"
             chunks = Chunks(tells_thinking=tells_thinking, has_logprobs=asked.request.logprobs is not None)
-            return Reading(lambda: self._connection.posting(endpoint, body, server), chunks, server)
+            return Reading(lambda: self._connection.posting(endpoint, body, server), chunks, server, endpoint=endpoint)
 
-        return UpstreamAnswer(asked, ask, keep_alive=self._keep_alive, on_usage=lambda *cost: self._note(model, *cost))
+        answer = UpstreamAnswer(
+            asked, ask, keep_alive=self._keep_alive, on_usage=lambda *cost: self._note(model, *cost)
+        )
+        self._tallies.setdefault(model.id, _Tally()).answers.add(answer)
+        return answer
 
     def _catalog_with(self, model_id: str) -> Catalog:
         """The catalog; where none was given, the built-in one, with any id that could be one."""
@@ -158,12 +166,13 @@ class UpstreamBinding:
             return model_id if model_id in names else names[0]
         raise NoSuchModel(
             model_id,
-            hint=f"{self.url} does not say which of its models that is: name it as `model` of the upstream. "
-            f"It has: {listed(names)}",
+            hint=f"name what {self.url} calls the model as `model` of the upstream; it lists: {listed(names)}",
         )
 
     def _note(self, model: Model, usage: Usage, is_estimate: bool) -> None:
-        self._tokens += usage.completion_tokens
+        tally = self._tallies[model.id]
+        tally.prompt_tokens += usage.prompt_tokens
+        tally.output_tokens += usage.completion_tokens
         if is_estimate:
             line = f"cfai: {self.url} tells no usage: the tokens of {model.id} are estimated, one for each piece"
             self._notice((model.id, "usage"), line)
@@ -183,9 +192,34 @@ class UpstreamBinding:
             self._noticed.add(about)
             self._on_notice(line)
 
+    def stats(self) -> dict[str, Any]:
+        """Running answers and tokens made so far, and the same for every model that was asked for."""
+        models = {name: tally.stats(self.url) for name, tally in self._tallies.items()}
+        total = {key: sum(int(model[key]) for model in models.values()) for key in ("running", "waiting", "tokens")}
+        return {**total, "models": models}
+
     async def aclose(self) -> None:
         """Close the connections of this event loop."""
         await self._connection.aclose()
+
+
+@dataclass(eq=False, slots=True)
+class _Tally:
+    """What one model has answered."""
+
+    answers: WeakSet[UpstreamAnswer] = field(default_factory=WeakSet)
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+
+    def stats(self, url: str) -> dict[str, Any]:
+        """As `/health`, `/metrics` and `cfai ps` read it; the server alone knows what waits there."""
+        return {
+            "device": url,
+            "running": sum(answer.is_running for answer in [*self.answers]),
+            "waiting": 0,
+            "tokens": self.output_tokens,
+            "metrics": {"prompt_tokens": self.prompt_tokens, "output_tokens": self.output_tokens},
+        }
 
 
 def _priced(neurons: float | None) -> dict[str, str]:

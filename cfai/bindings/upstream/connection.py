@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from anyio.lowlevel import current_token
 
 from cfai import sse
+from cfai.addresses import shown_url
 from cfai.binding import JSON
 from cfai.bindings.upstream.refusals import Server, refusal
 from cfai.errors import AiError, EngineFailure, RequestTimeout
@@ -21,7 +22,7 @@ from cfai.errors import AiError, EngineFailure, RequestTimeout
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["Connection", "check_upstream_url", "read_body", "shown_url"]
+__all__ = ["Connection", "read_body"]
 
 CONNECT_SECONDS = 10.0
 IDLE_SECONDS = 2.0
@@ -30,40 +31,8 @@ LONGEST_ERROR = 64 * 1024
 LONGEST_BODY = 64 * 1024 * 1024
 """Bytes that are read of an error, and of an answer that does not stream."""
 
-_ENDPOINTS = ("/chat/completions", "/completions", "/embeddings", "/models", "/responses")
-
-
-def check_upstream_url(text: str) -> str:
-    """The address of a server's OpenAI endpoints, as it is used; a ValueError says what is wrong with `text`.
-
-    ```python
-    check_upstream_url("http://127.0.0.1:11434")  # 'http://127.0.0.1:11434/v1'
-    ```
-
-    An address without a path gets `/v1`, where all such servers have them; a path to an endpoint loses its end.
-    """
-    try:
-        parts = urlsplit(text.strip())
-        is_server = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number, or half an IPv6 address
-        is_server = False
-    if not is_server or parts.query or parts.fragment:
-        raise ValueError(
-            f"{shown_url(text)!r} is no URL of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1"
-        )
-    path = parts.path.rstrip("/")
-    for endpoint in _ENDPOINTS:
-        path = path.removesuffix(endpoint)
-    return urlunsplit((parts.scheme, parts.netloc, path or "/v1", "", ""))
-
-
-def shown_url(url: str) -> str:
-    """The address without what may be secret in it: a user, a password, a query."""
-    before, at, behind = url.rpartition("@")
-    if at:
-        scheme, slashes, _ = before.partition("://")
-        url = f"{scheme}{slashes}{behind}" if slashes else behind
-    return url.partition("?")[0]
+_NO_LIST = frozenset({404, 405, 500, 501})
+"""With which servers answer that have no list, transformers serve with the third."""
 
 
 class Connection:
@@ -98,13 +67,13 @@ class Connection:
         try:
             async with self._client().stream("POST", f"{self.url}/{endpoint}", content=_json(body)) as response:
                 if not response.is_success:
-                    raise refusal(server, response.status_code, await _error_in(response))
+                    raise refusal(server, response.status_code, await _error_in(response), endpoint=endpoint)
                 yield response
         except (httpx2.TransportError, httpx2.InvalidURL, httpx2.DecodingError) as error:
             raise self.broken(error) from error
 
     async def models(self, server: Server) -> list[str]:
-        """The names of the models that the server has. Raises as `posting`."""
+        """The names of the models that the server lists; none where it has no list. Raises as `posting`."""
         import httpx2
 
         try:
@@ -112,8 +81,10 @@ class Connection:
         except httpx2.TransportError as error:
             raise self.broken(error) from error
         body = sse.loads(response.text[:LONGEST_BODY])
+        if response.status_code in _NO_LIST:
+            return []
         if not response.is_success:
-            raise refusal(server, response.status_code, body)
+            raise refusal(server, response.status_code, body or response.text[:LONGEST_ERROR], endpoint="models")
         rows = body.get("data") if isinstance(body, Mapping) else None
         return [str(row["id"]) for row in rows or () if isinstance(row, Mapping) and row.get("id")]
 

@@ -44,15 +44,16 @@ class Reading:
     """The parts of one answer; iterate for them, then look at `chunks` for how it ended and what it cost.
 
     ```python
-    reading = Reading(lambda: connection.posting("chat/completions", body, server), chunks, server)
+    reading = Reading(lambda: connection.posting(endpoint, body, server), chunks, server, endpoint=endpoint)
     async for part in reading: ...
     ```
 
     Create it in the event loop of the task that reads it; that starts the request.
     """
 
-    def __init__(self, posting: Posting, chunks: Chunks, server: Server) -> None:
+    def __init__(self, posting: Posting, chunks: Chunks, server: Server, *, endpoint: str) -> None:
         self.chunks = chunks
+        self._endpoint = endpoint
         self._posting = posting
         self._server = server
         self._parts: deque[Part] = deque()
@@ -64,6 +65,11 @@ class Reading:
         self._scope = anyio.CancelScope()
         self._token = current_token()
         self._task = start_task(self._run)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the server has said all that it will, though not all of it may be read."""
+        return self._has_ended
 
     @property
     def has_something(self) -> bool:
@@ -204,7 +210,7 @@ class Reading:
         error = body.get("error", body) if isinstance(body, dict) else None
         code = error.get("code", error.get("status_code")) if isinstance(error, dict) else None
         status = code if isinstance(code, int) and 400 <= code < 600 else 500
-        return refusal(self._server, status, body)
+        return refusal(self._server, status, body, endpoint=self._endpoint)
 
     def _nonsense(self, what: str) -> AiError:
         return EngineFailure(

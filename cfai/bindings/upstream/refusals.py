@@ -50,6 +50,9 @@ _TOO_LONG = tuple(
         r"maximum context length of (?P<limit>\d+) tokens.*?total of (?P<asked>\d+)",
         # llama.cpp: "request (5000 tokens) exceeds the available context size (4096 tokens), try increasing it"
         r"request \((?P<asked>\d+) tokens\) exceeds .*?\((?P<limit>\d+) tokens\)",
+        # llama.cpp, of embeddings: "input (3002 tokens) is too large to process. increase the physical batch size
+        # (current batch size: 512)"
+        r"input \((?P<asked>\d+) tokens\) is too large .*?size: (?P<limit>\d+)",
         # llama-cpp-python: "Requested tokens (5000) exceed context window of 4096"
         r"requested tokens \((?P<asked>\d+)\) exceed context window of (?P<limit>\d+)",
     )
@@ -70,17 +73,17 @@ class Server:
     """What must stand in no message."""
 
 
-def refusal(server: Server, status: int, body: Any) -> AiError:
+def refusal(server: Server, status: int, body: Any, *, endpoint: str) -> AiError:
     """The error for an answer of that status; `body` is JSON or text.
 
     ```python
-    refusal(server, 429, {"error": {"message": "busy"}})  # 3040: Capacity temporarily exceeded, please try again.
+    refusal(server, 429, {"error": {"message": "busy"}}, endpoint="embeddings")  # an OutOfCapacity
     ```
     """
     words = words_in(body)
     for secret in server.secrets:
         words = words.replace(secret, "***")
-    said = f"{server.url} answers {status}{f': {words}' if words else ''}"
+    said = f"{server.url}/{endpoint} answers {status}{f': {words}' if words else ''}"
     if (numbers := _numbers(words, body)) is not None:
         return ContextExceeded(*numbers, hint=said)
     if status in (401, 403):
@@ -154,7 +157,7 @@ def _not_found(server: Server, said: str, body: Any, words: str) -> AiError:
             server.model,
             hint=f"{said}; what it calls the model is {server.name!r}: name another as `model` of the upstream",
         )
-    return EngineFailure(said, hint="is this the address of its OpenAI endpoints? With most servers it ends in /v1")
+    return EngineFailure(said, hint="is that one of its endpoints? With most servers their address ends in /v1")
 
 
 def listed(names: Iterable[str]) -> str:

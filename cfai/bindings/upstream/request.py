@@ -13,7 +13,7 @@ from cfai.tasks.messages import Message
 from cfai.tasks.response_format import ANY_OBJECT
 from cfai.tasks.text_generation import TextGeneration
 
-__all__ = ["Endpoint", "endpoint_of", "request_body"]
+__all__ = ["Endpoint", "check_fits", "endpoint_of", "request_body"]
 
 Endpoint = str
 """`chat/completions`, or `completions` for a prompt that no chat template shall see."""
@@ -43,13 +43,14 @@ def request_body(asked: Asked, name: str, *, choice: int = 0) -> dict[str, Any]:
     request = asked.request
     if request.lora is not None:
         raise LoraUnsupported(asked.model.id)
+    most = check_fits(asked)
     body: dict[str, Any] = {"model": name, "stream": True, "stream_options": {"include_usage": True}}
     if endpoint_of(asked) == "completions":
         body["prompt"] = request.prompt or "".join(message.content for message in request.messages or ())
     else:
         body["messages"] = _messages(request)
         body |= _tools(request)
-    if (most := _max_tokens(asked)) is not None:
+    if most is not None:
         body["max_tokens"] = most
     temperature = request.temperature
     body["temperature"] = text_generation.usual_temperature(asked.model) if temperature is None else temperature
@@ -70,8 +71,11 @@ def request_body(asked: Asked, name: str, *, choice: int = 0) -> dict[str, Any]:
     return {**body, **_logprobs(request, body), **_format(request), **_template(request.template_options)}
 
 
-def _max_tokens(asked: Asked) -> int | None:
-    """Tokens to make at most; None lets the server go on to the end of its window."""
+def check_fits(asked: Asked) -> int | None:
+    """Tokens to make at most; None lets the server go on to the end of its window.
+
+    Raises `ContextExceeded` for what cannot fit the limits of the model, however the server counts.
+    """
     least = max(1, asked.estimated_tokens() // _SPARE_ESTIMATE)
     most = asked.max_tokens(least, capacity=sys.maxsize)
     limits = asked.limits
