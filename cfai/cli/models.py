@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cfai.cli.options import AsOf, Models, parse_models
+from cfai.cli.options import AsOf, Models, SettingsFile
 
 if TYPE_CHECKING:
     from cfai.catalog import Catalog, Model
+    from cfai.config.settings import ModelSettings
 
 __all__ = ["models"]
 
@@ -27,6 +28,7 @@ Row = dict[str, Any]
 
 
 def models(
+    context: typer.Context,
     json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
     here: Annotated[bool, typer.Option("--here", help="Only models whose weights are on this machine.")] = False,
     retired: Annotated[
@@ -42,17 +44,21 @@ def models(
         str | None, typer.Option(metavar="NAME", help="Only models of this author, such as meta.")
     ] = None,
     as_of: AsOf = None,
-    sources: Models = [],  # noqa: B006  # Typer copies it
+    models: Models = [],  # noqa: B006  # Typer copies it
+    settings_file: SettingsFile = None,
 ) -> None:
-    """List the models of the catalog and the weights on this machine; with --as-of, the catalog of that day."""
+    """List the models of the catalog and of the settings, and the weights on this machine; with --as-of, the catalog of
+    that day.
+    """
     from cfai import sse
-    from cfai.catalog import Catalog, Model, Search, parse_as_of
+    from cfai.catalog import Catalog, Search
+    from cfai.cli.settled import settled
 
-    day = parse_as_of(as_of) if as_of else None
-    named = parse_models(sources)
+    settings = settled(context)
+    day = settings.as_of
     builtin = Catalog.builtin()
-    known = {model.id for model in builtin.models()}
-    catalog = builtin.with_models(*(Model(id=name) for name in named if name not in known))
+    catalog = builtin.with_rows({name: one.catalog_row for name, one in settings.models.items()})
+    named = {catalog.get(name).id: one for name, one in settings.models.items()}
     wanted = Search(text=search, task=task, author=author)
     if task is not None:
         _check_task(task, catalog)
@@ -93,9 +99,9 @@ def _has_no_day(model: Model) -> bool:
     return model.created is None and model.first_seen is None and model.bundled is None
 
 
-def _row(model: Model, catalog: Catalog, day: date | None, source: Any) -> Row:
+def _row(model: Model, catalog: Catalog, day: date | None, said: ModelSettings | None) -> Row:
     limits = model.limits(day)
-    folder = _folder(model, source)
+    folder = _folder(model, said)
     is_retired = model.is_retired(day)
     successor = catalog.successor_of(model) if is_retired else None
     since = model.deprecated or model.removed
@@ -112,18 +118,21 @@ def _row(model: Model, catalog: Catalog, day: date | None, source: Any) -> Row:
         "retired": is_retired,
         "retired_since": str(since) if is_retired and since else None,
         "successor": successor.id if successor else None,
-        "weights": source.place if source else model.weights.repo if model.weights else None,
+        "weights": said.weights if said and said.weights else model.weights.repo if model.weights else None,
+        "upstream": said.upstream.url if said and said.upstream else None,
         "folder": str(folder) if folder else None,
         "bytes": _size(folder),
     }
 
 
-def _folder(model: Model, source: Any) -> Path | None:
+def _folder(model: Model, said: ModelSettings | None) -> Path | None:
     from cfai import weights
+    from cfai.config.model_settings import is_repository
     from cfai.errors import WeightsMissing
 
-    if source is not None and source.folder is None:
-        return None  # a repository is fetched when it is first run, not when it is listed
+    place = said.weights if said else None
+    # A repository is fetched when it is first run, not when it is listed; the catalog's row names it already.
+    source = None if place is None or is_repository(place) else weights.Source(place)
     try:
         return weights.find(model, source)
     except WeightsMissing:
@@ -139,7 +148,7 @@ def _size(folder: Path | None) -> int | None:
 def _here(row: Row) -> str:
     from rich.filesize import decimal
 
-    return decimal(row["bytes"]) if row["folder"] else ""
+    return decimal(row["bytes"]) if row["folder"] else "upstream" if row["upstream"] else ""
 
 
 Columns = Mapping[str, Callable[[Row], str]]
@@ -174,9 +183,9 @@ def _print_table(rows: Sequence[Row], columns: Columns) -> None:
     table.add_column("model", no_wrap=True, min_width=0)
     for name in beside:
         table.add_column(name, justify="right" if name in _RIGHT else "left", no_wrap=True)
-    for row in sorted(rows, key=lambda row: (row["folder"] is None, row["id"])):
+    for row in sorted(rows, key=lambda row: (not _here(row), row["id"])):
         name = "\n  ".join([row["id"], *(f"now {text}" for cell in below if (text := cell(row)))])
-        table.add_row(name, *(cell(row) for cell in beside.values()), style=None if row["folder"] else "dim")
+        table.add_row(name, *(cell(row) for cell in beside.values()), style=None if _here(row) else "dim")
     console.print(table)
     console.print(
         f"{sum(row['folder'] is not None for row in rows)} of {len(rows)} here", style="bold", highlight=False

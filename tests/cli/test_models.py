@@ -78,3 +78,22 @@ def test_the_tables_fit_a_terminal(width: int, monkeypatch: pytest.MonkeyPatch) 
         assert any(line.split()[:1] == ["@cf/runwayml/stable-diffusion-v1-5-inpainting"] for line in lines) is (
             not arguments
         )
+
+
+def test_the_models_of_the_settings_are_listed_with_their_own_figures(llama: Path, tmp_path: Path) -> None:
+    settings = tmp_path / "cfai.toml"
+    settings.write_text(
+        f"""as_of = 2023-11-14
+[models."@cf/me/mine"]
+weights = {str(llama)!r}
+context_window = 99
+[models."@cf/me/theirs".upstream]
+url = "http://127.0.0.1:1/v1"
+"""
+    )
+    listed = rows("--settings", str(settings))
+    assert (listed["@cf/me/mine"]["context_window"], listed["@cf/me/mine"]["folder"]) == (99, str(llama))
+    assert listed["@cf/me/theirs"]["upstream"] == "http://127.0.0.1:1/v1"
+    assert listed[INT8]["max_output_tokens"] == 1800
+    lines = cfai("--settings", str(settings)).stdout.splitlines()
+    assert any(line.split()[:2] == ["@cf/me/theirs", "upstream"] for line in lines)
