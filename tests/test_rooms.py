@@ -66,13 +66,13 @@ def test_only_the_engine_knows_torch(file: Path) -> None:
 
 
 def test_only_the_local_binding_and_the_weights_open_the_engine() -> None:
-    """The weights ask it whether it can load them, before they are fetched."""
+    """The weights ask it whether it can load them, before they are fetched, and what a GGUF file holds."""
     openers = {
         str(file.relative_to(PACKAGE))
         for file in FILES
         if room_of(file) != "engine" and any(name.startswith("cfai.engine") for name in imports(file))
     }
-    assert openers == {"bindings/local.py", "bindings/generation.py", "weights/architecture.py"}
+    assert openers == {"bindings/local.py", "bindings/generation.py", "weights/architecture.py", "weights/importing.py"}
 
 
 def test_importing_cfai_is_light() -> None:

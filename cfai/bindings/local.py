@@ -96,7 +96,7 @@ class LocalBinding:
         on_lost: Callable[[str], None] | None = None,
     ) -> None:
         given = {name: _as_settings(place) for name, place in (models or {}).items()}
-        builtin = Catalog.builtin()
+        builtin = weights.with_imported(Catalog.builtin())
         self.catalog = builtin.with_rows({name: model.catalog_row for name, model in given.items()})
         self._models = {self.catalog.get(name).id: model for name, model in given.items()}
         adapters = {model_id: model.adapters for model_id, model in self._models.items()}

@@ -13,6 +13,7 @@ from cfai.cli.d1 import d1
 from cfai.cli.dev import dev
 from cfai.cli.doctor import doctor
 from cfai.cli.fuzz import fuzz
+from cfai.cli.import_weights import import_weights
 from cfai.cli.init import init
 from cfai.cli.models import models
 from cfai.cli.ps import ps
@@ -41,6 +42,7 @@ app = typer.Typer(
 )
 for command in (run, models, pull, verify, rm, serve, init, dev, types, doctor, fuzz, ps, top, wrangler, workerd):
     app.command()(command)
+app.command("import")(import_weights)
 app.add_typer(d1, name="d1")
 app.add_typer(vectorize, name="vectorize")
 app.add_typer(tape, name="tape")

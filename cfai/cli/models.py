@@ -53,10 +53,11 @@ def models(
     from cfai import sse
     from cfai.catalog import Catalog, Search
     from cfai.cli.settled import settled
+    from cfai.weights import with_imported
 
     settings = settled(context)
     day = settings.as_of
-    builtin = Catalog.builtin()
+    builtin = with_imported(Catalog.builtin())
     catalog = builtin.with_rows({name: one.catalog_row for name, one in settings.models.items()})
     named = {catalog.get(name).id: one for name, one in settings.models.items()}
     wanted = Search(text=search, task=task, author=author)

@@ -11,13 +11,16 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 __all__ = ["problem_of"]
 
+_GENERATING = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+"""How the classes are called whose answers are text."""
+
 
 def problem_of(config: Mapping[str, Any]) -> str | None:
     """Why no engine can load a checkpoint with this config; None if it can.
 
     ```python
     problem_of({"model_type": "llama"})  # None
-    problem_of({"model_type": "whisper"})  # 'a whisper model generates no text'
+    problem_of({"model_type": "whisper", "is_encoder_decoder": True})  # 'a whisper model generates no text'
     ```
 
     A config that names code of its repository is no problem where transformers has that architecture itself: then the
@@ -26,10 +29,12 @@ def problem_of(config: Mapping[str, Any]) -> str | None:
     kind = config.get("model_type")
     if not isinstance(kind, str):
         return "its config.json names no model_type"
-    if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        return None
     if kind in CONFIG_MAPPING_NAMES:
-        return f"a {kind} model generates no text"
+        # Models that read or translate have a class that only generates, which their weights do not fit.
+        classes = list(map(str, config.get("architectures") or ()))
+        is_one = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not config.get("is_encoder_decoder")
+        is_meant = not classes or any(name.endswith(_GENERATING) for name in classes)
+        return None if is_one and is_meant else f"a {kind} model generates no text"
     version = f"transformers {transformers.__version__} has no architecture {kind!r}"
     code = config.get("auto_map")
     if isinstance(code, Mapping) and code:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
-from cfai.catalog import Model
+from cfai.catalog import Catalog, Model
 from cfai.errors import WeightsMissing
 from cfai.weights.home import hub_cache, is_offline
 from cfai.weights.layout import is_whole
 from cfai.weights.records import Record
 from cfai.weights.source import Source
 
-__all__ = ["DEMO_MODEL", "are_here", "find", "repositories", "repository_folder", "size_on_disk"]
+__all__ = ["DEMO_MODEL", "are_here", "find", "repositories", "repository_folder", "size_on_disk", "with_imported"]
 
 DEMO_MODEL = "@cfai/demo/tiny-chat"
 
@@ -24,15 +24,18 @@ def find(model: Model, source: Source | None = None, *, offline: bool | None = N
     find(Catalog.builtin().get("@cfai/demo/tiny-chat"))  # the folder in the package
     ```
 
-    source   what the user named for it: a folder, or a repository, which is fetched if it is not here yet and nothing
-             forbids it. Without one, the demo model is in the package, and other models are looked for among what was
-             fetched or imported, which opens no connection
+    source   what the user named for it: a folder, a GGUF file, which becomes a folder of cfai's own once, or a
+             repository, which is fetched if it is not here yet and nothing forbids it. Without one, the demo model is
+             in the package, and other models are looked for among what was fetched or imported, which opens no
+             connection
     offline  whether connections are forbidden; default what `is_offline` says
 
     Nothing that is only half there is found. Raises `WeightsMissing`, which says which weights, from where, and how to
     get them.
     """
     if source is not None:
+        if source.gguf is not None:
+            return _converted(source.gguf.absolute())
         return source.folder or repository_folder(source.place, source.revision) or _fetch(source, offline)
     if model.bundled is not None:
         return Path(str(resources.files("cfai"))) / model.bundled
@@ -62,6 +65,18 @@ def are_here(model: Model) -> bool:
     except WeightsMissing:
         return False
     return True
+
+
+def with_imported(catalog: Catalog) -> Catalog:
+    """A catalog that has the models too whose weights were imported under an id that it does not know.
+
+    ```python
+    with_imported(Catalog.builtin()).get("@cf/my/llama")
+    ```
+    """
+    known = {model.id for model in catalog.models()}
+    names = (record.name for record in Record.all() if record.kind == "imported" and record.name.startswith("@"))
+    return catalog.with_models(*(Model(id=name) for name in names if name not in known))
 
 
 def size_on_disk(folder: Path) -> int:
@@ -108,6 +123,17 @@ def repository_folder(repo: str, revision: str | None = None) -> Path | None:
         return None
     folder = Path(config).parent
     return folder if is_whole(folder) else None
+
+
+def _converted(file: Path) -> Path:
+    """The folder that a GGUF file was made into, or is now."""
+    from cfai.weights.importing import import_weights, state_of
+
+    name = f"gguf:{file}"
+    record = Record.read(name)
+    if record is None or not record.is_there or record.origin != state_of(file):
+        record = import_weights(name, file)
+    return Path(record.folder)
 
 
 def _fetch(source: Source, offline: bool | None) -> Path:

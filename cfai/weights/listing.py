@@ -11,10 +11,21 @@ from cfai.weights.digest import Digest
 from cfai.weights.layout import INDEX, PICKLES, SINGLE
 from cfai.wording import count
 
-__all__ = ["HubFile", "Listing"]
+__all__ = ["HubFile", "Listing", "is_small"]
 
 _SMALL = ("*.json", "*.jinja", "*.tiktoken", "tokenizer.model", "spiece.model", "merges.txt", "vocab.txt")
 """What a model has beside its weights; nothing that holds code or pickles."""
+
+
+def is_small(name: str) -> bool:
+    """Whether a file is one that a model has beside its weights.
+
+    ```python
+    is_small("tokenizer.json")  # True
+    is_small("onnx/config.json")  # False
+    ```
+    """
+    return "/" not in name and any(fnmatch.fnmatch(name, kind) for kind in _SMALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +58,8 @@ class Listing:
     @property
     def small(self) -> list[HubFile]:
         """Everything but weights; a model's config and the index of its weights come first."""
-        found = [file for file in self.files if any(fnmatch.fnmatch(file.name, kind) for kind in _SMALL)]
         first = ("config.json", INDEX)
-        return sorted((file for file in found if "/" not in file.name), key=lambda file: file.name not in first)
+        return sorted((file for file in self.files if is_small(file.name)), key=lambda file: file.name not in first)
 
     def check(self) -> None:
         """Raise `WeightsMissing` where a look at the names says that cfai cannot run this."""

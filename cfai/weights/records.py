@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -14,6 +15,9 @@ from cfai.weights.digest import Digest
 from cfai.weights.home import home
 
 __all__ = ["FileRecord", "Record", "folder_name", "write_whole"]
+
+LONGEST = 200
+"""Characters of a file's name here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,9 @@ def folder_name(name: str) -> str:
     folder_name("@cf/meta/llama")  # '@cf%2Fmeta%2Fllama'
     ```
     """
-    return quote(name, safe="@")
+    quoted = quote(name, safe="@")
+    # File systems take 255 bytes, and a path may have more.
+    return quoted if len(quoted) < LONGEST else f"{quoted[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
 def write_whole(file: Path, data: bytes) -> None:

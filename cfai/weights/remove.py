@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cfai.catalog import Catalog
 from cfai.errors import WeightsMissing
-from cfai.weights.finding import repositories
+from cfai.weights.finding import repositories, with_imported
 from cfai.weights.home import home, hub_cache
 from cfai.weights.made import int8_folders
 from cfai.weights.records import Record, folder_name
@@ -69,7 +69,7 @@ def removal_of(name: str, *, catalog: Catalog | None = None) -> Removal:
 
     Raises `WeightsMissing` if nothing of it is here, and `NoSuchModel`.
     """
-    catalog = catalog or Catalog.builtin()
+    catalog = catalog or with_imported(Catalog.builtin())
     found = [removal for one in _names(name, catalog) if (removal := _removal(one, catalog)) is not None]
     if not found:
         raise WeightsMissing(f"nothing of {name} is on this machine that cfai could remove")
@@ -77,16 +77,16 @@ def removal_of(name: str, *, catalog: Catalog | None = None) -> Removal:
 
 
 def _names(name: str, catalog: Catalog) -> list[str]:
-    if not name.startswith("@"):
-        if not is_repository_name(name):
-            raise WeightsMissing(f"{name!r} is no name of a repository, such as org/name, and no model id")
+    if Record.read(name) is not None or is_repository_name(name):
         return [name]
-    return [name] if Record.read(name) is not None else repositories(catalog.get(name))
+    if name.startswith("@"):
+        return repositories(catalog.get(name))
+    raise WeightsMissing(f"{name!r} is no name of a repository, such as org/name, and no model id")
 
 
 def _removal(name: str, catalog: Catalog) -> Removal | None:
     record = Record.read(name)
-    is_repository = not name.startswith("@")
+    is_repository = is_repository_name(name)
     cached = Cache(name).folder if is_repository else None
     repo = name if cached is not None and cached.is_dir() else None
     folders: list[Path] = []

@@ -13,7 +13,7 @@ _REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A folder, or a repository of the hub (`org/name`), with the revision that is meant.
+    """A folder, a GGUF file, or a repository of the hub (`org/name`) with the revision that is meant.
 
     ```python
     Source("./llama-2-7b-chat").folder  # PosixPath('llama-2-7b-chat'), where there is one
@@ -31,8 +31,14 @@ class Source:
         return path if path.is_dir() else None
 
     @property
+    def gguf(self) -> Path | None:
+        """The GGUF file that is named, where there is one."""
+        path = Path(self.place).expanduser()
+        return path if path.suffix.lower() == ".gguf" and path.is_file() else None
+
+    @property
     def is_repository(self) -> bool:
-        return self.folder is None and is_repository_name(self.place)
+        return self.folder is None and self.gguf is None and is_repository_name(self.place)
 
 
 def is_repository_name(text: str) -> bool:
@@ -47,7 +53,7 @@ def is_repository_name(text: str) -> bool:
 
 
 def parse_source(text: str) -> tuple[str, Source]:
-    """`ID=FOLDER`, `ID=org/name` or `ID=org/name@REVISION`, as given on a command line.
+    """`ID=FOLDER`, `ID=FILE.gguf`, `ID=org/name` or `ID=org/name@REVISION`, as given on a command line.
 
     ```python
     parse_source("@cf/my/llama=./llama")  # ('@cf/my/llama', Source('./llama'))
@@ -59,7 +65,7 @@ def parse_source(text: str) -> tuple[str, Source]:
     if not equals or not model_id or not place:
         raise ValueError(f"{text!r} is not of the form ID=FOLDER, for example @cf/meta/llama-2-7b-chat-int8=./llama")
     source = Source(place)
-    if source.folder is None and not source.is_repository:
+    if source.folder is None and source.gguf is None and not source.is_repository:
         repository, _, revision = place.partition("@")
         source = Source(repository, revision or None)
         if not source.is_repository:

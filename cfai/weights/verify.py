@@ -9,7 +9,7 @@ from pathlib import Path
 from cfai.catalog import Catalog
 from cfai.errors import EngineFailure, WeightsMissing
 from cfai.weights.digest import Digest
-from cfai.weights.finding import find, repositories, repository_folder
+from cfai.weights.finding import find, repositories, repository_folder, with_imported
 from cfai.weights.layout import read_header, weight_files
 from cfai.weights.made import int8_folders
 from cfai.weights.records import Record
@@ -61,7 +61,7 @@ def verify(name: str, *, catalog: Catalog | None = None, progress: Callable[[str
     in the names of its files, and of a folder without any only the headers are looked at. Damaged weights that `pull`
     brought are not found any more until they are pulled again. Raises `WeightsMissing` for a name that nothing has.
     """
-    record, folder = _located(name, catalog or Catalog.builtin())
+    record, folder = _located(name, catalog or with_imported(Catalog.builtin()))
     files = dict(_of_record(record) if record is not None else _of_cache(folder))
     problems = [problem for file, digest in files.items() if (problem := _problem(folder, file, digest, progress))]
     problems += _unsound(folder)
