@@ -28,6 +28,7 @@
     │   ├── NoRoute              7003  404
     │   └── MethodNotAllowed     7001  405
     └── EngineFailure            8500  500   the model itself failed; the code is cfai's own
+        ├── NotEnoughMemory      8500  500   a model does not fit into the memory there is for it
         └── ConnectionDropped    8500  500   the answer broke off, and nothing came to say so
 
 Codes and statuses follow https://developers.cloudflare.com/workers-ai/platform/errors/ where that page has them;
@@ -61,6 +62,7 @@ __all__ = [
     "MethodNotAllowed",
     "NoRoute",
     "NoSuchModel",
+    "NotEnoughMemory",
     "OutOfCapacity",
     "RateLimited",
     "RequestAborted",
@@ -463,6 +465,10 @@ class EngineFailure(AiError):
     """The model failed while loading or running. The code is cfai's own: Cloudflare documents none."""
 
     code, status = 8500, 500
+
+
+class NotEnoughMemory(EngineFailure):
+    """A model does not fit into the memory that there is for it."""
 
 
 class ConnectionDropped(EngineFailure):

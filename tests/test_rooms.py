@@ -24,7 +24,7 @@ FLOORS = [
     {"catalog"},
     {
         *("addresses", "ai", "binding", "blocking", "clock", "cost", "devices", "errors", "event_loops", "lazy"),
-        *("metrics", "packages", "quantities", "request_id", "results", "sse", "wording"),
+        *("metrics", "packages", "quantities", "ready", "request_id", "results", "sse", "wording"),
     },
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -72,7 +72,10 @@ def test_only_the_local_binding_and_the_weights_open_the_engine() -> None:
         for file in FILES
         if room_of(file) != "engine" and any(name.startswith("cfai.engine") for name in imports(file))
     }
-    assert openers == {"bindings/local.py", "bindings/generation.py", "weights/architecture.py", "weights/importing.py"}
+    assert openers == {
+        *("bindings/generation.py", "bindings/loader.py", "bindings/local.py"),
+        *("weights/architecture.py", "weights/importing.py"),
+    }
 
 
 def test_importing_cfai_is_light() -> None:

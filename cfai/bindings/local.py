@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import aclosing
 from datetime import date
 from pathlib import Path
@@ -19,13 +19,14 @@ from cfai.binding import EVENT_STREAM, JSON, Call, Reply
 from cfai.bindings.asked import Asked, CutNotices, Terms
 from cfai.bindings.finetunes import Adapters, FinetuneStore
 from cfai.bindings.generation import Generation
-from cfai.bindings.loaded import Lease, LoadedModels, Weights
+from cfai.bindings.loaded import KEEP_ALIVE, LoadedModels, Weights
+from cfai.bindings.loader import EngineLoader, import_engine
 from cfai.catalog import Catalog, Model, parse_as_of
 from cfai.config.settings import ModelSettings
 from cfai.cost import cost_headers
 from cfai.devices import check_device, check_dtype
-from cfai.errors import AiError, EngineFailure, NoSuchModel, OutOfCapacity, WeightsMissing
-from cfai.packages import problem_of
+from cfai.errors import AiError, BadInput, NoSuchModel, OutOfCapacity, WeightsMissing
+from cfai.quantities import parse_duration
 from cfai.request_id import of_request
 from cfai.results import ByteStream
 from cfai.tasks.shapes import Fidelity, parse_fidelity
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from cfai.engine import LocalEngine, RunsAs
 
 __all__ = ["LocalBinding"]
+
+USUAL_SLOTS = 64
+"""How many answers may wait for a model to load, beside those of the queue, where `slots` does not say."""
 
 
 class LocalBinding:
@@ -63,6 +67,11 @@ class LocalBinding:
                  events without it), to find at home what a client stumbles over. A call's own wins
     strict_retired  refuse what Cloudflare no longer serves, or does not yet on the day of `as_of`, with its own error,
                  5028 or 5007; default: the model answers, with a note. A call's own, `strictRetired`, wins
+    memory       bytes that all models in memory may take together, on each device; default what is free less a margin.
+                 Those that were not used for longest leave for others, never one that loads or answers
+    model_keep_alive  seconds from a model's last answer until it leaves memory; 0 at once, -1 never. Default 300. A
+                 call's own, `keepAlive`, wins
+    pinned       ids of models that stay in memory; `load_pinned` loads them, else their first call does
     keep_alive   seconds after which a stream that has no piece yet (a model loads, a long prompt is read) sends its
                  head and a comment line, again and again; an error is then an event. Default 15
     finetunes    where LoRA adapters were uploaded to; default cfai's own folder
@@ -71,7 +80,7 @@ class LocalBinding:
     on_lost      called from a model's thread with what happened when a device has failed for good; nothing will run on
                  it again in this process
 
-    A model loads when it is first asked for and stays until `aclose`. Usable from any number of tasks and event loops.
+    A model loads when it is first asked for. Usable from any number of tasks and event loops.
     """
 
     def __init__(
@@ -89,6 +98,9 @@ class LocalBinding:
         draft_tokens: int = 0,
         fidelity: Fidelity = "clean",
         strict_retired: bool = False,
+        memory: int | None = None,
+        model_keep_alive: float = KEEP_ALIVE,
+        pinned: Collection[str] = (),
         keep_alive: float = 15.0,
         finetunes: FinetuneStore | None = None,
         on_progress: Callable[[str, int, int], None] | None = None,
@@ -112,6 +124,7 @@ class LocalBinding:
             ("queue_limit", 0, queue_limit),
             ("cache_tokens", 1, cache_tokens),
             ("draft_tokens", 0, draft_tokens),
+            ("memory", 1, memory),
         ):
             if value is not None and value < least:
                 raise ValueError(f"{setting} must be at least {least}, it is {value}")
@@ -121,21 +134,27 @@ class LocalBinding:
             check_dtype(dtype)
         self._devices: list[str | None] = [*device.split(",")] if device is not None else [None]
         self._dtype = dtype
-        self._settings = {
+        settings = {
             "threads": threads,
             "slots": slots,
             "queue_limit": queue_limit,
             "cache_tokens": cache_tokens,
             "draft_tokens": draft_tokens,
         }
+        self._pinned = {self.catalog.get(model).id for model in pinned}
+        self._pinned.update(name for name, model in self._models.items() if model.pinned)
         self._keep_alive = keep_alive
-        self._on_progress = on_progress
-        self._on_lost = on_lost
         self._on_notice = on_notice or _to_stderr
         self._cut_notices = CutNotices(self._on_notice)
         self._folders: dict[str, Path] = {}
         self._precisions: dict[str, RunsAs] = {}
-        self._loaded: LoadedModels[LocalEngine] = LoadedModels(self._open, devices=self._devices)
+        self._loaded: LoadedModels[LocalEngine] = LoadedModels(
+            EngineLoader(settings, is_several=len(self._devices) > 1, on_progress=on_progress, on_lost=on_lost),
+            devices=self._devices,
+            memory=memory,
+            keep_alive=parse_duration(model_keep_alive),
+            waiting_limit=(slots or USUAL_SLOTS) + queue_limit,
+        )
         self._noticed: set[tuple[str, str]] = set()
 
     async def send(self, call: Call) -> Reply:
@@ -168,34 +187,29 @@ class LocalBinding:
         adapter = None
         if (lora := asked.request.lora) is not None:
             adapter = await to_thread.run_sync(self._adapters.find, model, lora, abandon_on_cancel=True)
+        rejects = bool(call.options.get("rejectIfBusy"))
+        lease = self._loaded.use(
+            await self._weights_of(model),
+            session=call.headers.get("x-session-affinity"),
+            keep_alive=_keep_alive_of(call, self._settings_of(model)),
+            pinned=model.id in self._pinned,
+            reject_if_busy=rejects,
+        )
         return Generation(
-            await self._lease(model, call.headers.get("x-session-affinity")),
+            lease,
             asked,
             adapter=adapter,
             keep_alive=self._keep_alive,
-            reject_if_busy=bool(call.options.get("rejectIfBusy")),
+            reject_if_busy=rejects,
             cut_notices=self._cut_notices,
         )
 
-    async def _lease(self, model: Model, session: str | None) -> Lease[LocalEngine]:
+    async def _weights_of(self, model: Model) -> Weights:
         folder = self._folders.get(model.id) or await self._find(model)
         is_demo = folder == self._demo_folder
         runs_as = self._precisions.get(model.id) or await self._precision_of(model, is_demo)
         name = weights.DEMO_MODEL if is_demo else model.id
-        wanted = Weights(folder, runs_as.dtype, name=name, model_id=model.id, note=runs_as.note)
-        return self._loaded.use(wanted, session=session)
-
-    def _open(self, wanted: Weights, device: str | None) -> LocalEngine:
-        room, report = _import_engine(), self._on_progress
-        engine: LocalEngine = room.LocalEngine(
-            wanted.folder,
-            room.EngineSettings(device=device, dtype=wanted.dtype, **self._settings),
-            (lambda done, total: report(wanted.model_id, done, total)) if report else None,
-            name=f"{wanted.name} on {device}" if len(self._devices) > 1 else wanted.name,
-            note=wanted.note,
-            on_lost=self._on_lost,
-        )
-        return engine
+        return Weights(folder, runs_as.dtype, name=name, model_id=model.id, note=runs_as.note)
 
     async def _precision_of(self, model: Model, is_demo: bool) -> RunsAs:
         room = await self.warm_up()
@@ -207,7 +221,17 @@ class LocalBinding:
 
     async def warm_up(self) -> Any:
         """Import torch and transformers, which takes seconds, before the first answer is asked for."""
-        return await to_thread.run_sync(_import_engine, abandon_on_cancel=True)
+        return await to_thread.run_sync(import_engine, abandon_on_cancel=True)
+
+    async def load_pinned(self) -> None:
+        """Load the pinned models, one after the other. Why one does not load is a notice: others may still answer."""
+        await self.warm_up()
+        for model_id in sorted(self._pinned):
+            try:
+                async with self._loaded.use(await self._weights_of(self.catalog.get(model_id)), pinned=True):
+                    pass
+            except AiError as error:
+                self._on_notice(f"cfai: the pinned model {model_id} is not loaded: {error.description}")
 
     async def _find(self, model: Model) -> Path:
         source = self._source_of(model)
@@ -256,10 +280,11 @@ class LocalBinding:
         Ids that share their weights and dtype share an engine; it goes by the id that was asked for first.
         """
         models: dict[str, Any] = {}
-        for engine in self._loaded.engines():
-            # A device may be there twice, and one set of weights in two dtypes.
-            name = next(name for name in _numbered(engine.name) if name not in models)
-            models[name] = engine.stats()
+        for life in self._loaded.lives():
+            for stats in life.stats():
+                # A device may be there twice, and one set of weights in two dtypes.
+                name = next(name for name in _numbered(stats.pop("name")) if name not in models)
+                models[name] = stats
         total = {key: sum(int(model[key]) for model in models.values()) for key in ("running", "waiting", "tokens")}
         return {**total, "models": models}
 
@@ -274,6 +299,15 @@ def _numbered(name: str) -> Iterator[str]:
         yield f"{name} ({number})"
 
 
+def _keep_alive_of(call: Call, model: ModelSettings) -> float | None:
+    if (given := call.options.get("keepAlive")) is None:
+        return model.keep_alive
+    try:
+        return parse_duration(given)
+    except ValueError as error:
+        raise BadInput(f"keepAlive: {error}") from error
+
+
 _NOTHING_SAID = ModelSettings()
 
 
@@ -282,18 +316,6 @@ def _as_settings(place: str | Path | weights.Source | ModelSettings) -> ModelSet
         return place
     source = place if isinstance(place, weights.Source) else weights.Source(str(place))
     return ModelSettings(weights=source.place, revision=source.revision)
-
-
-def _import_engine() -> Any:
-    try:
-        import cfai.engine
-    except ModuleNotFoundError as error:
-        if (found := problem_of(error)) is None:
-            raise
-        problem, command = found
-        raise EngineFailure(f"a model cannot run here: {problem}", hint=command) from error
-
-    return cfai.engine
 
 
 def _to_stderr(line: str) -> None:

@@ -121,6 +121,10 @@ class KVCache:
         self.keys = [_zeros((capacity + 1, s.heads, s.key), s.dtype, s.device) for s in shapes]
         self.values = [_zeros((capacity + 1, s.heads, s.value), s.dtype, s.device) for s in shapes]
 
+    @property
+    def bytes(self) -> int:
+        return sum(states.nbytes for states in (*self.keys, *self.values))
+
     def write(self, layer: int, places: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
         """Put `[tokens, heads, size]` at `places`, one for each token."""
         self.keys[layer].index_copy_(0, places, keys)

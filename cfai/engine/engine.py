@@ -27,7 +27,10 @@ from cfai.adapters import Adapter
 from cfai.engine.answer import Answer
 from cfai.engine.attention import Unbatchable
 from cfai.engine.checkpoint import Checkpoint, Progress, load_checkpoint
+from cfai.engine.devices import device_of
+from cfai.engine.footprint import LONGEST_CONTEXT, Footprint
 from cfai.engine.lora import AdapterBank
+from cfai.engine.memory import free_memory, give_back, is_out_of_memory, let_go
 from cfai.engine.regions import Regions
 from cfai.engine.runner import Pending, Runner, form_of
 from cfai.engine.sampling import BROKEN
@@ -35,16 +38,23 @@ from cfai.engine.scheduler import Scheduler, Step
 from cfai.engine.sequence import Sampling, Sequence, Token
 from cfai.engine.settings import EngineSettings, step_tokens_on
 from cfai.engine.solo import Soloist
-from cfai.engine.stream import Crossing, Ready, TextStream
-from cfai.errors import AiError, BadInput, ContextExceeded, EngineFailure, OutOfCapacity, RequestAborted
+from cfai.engine.stream import Crossing, TextStream
+from cfai.errors import (
+    AiError,
+    BadInput,
+    ContextExceeded,
+    EngineFailure,
+    NotEnoughMemory,
+    OutOfCapacity,
+    RequestAborted,
+)
 from cfai.metrics import ModelMetrics
+from cfai.quantities import shown_size
+from cfai.ready import Ready
 
 __all__ = ["LocalEngine"]
 
 log = logging.getLogger("cfai.engine")
-
-LONGEST_CONTEXT = 32768
-"""Tokens of prompt and answer for a model whose config does not say."""
 
 SETTLE_SECONDS = 0.3
 """An idle moment must last this long before it is used for what makes later steps faster."""
@@ -78,6 +88,7 @@ class LocalEngine:
 
     progress  called while weights load and, on a GPU, while CUDA graphs are made, with what is done and what there is
     note      what the user should know about the precision it runs in; it stands in the stats
+    footprint  what the model may take of the device's memory; None takes shares of what is free
     on_lost   called when the device has failed in a way that only a new process mends; the engine has ended then
     """
 
@@ -89,13 +100,16 @@ class LocalEngine:
         *,
         name: str = "",
         note: str = "",
+        footprint: Footprint | None = None,
         on_lost: Callable[[str], None] | None = None,
     ) -> None:
         self.name = name or folder.name
         self.ready = Ready()
         self.tokens_made = 0
+        self._submitted = 0
         self._folder = folder
         self._settings = settings
+        self._footprint = footprint
         self._progress = progress
         self._note = note
         self._on_lost = on_lost
@@ -103,6 +117,7 @@ class LocalEngine:
         self._scheduler: Scheduler | None = None
         self._runner: Runner | None = None
         self._soloist: Soloist | None = None
+        self._weights_bytes = 0
         self._adapters: AdapterBank | None = None
         self._why_alone = ""
         self._under_way: Pending | None = None
@@ -131,6 +146,26 @@ class LocalEngine:
     @property
     def is_alive(self) -> bool:
         return self._thread.is_alive() and not self._closing
+
+    @property
+    def has_loaded(self) -> bool:
+        """It answers, or has done so."""
+        return self._scheduler is not None
+
+    @property
+    def has_ended(self) -> bool:
+        """It runs no more, and its memory is given back."""
+        return not self._thread.is_alive()
+
+    @property
+    def memory(self) -> int:
+        """Bytes of weights, KV cache, the steps' own and copies of weights; before it has loaded what it may take."""
+        footprint, runner, bank = self._footprint, self._runner, self._adapters
+        if self._weights_bytes == 0:
+            return footprint.total if footprint else 0
+        work = footprint.work if footprint else 0
+        adapters = bank.memory if bank else 0
+        return self._weights_bytes + work + adapters + (runner.cache.bytes + runner.copies if runner else 0)
 
     @property
     def capacity(self) -> int:
@@ -164,6 +199,8 @@ class LocalEngine:
                     f"{len(scheduler.running)} requests run and {len(scheduler.waiting)} wait; "
                     "slots and the queue's limit are settings"
                 )
+            self._submitted += 1
+            sequence.number = self._submitted
             self._answers[sequence] = Answer(sequence, self.checkpoint, self._metrics.request(len(prompt)))
             scheduler.add(sequence)
         self._wakeup.set()
@@ -197,7 +234,8 @@ class LocalEngine:
             "device": str(loaded.device) if loaded else None,
             "dtype": loaded.dtype if loaded else None,
             "precision": self._note,
-            "memory": loaded.memory + adapters.memory if loaded and adapters else 0,
+            "memory": self._weights_bytes + (adapters.memory if adapters else 0),
+            "memory_in_all": self.memory,
             "adapters": adapters.names if adapters else [],
             "healthy": self._broken_in_a_row < UNHEALTHY,
             "batching": f"one at a time: {self._why_alone}" if self._why_alone else "continuous",
@@ -221,17 +259,29 @@ class LocalEngine:
         try:
             self._load_and_step()
         finally:
+            self._give_back()
             atexit.unregister(self.close)
+
+    def _give_back(self) -> None:
+        """Python's cycles, torch's blocks and malloc's: what none of them holds is the system's again."""
+        self._checkpoint = self._runner = self._soloist = self._adapters = None
+        give_back()
 
     def _load_and_step(self) -> None:
         try:
             self._load()
         except AiError as error:
+            let_go(error)
             self.ready.set(error)
             return
         except BaseException as error:
-            log.exception("loading %s failed", self._folder)
-            self.ready.set(EngineFailure(f"{self._folder} does not load: {error}"))
+            if is_out_of_memory(error):
+                problem: AiError = self._no_memory_for(error)
+            else:
+                log.exception("loading %s failed", self._folder)
+                problem = EngineFailure(f"{self._folder} does not load: {error}")
+            let_go(error)
+            self.ready.set(problem)
             return
         self.ready.set()
         failure: AiError = EngineFailure("the engine thread ended")
@@ -244,14 +294,14 @@ class LocalEngine:
             failure = lost
         finally:
             self._end_all(failure)
-            self._checkpoint = self._runner = self._soloist = self._adapters = None
             if isinstance(failure, _DeviceLost) and self._on_lost is not None:
                 self._on_lost(str(failure))
 
     def _load(self) -> None:
         started = time.monotonic()
-        settings = self._settings
-        loaded = load_checkpoint(self._folder, device=settings.device, dtype=settings.dtype, progress=self._progress)
+        settings, footprint = self._settings, self._footprint
+        dtype = settings.dtype or (footprint.dtype if footprint else None)
+        loaded = load_checkpoint(self._folder, device=settings.device, dtype=dtype, progress=self._report)
         if loaded.device.type == "cpu":
             torch.set_num_threads(settings.threads_for(loaded.model.num_parameters()))
         slots = settings.slots_on(loaded.device)
@@ -261,7 +311,10 @@ class LocalEngine:
             with torch.inference_mode():
                 form = form_of(loaded)
                 token = sum(shape.bytes for shape in form.shapes)
-                capacity = settings.cache_capacity(slots * context, token, loaded.device)
+                if footprint is None or settings.cache_tokens is not None:
+                    capacity = settings.cache_capacity(slots * context, token, loaded.device)
+                else:
+                    capacity = max(1, min(slots * context, footprint.cache // token))
                 self._runner = Runner(
                     loaded,
                     form,
@@ -270,6 +323,7 @@ class LocalEngine:
                     capacity=capacity,
                     longest=context,
                     adapters=adapters,
+                    spare=footprint.spare if footprint else None,
                 )
         except Unbatchable as reason:
             self._why_alone = str(reason)
@@ -283,9 +337,26 @@ class LocalEngine:
             regions=Regions(capacity),
             draft_tokens=settings.draft_tokens if self._runner is not None else 0,
         )
-        self._checkpoint = loaded
+        self._checkpoint, self._weights_bytes = loaded, loaded.memory
         self._metrics.load_seconds = time.monotonic() - started
         log.info("loaded %s in %.2f s (%s, %s)", self.name, self._metrics.load_seconds, loaded.device, loaded.dtype)
+
+    def _report(self, done: int, total: int) -> None:
+        if self._closing:  # a load that nobody waits for any more ends with the tensor that it is at
+            raise RequestAborted()
+        if self._progress is not None:
+            self._progress(done, total)
+
+    def _no_memory_for(self, error: BaseException) -> NotEnoughMemory:
+        device = self._settings.device or ""
+        free = free_memory(device_of(self._settings.device))
+        needs = f", which needs {shown_size(self._footprint.total)} ({self._footprint})" if self._footprint else ""
+        there = f"; {shown_size(free)} are free" if free is not None else ""
+        log.warning("no memory to load %s: %s", self._folder, error)
+        return NotEnoughMemory(
+            f"{device} has no memory left for {self.name}{needs}{there}".strip(),
+            hint="close what else uses the device, or choose a smaller model or dtype, or fewer cache_tokens",
+        )
 
     def _step_until_closed(self) -> None:
         settle, steps = SETTLE_SECONDS, 0
@@ -332,6 +403,12 @@ class LocalEngine:
             done = self._runner.warm_up()
         except torch.AcceleratorError as error:
             raise _DeviceLost(f"the device failed: {str(error).splitlines()[0]}") from error
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            log.warning("%s: no memory for what makes steps faster: %s", self.name, error)
+            let_go(error)
+            return True
         if done is None:
             return False
         if self._progress is not None and done[1] > 1:  # CUDA graphs, which take a while
@@ -386,15 +463,15 @@ class LocalEngine:
         except Exception as error:
             # The tokens of the step before come first, whatever becomes of this one.
             self._hand_out_what_is_under_way()
-            if isinstance(error, torch.OutOfMemoryError):
+            if is_out_of_memory(error):
                 self._note_out_of_memory()
+                let_go(error)
+                return self._run_without_the_newest(step, error)
             if len(step.works) == 1 or isinstance(error, torch.AcceleratorError):
                 self._fail(step.works[0].sequence, error)
                 return None
         # One sequence's failure is its own: whoever gets through alone goes on.
         log.warning("%s: a step of %d sequences failed; each is tried alone", self.name, len(step.works))
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
         for work in step.works:
             if work.sequence.is_finished:
                 continue
@@ -404,6 +481,27 @@ class LocalEngine:
                 self._fail(work.sequence, error)
             else:
                 self._hand_out(pending)
+        return None
+
+    def _run_without_the_newest(self, step: Step, error: Exception) -> Pending | None:
+        """There is no memory for all of them: whoever came last gives way, until there is."""
+        assert self._runner is not None
+        works = [work for work in step.works if not work.sequence.is_finished]
+        while works:
+            newest = max(works, key=lambda work: work.sequence.number)
+            self._fail(newest.sequence, error)
+            works.remove(newest)
+            if not works:
+                break
+            try:
+                # The copies are made, by the step that failed.
+                return self._runner.run(Step(works))
+            except Exception as another:
+                if not is_out_of_memory(another):
+                    for work in works:
+                        self._fail(work.sequence, another)
+                    break
+                let_go(another)
         return None
 
     def _hand_out(self, pending: Pending) -> None:
@@ -471,7 +569,7 @@ class LocalEngine:
             return
         if isinstance(error, AiError):
             failure: AiError = error
-        elif isinstance(error, torch.OutOfMemoryError):
+        elif is_out_of_memory(error):
             failure = OutOfCapacity("the device has no memory left for this request")
         else:
             log.error("the model failed", exc_info=error, extra={"request": sequence.request_id})

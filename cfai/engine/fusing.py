@@ -56,6 +56,10 @@ class Forward(Protocol):
     def is_fused(self) -> bool:
         """False if the model runs as it is."""
 
+    @property
+    def copies(self) -> int:
+        """Bytes that copies of weights take, or will."""
+
     def __call__(
         self, input_ids: torch.Tensor, position_ids: torch.Tensor, logits_to_keep: torch.Tensor, **context: Any
     ) -> torch.Tensor:
@@ -90,9 +94,8 @@ def fuse(model: PreTrainedModel, *, memory: int = 0, bank: AdapterBank | None = 
                 recording = record(model)
             _reduce(recording)
             _check(plain, compiled(recording), model)
-            _check(plain, compiled(_without_adapters(recording)), model)
-        put_products(recording, memory)
-        return _Fused(compiled(_without_adapters(recording)), compiled(recording), attend, bank)
+        copies = put_products(recording, memory)
+        return _Fused(compiled(_without_adapters(recording)), compiled(recording), attend, bank, copies)
     except Exception as error:  # whatever the model does with made-up rows, it may still answer real ones
         log.debug("%s runs as it is: %s", type(model).__name__, error)
         return plain
@@ -109,7 +112,9 @@ class _Fused:
         run_adapted: Callable[..., torch.Tensor],
         attend: Callable[..., Any],
         bank: AdapterBank | None,
+        copies: int,
     ) -> None:
+        self.copies = copies
         self._run = run
         self._run_adapted = run_adapted
         self._attend = attend

@@ -40,6 +40,7 @@ class Plain:
     """The model as it is."""
 
     is_fused = False
+    copies = 0
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model

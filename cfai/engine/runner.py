@@ -35,15 +35,13 @@ from cfai.engine.memory import free_memory
 from cfai.engine.sampling import Draws, Features, Sampler
 from cfai.engine.scheduler import Step, Work
 from cfai.engine.sequence import Sequence, Token
+from cfai.engine.settings import PACKED_SHARE
 
 __all__ = ["Form", "Pending", "Runner", "form_of", "vocabulary_of"]
 
 LONG_STEP = 0.08
 """Seconds. A model whose smallest step takes longer has little to gain from fusing, and who asks meanwhile would wait:
 it runs some nine of them and copies weights."""
-
-PACKED_SHARE = 0.3
-"""How much of a CPU's free memory the second forms of weights may take, which make batches faster."""
 
 
 class Pending:
@@ -89,6 +87,7 @@ class Runner:
     capacity  tokens that the cache holds
     longest   tokens of the longest sequence
     adapters  where those of the sequences are when a step begins
+    spare     bytes that copies of weights may take on a CPU; None takes a share of what is free
     """
 
     def __init__(
@@ -101,7 +100,9 @@ class Runner:
         capacity: int,
         longest: int,
         adapters: AdapterBank,
+        spare: int | None = None,
     ) -> None:
+        self._spare = spare
         self._model = checkpoint.model
         self._adapters = adapters
         self._device = checkpoint.device
@@ -129,11 +130,18 @@ class Runner:
                 self._decode, most=slots, idle=idle, device=self._device, capture=CudaCapture(self._device)
             )
 
+    @property
+    def copies(self) -> int:
+        """Bytes that copies of weights take, or may until that is decided."""
+        return (self._spare or 0) if self._is_fresh else self._fused.copies if self._fused else 0
+
     def warm_up(self) -> tuple[int, int] | None:
         """Do a part of what makes later steps faster. How much is done now, and of how much; None if it was all."""
         if self._is_fresh:
-            self._is_fresh = False
-            self._fused = None if self._form.is_gathered else self._fuse()
+            try:
+                self._fused = None if self._form.is_gathered else self._fuse()
+            finally:
+                self._is_fresh = False
         elif self._graphs is None or not self._graphs.make_next():
             return None
         return (self._graphs.done + 1, self._graphs.in_all + 1) if self._graphs else (1, 1)
@@ -147,8 +155,10 @@ class Runner:
             return None
         if time.monotonic() - started > LONG_STEP:
             return None
-        spare = free_memory(self._device) if self._device.type == "cpu" else None
-        fused = fuse(self._model, memory=int((spare or 0) * PACKED_SHARE), bank=self._adapters)
+        spare = self._spare
+        if spare is None:
+            spare = int((free_memory(self._device) or 0) * PACKED_SHARE) if self._device.type == "cpu" else 0
+        fused = fuse(self._model, memory=spare, bank=self._adapters)
         few = torch.zeros(4, dtype=torch.long, device=self._device)
         fused(few[None], few[None], few[:1], batch=Recorder())  # so that no prompt waits for second forms of weights
         return fused

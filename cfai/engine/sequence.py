@@ -125,6 +125,8 @@ class Sequence:
         """Its place in the sampler's tables while it runs."""
         self.seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
         self.is_finished = False
+        self.number = 0
+        """Who came later has a larger one."""
         self.request_id = request_id.get()
         """For the log."""
 

@@ -11,7 +11,7 @@ import torch
 from cfai.engine.memory import free_memory
 from cfai.errors import EngineFailure
 
-__all__ = ["EngineSettings", "step_tokens_on"]
+__all__ = ["PACKED_SHARE", "EngineSettings", "step_tokens_on"]
 
 STEP_TOKENS = {"cpu": 128}
 """Tokens in a step, by device."""
@@ -25,6 +25,16 @@ CACHE_SHARE = {"cpu": 0.4, "mps": 0.4}
 """How much of the memory that is free once the weights are loaded the KV cache may take, by device. Memory of the
 system is taken as it is written, so on a CPU the cache costs what it holds."""
 DEFAULT_CACHE_SHARE = 0.85
+
+BUDGET_SHARE = 0.25
+"""How much of the memory that models may take together the KV cache of one takes at most, where its size is not set. A
+share of the whole and not of what is free just then: a model takes the same whatever is loaded beside it."""
+
+LEAST_TOKENS = 2048
+"""A model whose cache would have room for fewer tokens than this, or than its context, is not loaded."""
+
+PACKED_SHARE = 0.3
+"""How much of a CPU's memory that is left the second forms of weights may take, which make batches faster."""
 
 STEP_MEMORY = 2 << 30
 """Bytes that steps, CUDA graphs and libraries may need beside weights and cache."""
@@ -85,6 +95,17 @@ class EngineSettings:
         if device.type == "cuda":  # the steps themselves need some, on a small GPU too
             share = min(share, max(free // 2, free - STEP_MEMORY))
         return max(1, min(useful, share // bytes_per_token))
+
+    def cache_within(self, budget: int, *, taken: int, context: int, token: int, device: torch.device) -> int:
+        """How many tokens the KV cache holds where models may take `budget` bytes and this one has `taken` some of it.
+
+        It may be more than fits beside them: so many are the least.
+        """
+        if self.cache_tokens is not None:
+            return self.cache_tokens
+        useful = self.slots_on(device) * context
+        most = min(int(budget * BUDGET_SHARE), budget - taken) // max(1, token)
+        return max(min(useful, most), min(context, LEAST_TOKENS))
 
 
 def step_tokens_on(device: torch.device) -> int:

@@ -104,17 +104,22 @@ class _Product:
         return out
 
 
-def put_products(recording: Recording, memory: int) -> None:
-    """Let large linear layers have their second form, first come, first served, while `memory` bytes last."""
+def put_products(recording: Recording, memory: int) -> int:
+    """Let large linear layers have their second form, first come, first served, while `memory` bytes last.
+
+    Returns how many they will take.
+    """
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return
+        return 0
+    left = memory
     for call in recording.calls:
         match call:
             case Call(function=functional.linear, args=(x, torch.Tensor() as weight, *bias), kwargs={}):
                 is_large = weight.numel() >= _LARGE and weight.dtype == torch.float32 and weight.device.type == "cpu"
-                if is_large and weight.nbytes <= memory:
-                    memory -= weight.nbytes
+                if is_large and weight.nbytes <= left:
+                    left -= weight.nbytes
                     call.function, call.args = _Product(weight, *(bias or [None])), (x,)
+    return memory - left
 
 
 _LARGE = 1 << 19

@@ -15,7 +15,6 @@ Closing sets a flag that the engine looks at before every step, so an abandoned 
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,7 +28,7 @@ from cfai.event_loops import run_soon
 if TYPE_CHECKING:
     from cfai.engine.sequence import Token
 
-__all__ = ["Crossing", "Ready", "TextStream"]
+__all__ = ["Crossing", "TextStream"]
 
 BUFFERED_PIECES = 256
 
@@ -155,31 +154,3 @@ class Crossing:
 def _wake(streams: Iterable[TextStream]) -> None:
     for stream in streams:
         stream.wake()
-
-
-class Ready:
-    """Something that another thread finishes once, awaited by any number of tasks in any event loop."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._waiting: list[tuple[EventLoopToken, anyio.Event]] = []
-        self._error: AiError | None = None
-        self.is_set = False
-
-    def set(self, error: AiError | None = None) -> None:
-        """Let the waiting go on, or raise `error` in each of them."""
-        with self._lock:
-            self.is_set, self._error = True, error
-            waiting, self._waiting = self._waiting, []
-        for token, event in waiting:
-            run_soon(token, event.set)
-
-    async def wait(self) -> None:
-        with self._lock:
-            event = None if self.is_set else anyio.Event()
-            if event is not None:
-                self._waiting.append((current_token(), event))
-        if event is not None:
-            await event.wait()
-        if self._error is not None:
-            raise self._error

@@ -228,13 +228,37 @@ async def test_a_step_that_fails_is_tried_again_for_each_alone(engine: LocalEngi
     def fail(batch: Batch) -> None:
         if sum(len(run.spans) for run in batch.runs) == 3 and not failed:
             failed.append(1)
-            raise torch.OutOfMemoryError("no room")
+            raise RuntimeError("an unlucky shape")
 
     hook = on_step(engine, fail)
     streams = [engine.submit(prompt, GREEDY) for prompt in prompts]
     assert [await text(stream) for stream in streams] == expected
     hook.remove()
     assert failed
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("no room"), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")]
+)
+@pytest.mark.parametrize("room_for", [1, 2, 3])
+async def test_without_memory_for_a_step_its_newest_sequences_fail_and_the_others_go_on(
+    engine: LocalEngine, room_for: int, error: Exception
+) -> None:
+    prompts = [engine.checkpoint.prompts.raw(word) for word in ("New", "York", "hello", "world")]
+    expected = [await text(engine.submit(prompt, GREEDY)) for prompt in prompts]
+
+    def fail(batch: Batch) -> None:
+        if sum(len(run.spans) for run in batch.runs) > room_for:
+            raise error
+
+    hook = on_step(engine, fail)
+    streams = [engine.submit(prompt, GREEDY) for prompt in prompts]
+    assert [await text(stream) for stream in streams[:room_for]] == expected[:room_for]
+    for stream in streams[room_for:]:
+        with pytest.raises(OutOfCapacity, match="no memory left"):
+            await text(stream)
+    hook.remove()
+    assert [await text(engine.submit(prompt, GREEDY)) for prompt in prompts] == expected
 
 
 async def test_who_has_no_memory_is_refused_and_the_second_time_fewer_run_at_once(engine: LocalEngine) -> None:

@@ -1,12 +1,17 @@
-"""What may be loaded, and what it is once it is."""
+"""What may be loaded, what loads it, and what it is once it is loaded."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-__all__ = ["Awaited", "Engine", "Weights"]
+from cfai.errors import AiError
+
+__all__ = ["Claim", "Engine", "Finished", "Loader", "Weights"]
+
+E_co = TypeVar("E_co", bound="Engine", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +32,22 @@ class Weights:
     note: str = field(default="", compare=False)
 
 
-class Awaited(Protocol):
-    """What a thread finishes and tasks of any event loop wait for."""
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a model will take of a device's memory.
 
-    async def wait(self) -> None: ...
+    bytes  all of it: weights, KV cache, and what a step works with
+    parts  the same in words, for who reads why it does not fit
+    """
+
+    bytes: int
+    parts: str = ""
+
+
+class Finished(Protocol):
+    """What a thread finishes once; `cfai.ready.Ready` is one."""
+
+    def then(self, call: Callable[[AiError | None], object]) -> None: ...
 
 
 class Engine(Protocol):
@@ -40,16 +57,38 @@ class Engine(Protocol):
     def name(self) -> str: ...
 
     @property
-    def ready(self) -> Awaited: ...
+    def ready(self) -> Finished: ...
 
     @property
-    def is_alive(self) -> bool: ...
+    def is_alive(self) -> bool:
+        """It loads or answers."""
 
     @property
-    def load(self) -> int:
-        """Answers that it makes, and that wait in its queue."""
+    def has_loaded(self) -> bool:
+        """It answers, or has done so."""
+
+    @property
+    def has_ended(self) -> bool:
+        """It is closed, and its memory is given back."""
+
+    @property
+    def memory(self) -> int:
+        """Bytes that it takes, once it is loaded."""
 
     def stats(self) -> dict[str, Any]: ...
 
-    def close(self) -> None:
-        """End its answers and give its memory back; blocks until that is done."""
+    def close(self, timeout: float = ...) -> None:
+        """End its answers and give its memory back; blocks until that is done, or for `timeout` seconds."""
+
+
+class Loader(Protocol[E_co]):
+    """Makes engines. Only one thread calls it, which may be kept waiting."""
+
+    def budget(self, device: str | None) -> int | None:
+        """Bytes of `device` that models may take together; None if nobody knows."""
+
+    def claim(self, weights: Weights, device: str | None, budget: int | None) -> Claim:
+        """What `weights` will take there, where models have so much. Raises an `AiError` for what cannot be loaded."""
+
+    def start(self, weights: Weights, device: str | None, budget: int | None) -> E_co:
+        """Begin to load."""
