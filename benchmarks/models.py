@@ -8,11 +8,13 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import math
 import random
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # else `benchmarks/http.py` hides the library's http
@@ -21,6 +23,8 @@ VOCABULARY = 32000
 POSITIONS = 4096
 BYTE_TOKENS = 259
 """Special tokens and bytes, the first of the vocabulary."""
+SHARD = 4 << 30
+"""Bytes of a file if its numbers were float32, at most."""
 CACHE = Path("~/.cache/cfai-benchmarks").expanduser()
 
 GGUF_KINDS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "int8": "Q8_0"}
@@ -128,6 +132,7 @@ def _pieces(folder: Path) -> list[str]:
 
 def _write_weights(folder: Path, shape: Shape) -> None:
     import torch
+    from huggingface_hub import split_torch_state_dict_into_shards
     from safetensors.torch import save_file
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -154,17 +159,28 @@ def _write_weights(folder: Path, shape: Shape) -> None:
     # Drawing billions of numbers takes minutes. Four million of them, over and over, do as well: no row of a matrix is
     # like another, since their count is prime.
     drawn = (torch.randn(4_000_037) * 0.02).to(getattr(torch, shape.dtype))
-    weights = {}
-    for at, (name, empty) in enumerate(shapes.items()):
-        if name.endswith("norm.weight"):
-            weights[name] = torch.ones(empty.shape, dtype=drawn.dtype)
-            continue
-        times = -(-empty.numel() // drawn.numel())
-        weights[name] = drawn.roll(7919 * at).repeat(times)[: empty.numel()].reshape(empty.shape)
-    # Special tokens and bytes are never the likeliest, so every token is a piece of text.
-    weights["model.embed_tokens.weight" if shape.tied else "lm_head.weight"][:BYTE_TOKENS] = 0
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    # File by file: a checkpoint may be larger than memory.
+    split = split_torch_state_dict_into_shards(shapes, max_shard_size=SHARD)
+    numbers = {name: number for number, name in enumerate(shapes)}
+    output = "model.embed_tokens.weight" if shape.tied else "lm_head.weight"
+    for file, names in split.filename_to_tensors.items():
+        weights = {name: _made_up(drawn, numbers[name], name, shapes[name].shape) for name in names}
+        if output in weights:  # special tokens and bytes are never the likeliest, so every token is a piece of text
+            weights[output][:BYTE_TOKENS] = 0
+        save_file(weights, folder / file, metadata={"format": "pt"})
+    if split.is_sharded:
+        index = {"metadata": {}, "weight_map": split.tensor_to_filename}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     config.save_pretrained(folder)
+
+
+def _made_up(drawn: Any, number: int, name: str, shape: tuple[int, ...]) -> Any:
+    """The tensor with this number, out of the numbers `drawn`."""
+    if name.endswith("norm.weight"):
+        return drawn.new_ones(shape)
+    count = math.prod(shape)
+    times = -(-count // drawn.numel())
+    return drawn.roll(7919 * number).repeat(times)[:count].reshape(shape)
 
 
 def prompt_ids(count: int, tokens: int, *, seed: int = 0) -> list[list[int]]:

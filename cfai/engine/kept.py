@@ -26,14 +26,13 @@ from filelock import FileLock, Timeout
 import cfai
 from cfai.engine.tensors import TensorFiles, bytes_of
 from cfai.errors import EngineFailure
-from cfai.weights import home
 from cfai.weights.layout import read_header
+from cfai.weights.made import int8_folders
 
 __all__ = ["DamagedInt8", "Keeper", "KeptInt8", "find_kept", "keeper_for"]
 
 log = logging.getLogger(__name__)
 
-FOLDER = "cfai-int8"
 FILE = "model.safetensors"
 SCALE = "_scale"
 FORMAT = 1
@@ -181,10 +180,9 @@ def keeper_for(
 
 
 def _places(folder: Path) -> list[Path]:
-    own = home() / "int8" / hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
-    if Path(cfai.__file__).parent in folder.resolve().parents:  # an installed package stays as it was installed
-        return [own]
-    return [folder / FOLDER, own]
+    beside, own = int8_folders(folder)
+    # An installed package stays as it was installed.
+    return [own] if Path(cfai.__file__).parent in folder.resolve().parents else [beside, own]
 
 
 def _writable(folder: Path, size: int) -> Path | None:

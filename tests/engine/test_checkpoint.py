@@ -68,6 +68,16 @@ def test_int8_holds_nothing_of_the_file(folder: Path) -> None:
     assert all(torch.equal(dict(loaded.model.named_parameters())[name], was) for name, was in before.items())
 
 
+@pytest.mark.parametrize("dtype", ["int8", None])
+def test_weights_of_four_bits_are_refused_with_what_to_do_instead(folder: Path, dtype: str | None) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "awq", "bits": 4, "group_size": 128, "version": "gemm"}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(EngineFailure) as caught:
+        load_checkpoint(folder, dtype=dtype)
+    assert "name the checkpoint in full precision" in caught.value.hint
+
+
 def test_an_unknown_dtype_is_named(folder: Path) -> None:
     with pytest.raises(EngineFailure, match="there is no dtype 'int7'"):
         load_checkpoint(folder, dtype="int7")

@@ -22,10 +22,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, Qwen3MoeConfig
 
+from cfai import Ai, LocalBinding
 from cfai.engine import load_checkpoint
 from tests.engine.test_int8 import FAMILIES, SMALL
 from tests.models import make_llama
 
+INT8 = "@cf/meta/llama-2-7b-chat-int8"
 KILLS = 20 if os.environ.get("CFAI_LONG") else 3
 
 
@@ -51,9 +53,8 @@ def answer(folder: Path) -> list[float]:
     return scores
 
 
-def empty_the_floats(folder: Path) -> None:
+def empty_the_floats(file: Path) -> None:
     """Zeros in place of the numbers; the header and the time of the last change stay."""
-    file = folder / "model.safetensors"
     before, data = file.stat(), file.read_bytes()
     begin = 8 + int.from_bytes(data[:8], "little")
     file.write_bytes(data[:begin] + bytes(len(data) - begin))
@@ -62,7 +63,7 @@ def empty_the_floats(folder: Path) -> None:
 
 def test_a_second_load_reads_no_floats(folder: Path) -> None:
     first = answer(folder)
-    empty_the_floats(folder)
+    empty_the_floats(folder / "model.safetensors")
     assert answer(folder) == first
     assert [path.name for path in (folder / "cfai-int8").iterdir() if path.name != ".lock"] == ["model.safetensors"]
 
@@ -79,7 +80,7 @@ def write(folder: Path, config: PreTrainedConfig, llama: Path) -> Path:
 def test_every_family_is_the_same_from_what_was_kept(family: str, llama: Path, tmp_path: Path) -> None:
     folder = write(tmp_path / "model", FAMILIES[family], llama)
     first = answer(folder)
-    empty_the_floats(folder)
+    empty_the_floats(folder / "model.safetensors")
     assert answer(folder) == first
 
 
@@ -97,8 +98,30 @@ def test_a_model_below_the_one_that_makes_text_has_shorter_names(folder: Path) -
         tensors = {name.removeprefix("model."): stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     assert answer(folder) == first
-    empty_the_floats(folder)
+    empty_the_floats(folder / "model.safetensors")
     assert answer(folder) == first
+
+
+async def test_an_int8_id_streams_from_several_files_and_then_from_what_was_kept(folder: Path) -> None:
+    AutoModelForCausalLM.from_pretrained(folder).to(torch.bfloat16).save_pretrained(folder, max_shard_size="20KB")
+    (folder / "model.safetensors").unlink()
+    files = sorted(folder.glob("model-*.safetensors"))
+    assert len(files) > 3
+
+    async def streamed() -> tuple[str, dict[str, Any]]:
+        binding = LocalBinding({INT8: folder}, device="cpu")
+        stream = await Ai(binding).run(INT8, {"prompt": "New York", "max_tokens": 12, "seed": 1, "stream": True})
+        events = [event.decode().removeprefix("data: ") async for event in stream]
+        text = "".join(json.loads(event)["response"] for event in events if "[DONE]" not in event)
+        stats = binding.stats()["models"][INT8]
+        await binding.aclose()
+        return text, stats
+
+    first, stats = await streamed()
+    assert (stats["dtype"], stats["precision"]) == ("int8", "")
+    for file in files:
+        empty_the_floats(file)
+    assert (await streamed())[0] == first != ""
 
 
 def test_other_programs_can_read_it(folder: Path) -> None:
@@ -165,7 +188,7 @@ def test_a_file_that_does_not_fit_is_made_again(
 def test_where_it_cannot_be_kept_beside_the_weights_it_is_kept_at_home(folder: Path, tmp_path: Path) -> None:
     (folder / "cfai-int8").touch()  # nobody can make a folder of this name
     first = answer(folder)
-    empty_the_floats(folder)
+    empty_the_floats(folder / "model.safetensors")
     assert answer(folder) == first
     assert len([*(tmp_path / "home/int8").glob("*/model.safetensors")]) == 1
 
