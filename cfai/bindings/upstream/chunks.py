@@ -4,13 +4,15 @@
 
 There is one form on paper and many on the wire. What is known to differ, and is read alike here:
 
-    thinking    `reasoning_content` (llama.cpp, SGLang, DeepSeek), `reasoning` (vLLM since 0.12, Ollama), `<think>` in
-                the text where a server leaves it there
-    tool calls  in parts by `index` (OpenAI, vLLM), whole in one delta (Ollama, transformers serve), several with one
-                index and ids of their own (https://github.com/ollama/ollama/issues/7881), without id, without index
-    usage       in an event without choices (OpenAI), beside the last choice (transformers serve), in every event
+    thinking    `reasoning_content` (llama.cpp, SGLang, transformers serve), `reasoning` (Ollama, and vLLM since
+                https://github.com/vllm-project/vllm/pull/27752), `<think>` in the text where a server leaves it there
+    tool calls  in parts by `index` (OpenAI, vLLM, llama.cpp), whole in one delta (Ollama, transformers serve), several
+                with index 0 and ids of their own (https://github.com/ollama/ollama/issues/15457), without an index
+                (https://github.com/ollama/ollama/issues/7881), with an event that has only nulls (Cloudflare)
+    usage       in an event without choices (OpenAI, llama.cpp), beside the last choice (transformers serve), everywhere
     the end     `[DONE]`, or only a `finish_reason` (transformers serve)
-    errors      `{"error": {...}}`, `{"error": "text"}`, `{"object": "error", ...}`, and text that is no JSON
+    errors      `{"error": {...}}`, `{"error": "text"}`, `{"object": "error", ...}`, and one that is no JSON
+                (transformers serve puts a message between quotes that may have some itself)
 """
 
 from __future__ import annotations
@@ -87,7 +89,6 @@ class Chunks:
         except RecursionError:
             raise NoChunk(data) from None
         if not isinstance(body, Mapping):
-            # transformers serve writes its message between quotes that it may have itself.
             raise ErrorInStream(data) if data.lstrip().startswith('{"error"') else NoChunk(data)
         return self.put_body(body)
 

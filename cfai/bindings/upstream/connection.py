@@ -108,8 +108,10 @@ class Connection:
             if self._token:
                 headers["authorization"] = f"Bearer {self._token}"
             limits = httpx2.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=IDLE_SECONDS)
+            # Certificates take a moment to read, and only https needs them: no redirect is followed.
+            verify = self.url.startswith("https:")
             client = httpx2.AsyncClient(
-                transport=httpx2.AsyncHTTPTransport(limits=limits),
+                transport=httpx2.AsyncHTTPTransport(verify=verify, limits=limits),
                 timeout=httpx2.Timeout(self._timeout, connect=CONNECT_SECONDS, pool=None),
                 headers=headers,
                 trust_env=False,

@@ -37,9 +37,12 @@ _TOO_LONG = tuple(
     for pattern in (
         # cfai, Cloudflare
         r"tokens \((?P<asked>\d+)\) exceeded .*?limit \((?P<limit>\d+)\)",
+        # vLLM since 0.15: "This model's maximum context length is 16384 tokens. However, you requested 8192 output
+        # tokens and your prompt contains at least 8193 input tokens, for a total of at least 16385 tokens"
+        r"maximum context length is (?P<limit>\d+) tokens.*?total of (?:at least )?(?P<asked>\d+)",
         # vLLM, OpenAI: "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens (...)"
         r"maximum context length is (?P<limit>\d+) tokens.*?(?:requested|resulted in|request has) (?P<asked>\d+)",
-        # vLLM since 0.15: "You passed 5001 input tokens and requested 10 output tokens. However, the model's context
+        # vLLM: "You passed 5001 input tokens and requested 10 output tokens. However, the model's context
         # length is only 4096 tokens"
         r"passed (?P<asked>\d+) input .*?context length is only (?P<limit>\d+)",
         # vLLM: "The decoder prompt (length 5000) is longer than the maximum model length of 4096"
@@ -91,8 +94,13 @@ def refusal(server: Server, status: int, body: Any, *, endpoint: str) -> AiError
             f"The account is not allowed to access this model: {said}",
             hint=f"give the upstream of {server.model} the server's token: `token_env` names the variable that has it",
         )
-    if status in (404, 405) or _is_no_such_model(words, body):
-        return _not_found(server, said, body, words)
+    if _is_no_such_model(words, body) or (status == 404 and "model" in words.lower()):
+        return NoSuchModel(
+            server.model,
+            hint=f"{said}; what it is asked for is {server.name!r}: name another as `model` of the upstream",
+        )
+    if status in (404, 405):
+        return EngineFailure(said, hint="is that one of its endpoints? With most servers their address ends in /v1")
     if status in (408, 504):
         return AiError.of(RequestTimeout.code, RequestTimeout().description, status=RequestTimeout.status, hint=said)
     if status == 413:
@@ -149,15 +157,6 @@ def _is_no_such_model(words: str, body: Any) -> bool:
     error = body.get("error") if isinstance(body, Mapping) else None
     code = error.get("code") if isinstance(error, Mapping) else None
     return code in ("model_not_found", 5007) or bool(re.search(r"\bpinned to '", words))
-
-
-def _not_found(server: Server, said: str, body: Any, words: str) -> AiError:
-    if "model" in words.lower():
-        return NoSuchModel(
-            server.model,
-            hint=f"{said}; what it calls the model is {server.name!r}: name another as `model` of the upstream",
-        )
-    return EngineFailure(said, hint="is that one of its endpoints? With most servers their address ends in /v1")
 
 
 def listed(names: Iterable[str]) -> str:

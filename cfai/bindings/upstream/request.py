@@ -93,6 +93,8 @@ def _messages(request: TextGeneration) -> list[dict[str, Any]]:
 def _message(message: Message) -> dict[str, Any]:
     """The message as OpenAI has it: the arguments of a call are text, where a chat template wants them as JSON."""
     written = message.to_json()
+    if message.reasoning is not None:
+        written["reasoning"] = message.reasoning  # vLLM's word; that of others is there
     if message.tool_calls:
         written["tool_calls"] = [
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
