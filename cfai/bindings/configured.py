@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from cfai.binding import Binding
+from cfai.bindings.limits import LimitsBinding, parse_limits
 from cfai.bindings.local import LocalBinding
 from cfai.bindings.routed import RoutedBinding
 from cfai.bindings.upstream.settled import upstream_binding
 from cfai.config.settings import Settings, load_settings
 
-__all__ = ["configured_binding"]
+__all__ = ["configured_binding", "limited"]
 
 
 def configured_binding(
@@ -44,9 +46,12 @@ def configured_binding(
         "cache_tokens": settings.cache_tokens,
         "draft_tokens": settings.draft_tokens,
         "strict_retired": settings.strict_retired,
+        "memory": settings.memory,
+        "model_keep_alive": settings.keep_alive,
+        "offline": settings.offline,
     }
     local = LocalBinding(
-        settings.models,
+        {name: replace(model, upstream=None) for name, model in settings.models.items()},
         **{name: value for name, value in given.items() if value is not None},
         on_progress=on_progress,
         on_notice=on_notice,
@@ -64,4 +69,17 @@ def configured_binding(
         for name, model in settings.models.items()
         if model.upstream is not None
     }
-    return RoutedBinding(local, routes, catalog=local.catalog) if routes else local
+    routed = RoutedBinding(local, routes, catalog=local.catalog) if routes else local
+    return limited(routed, settings)
+
+
+def limited(binding: Binding, settings: Settings) -> Binding:
+    """The binding with the limits of Cloudflare that the settings ask for; itself if they ask for none.
+
+    ```python
+    limited(FakeBinding.plausible(), Settings(limits="rpm"))
+    ```
+    """
+    if not (limits := parse_limits(settings.limits or "none")):
+        return binding
+    return LimitsBinding(binding, limits, catalog=settings.catalog, fidelity=settings.fidelity or "clean")

@@ -81,11 +81,11 @@ class LimitsBinding:
         account: Account | None = None,
         fidelity: Fidelity = "clean",
     ) -> None:
-        self._catalog = catalog or Catalog.builtin()
+        self.catalog = catalog or Catalog.builtin()
         self._clock = clock or RealClock()
         if account is None:
             account = Account(clock=self._clock)
-            inner = MeteredBinding(inner, account, catalog=self._catalog)
+            inner = MeteredBinding(inner, account, catalog=self.catalog)
         self.account = account
         self._inner = inner
         self._limits = frozenset(limits)
@@ -93,13 +93,13 @@ class LimitsBinding:
         self._passed: dict[str, deque[float]] = {}
         """When the requests of the last minute came, by model."""
         self._lock = threading.Lock()
-        for name in ("models_here", "search_models", "stats"):  # whether it has them shows what it can
+        for name in ("models_here", "search_models", "stats", "warm_up"):  # whether it has them shows what it can
             if hasattr(inner, name):
                 setattr(self, name, getattr(inner, name))
 
     async def send(self, call: Call) -> Reply:
         try:
-            model = self._catalog.get(call.model)
+            model = self.catalog.get(call.model)
         except AiError:
             model = None  # the binding knows it, or refuses it
         if (refusal := self._refusal(call, model)) is not None:
@@ -118,7 +118,7 @@ class LimitsBinding:
             hint = f"they are free again at 00:00 UTC, in {_shown(seconds)}"
             return self._daily_limit(call, hint), seconds
         if "rpm" in self._limits and model is not None:
-            rate = model.requests_per_minute or self._catalog.task(model.task).requests_per_minute
+            rate = model.requests_per_minute or self.catalog.task(model.task).requests_per_minute
             if rate is not None and (seconds := self._wait(model.id, rate)) > 0:
                 hint = f"{model.id} takes {rate} requests per minute, and the next one in {math.ceil(seconds)} s"
                 return RateLimited(hint=hint), seconds

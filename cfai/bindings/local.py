@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import aclosing
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,11 +68,12 @@ class LocalBinding:
                  events without it), to find at home what a client stumbles over. A call's own wins
     strict_retired  refuse what Cloudflare no longer serves, or does not yet on the day of `as_of`, with its own error,
                  5028 or 5007; default: the model answers, with a note. A call's own, `strictRetired`, wins
+    offline      open no connection to fetch weights; default: CFAI_OFFLINE, or the hub's own variables
     memory       bytes that all models in memory may take together, on each device; default what is free less a margin.
                  Those that were not used for longest leave for others, never one that loads or answers
     model_keep_alive  seconds from a model's last answer until it leaves memory; 0 at once, -1 never. Default 300. A
                  call's own, `keepAlive`, wins
-    pinned       ids of models that stay in memory; `load_pinned` loads them, else their first call does
+    pinned       ids of models that stay in memory; `warm_up` loads them, else their first call does
     keep_alive   seconds after which a stream that has no piece yet (a model loads, a long prompt is read) sends its
                  head and a comment line, again and again; an error is then an event. Default 15
     finetunes    where LoRA adapters were uploaded to; default cfai's own folder
@@ -98,6 +100,7 @@ class LocalBinding:
         draft_tokens: int = 0,
         fidelity: Fidelity = "clean",
         strict_retired: bool = False,
+        offline: bool | None = None,
         memory: int | None = None,
         model_keep_alive: float = KEEP_ALIVE,
         pinned: Collection[str] = (),
@@ -108,11 +111,14 @@ class LocalBinding:
         on_lost: Callable[[str], None] | None = None,
     ) -> None:
         given = {name: _as_settings(place) for name, place in (models or {}).items()}
+        if elsewhere := next((name for name, model in given.items() if model.upstream is not None), None):
+            raise ValueError(f"{elsewhere} has an upstream, which `configured_binding` asks, and this binding does not")
         builtin = weights.with_imported(Catalog.builtin())
         self.catalog = builtin.with_rows({name: model.catalog_row for name, model in given.items()})
         self._models = {self.catalog.get(name).id: model for name, model in given.items()}
         adapters = {model_id: model.adapters for model_id, model in self._models.items()}
         self._adapters = Adapters(finetunes or FinetuneStore(), adapters)
+        self._offline = offline
         self._demo_folder = weights.find(builtin.get(weights.DEMO_MODEL))
         self._demo = os.environ.get("CFAI_DEMO", "") not in ("", "0") if demo is None else demo
         self._terms = Terms(
@@ -212,20 +218,20 @@ class LocalBinding:
         return Weights(folder, runs_as.dtype, name=name, model_id=model.id, note=runs_as.note)
 
     async def _precision_of(self, model: Model, is_demo: bool) -> RunsAs:
-        room = await self.warm_up()
+        room = await self._room()
         named = None if is_demo else model.precision  # in the place of another model, the demo model is what it is
         dtype = self._settings_of(model).dtype or self._dtype
         runs_as: RunsAs = room.precision_for(named, self._devices[0], asked=dtype)
         self._precisions[model.id] = runs_as
         return runs_as
 
-    async def warm_up(self) -> Any:
-        """Import torch and transformers, which takes seconds, before the first answer is asked for."""
-        return await to_thread.run_sync(import_engine, abandon_on_cancel=True)
+    async def warm_up(self) -> None:
+        """Do before the first answer is asked for what takes seconds: import torch, and load the pinned models."""
+        await self._room()
+        await self.load_pinned()
 
     async def load_pinned(self) -> None:
         """Load the pinned models, one after the other. Why one does not load is a notice: others may still answer."""
-        await self.warm_up()
         for model_id in sorted(self._pinned):
             try:
                 async with self._loaded.use(await self._weights_of(self.catalog.get(model_id)), pinned=True):
@@ -233,10 +239,14 @@ class LocalBinding:
             except AiError as error:
                 self._on_notice(f"cfai: the pinned model {model_id} is not loaded: {error.description}")
 
+    async def _room(self) -> Any:
+        return await to_thread.run_sync(import_engine, abandon_on_cancel=True)
+
     async def _find(self, model: Model) -> Path:
         source = self._source_of(model)
         try:
-            folder = await to_thread.run_sync(weights.find, model, source, abandon_on_cancel=True)
+            find = partial(weights.find, model, source, offline=self._offline)
+            folder = await to_thread.run_sync(find, abandon_on_cancel=True)
         except WeightsMissing:
             if not self._demo or source is not None:
                 raise
@@ -252,8 +262,7 @@ class LocalBinding:
         return self._models.get(model.id, _NOTHING_SAID)
 
     def _source_of(self, model: Model) -> weights.Source | None:
-        said = self._settings_of(model)
-        return None if said.weights is None else weights.Source(said.weights, said.revision)
+        return self._settings_of(model).source
 
     def _note_retired(self, model_id: str, line: str) -> None:
         self._note_once(("retired", model_id), line)

@@ -49,11 +49,11 @@ class MeteredBinding:
     ) -> None:
         self._inner = inner
         self.account = account or Account()
-        self._catalog = catalog or Catalog.builtin()
+        self.catalog = catalog or Catalog.builtin()
         self._on_answer = on_answer
         self._neurons: defaultdict[str, float] = defaultdict(float)
         """By model, since this binding was made."""
-        for name in ("models_here", "search_models"):  # whether it has them shows what it can
+        for name in ("models_here", "search_models", "warm_up"):  # whether it has them shows what it can
             if hasattr(inner, name):
                 setattr(self, name, getattr(inner, name))
 
@@ -88,7 +88,7 @@ class MeteredBinding:
 
     def _model(self, name: str) -> Model | None:
         try:
-            return self._catalog.get(name)
+            return self.catalog.get(name)
         except AiError:
             return None
 

@@ -16,6 +16,7 @@ from cfai.cli.options import AsOf, Models, SettingsFile
 if TYPE_CHECKING:
     from cfai.catalog import Catalog, Model
     from cfai.config.settings import ModelSettings
+    from cfai.weights import Source
 
 __all__ = ["models"]
 
@@ -30,7 +31,9 @@ Row = dict[str, Any]
 def models(
     context: typer.Context,
     json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
-    here: Annotated[bool, typer.Option("--here", help="Only models whose weights are on this machine.")] = False,
+    here: Annotated[
+        bool, typer.Option("--here", help="Only models whose weights are on this machine, or that a server answers.")
+    ] = False,
     retired: Annotated[
         bool, typer.Option("--retired", help="Only what Cloudflare has retired, with the day and what is used now.")
     ] = False,
@@ -47,27 +50,26 @@ def models(
     models: Models = [],  # noqa: B006  # Typer copies it
     settings_file: SettingsFile = None,
 ) -> None:
-    """List the models of the catalog and of the settings, and the weights on this machine; with --as-of, the catalog of
-    that day.
+    """List the models of the catalog, those of cfai.toml, and the weights on this machine.
+
+    With --as-of it is the catalog of that day.
     """
     from cfai import sse
-    from cfai.catalog import Catalog, Search
+    from cfai.catalog import Search
     from cfai.cli.settled import settled
-    from cfai.weights import with_imported
+    from cfai.config.settings import ModelSettings
 
     settings = settled(context)
-    day = settings.as_of
-    builtin = with_imported(Catalog.builtin())
-    catalog = builtin.with_rows({name: one.catalog_row for name, one in settings.models.items()})
-    named = {catalog.get(name).id: one for name, one in settings.models.items()}
+    day, catalog = settings.as_of, settings.catalog
+    named = {catalog.get(name).id: model for name, model in settings.models.items()}
     wanted = Search(text=search, task=task, author=author)
     if task is not None:
         _check_task(task, catalog)
     found = [model for model in catalog.models() if wanted.finds(model, catalog)]
     listed = [model for model in found if _is_listed(model, day, retired=retired, is_named=model.id in named)]
-    rows = [_row(model, catalog, day, named.get(model.id)) for model in listed]
+    rows = [_row(model, catalog, day, named.get(model.id, ModelSettings())) for model in listed]
     if here:
-        rows = [row for row in rows if row["folder"] is not None]
+        rows = [row for row in rows if _can_answer(row)]
     if json:
         sys.stdout.write(sse.dumps(rows) + "\n")
         return
@@ -100,9 +102,9 @@ def _has_no_day(model: Model) -> bool:
     return model.created is None and model.first_seen is None and model.bundled is None
 
 
-def _row(model: Model, catalog: Catalog, day: date | None, said: ModelSettings | None) -> Row:
+def _row(model: Model, catalog: Catalog, day: date | None, said: ModelSettings) -> Row:
     limits = model.limits(day)
-    folder = _folder(model, said)
+    folder = None if said.upstream else _folder(model, said.source)
     is_retired = model.is_retired(day)
     successor = catalog.successor_of(model) if is_retired else None
     since = model.deprecated or model.removed
@@ -119,23 +121,22 @@ def _row(model: Model, catalog: Catalog, day: date | None, said: ModelSettings |
         "retired": is_retired,
         "retired_since": str(since) if is_retired and since else None,
         "successor": successor.id if successor else None,
-        "weights": said.weights if said and said.weights else model.weights.repo if model.weights else None,
-        "upstream": said.upstream.url if said and said.upstream else None,
+        "weights": said.weights or (model.weights.repo if model.weights else None),
         "folder": str(folder) if folder else None,
         "bytes": _size(folder),
+        "upstream": said.upstream.url if said.upstream else None,
+        "settings": said.where or None,
     }
 
 
-def _folder(model: Model, said: ModelSettings | None) -> Path | None:
+def _folder(model: Model, source: Source | None) -> Path | None:
     from cfai import weights
-    from cfai.config.model_settings import is_repository
     from cfai.errors import WeightsMissing
 
-    place = said.weights if said else None
-    # A repository is fetched when it is first run, not when it is listed; the catalog's row names it already.
-    source = None if place is None or is_repository(place) else weights.Source(place)
+    if source is not None and source.gguf is not None:
+        return source.gguf  # it becomes a folder when it is first run
     try:
-        return weights.find(model, source)
+        return weights.find(model, source, offline=True)  # nothing is fetched for a list
     except WeightsMissing:
         return None
 
@@ -143,7 +144,13 @@ def _folder(model: Model, said: ModelSettings | None) -> Path | None:
 def _size(folder: Path | None) -> int | None:
     from cfai import weights
 
-    return weights.size_on_disk(folder) if folder else None
+    if folder is None:
+        return None
+    return folder.stat().st_size if folder.is_file() else weights.size_on_disk(folder)
+
+
+def _can_answer(row: Row) -> bool:
+    return row["folder"] is not None or row["upstream"] is not None
 
 
 def _here(row: Row) -> str:
@@ -184,10 +191,8 @@ def _print_table(rows: Sequence[Row], columns: Columns) -> None:
     table.add_column("model", no_wrap=True, min_width=0)
     for name in beside:
         table.add_column(name, justify="right" if name in _RIGHT else "left", no_wrap=True)
-    for row in sorted(rows, key=lambda row: (not _here(row), row["id"])):
+    for row in sorted(rows, key=lambda row: (not _can_answer(row), row["id"])):
         name = "\n  ".join([row["id"], *(f"now {text}" for cell in below if (text := cell(row)))])
-        table.add_row(name, *(cell(row) for cell in beside.values()), style=None if _here(row) else "dim")
+        table.add_row(name, *(cell(row) for cell in beside.values()), style=None if _can_answer(row) else "dim")
     console.print(table)
-    console.print(
-        f"{sum(row['folder'] is not None for row in rows)} of {len(rows)} here", style="bold", highlight=False
-    )
+    console.print(f"{sum(map(_can_answer, rows))} of {len(rows)} here", style="bold", highlight=False)

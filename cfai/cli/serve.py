@@ -128,7 +128,7 @@ def serve(
     import anyio
 
     from cfai.binding import Warmable
-    from cfai.bindings.configured import configured_binding
+    from cfai.bindings.configured import configured_binding, limited
     from cfai.bindings.faults.asked import faults_are_on
     from cfai.bindings.finetunes import FinetuneStore
     from cfai.bindings.uploads import limits_on
@@ -189,15 +189,16 @@ def serve(
 
     binding: Binding | None = None
     if ai_url is not None:
-        binding = upstream(ai_url, ai_account)
+        binding = limited(upstream(ai_url, ai_account), settings)
     elif fake:
-        binding = fake_binding(
+        made_up = fake_binding(
             answers,
             first_piece_after=first_piece_after,
             between_pieces=between_pieces,
             settings=settings,
             on_notice=note,
         )
+        binding = limited(made_up, settings)
     elif runs_models:
         binding = configured_binding(settings, on_notice=note, on_lost=_leave)
 

@@ -31,8 +31,11 @@ def settled(context: typer.Context, start: Path | None = None) -> Settings:
     from cfai.config.settings import KINDS, UpstreamSettings, load_settings
 
     given = context.params
-    said = {key: kind.spell(given[key]) for key, kind in KINDS.items() if isinstance(given.get(key), str)}
-    said |= {key: given[key] for key in KINDS if key not in said and given.get(key) is not None}
+    said = {
+        key: kind.spell(given[key]) if isinstance(given[key], str) else kind.read(given[key])
+        for key, kind in KINDS.items()
+        if given.get(key) is not None
+    }
     try:
         settings = load_settings(given.get("settings_file") or start).over(**said)
         models = given.get("models") or []

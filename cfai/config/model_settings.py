@@ -16,6 +16,7 @@ from cfai.config.document import Table
 from cfai.config.problems import shown
 from cfai.config.values import DTYPE, DURATION, SWITCH, TEXT, Kind
 from cfai.errors import InvalidModelName, NoSuchModel
+from cfai.weights.source import Source, is_repository_name
 
 __all__ = ["ModelSettings", "UpstreamSettings", "read_model", "take"]
 
@@ -72,6 +73,11 @@ class ModelSettings:
     where: str = field(default="", compare=False)
 
     @property
+    def source(self) -> Source | None:
+        """Where the weights are, as `cfai.weights.find` takes it; None where nothing is said."""
+        return None if self.weights is None else Source(self.weights, self.revision)
+
+    @property
     def catalog_row(self) -> Mapping[str, Any]:
         """The row for `Catalog.with_rows`: `row`, and the repository that the weights are from."""
         if self.weights is None or not is_repository(self.weights):
@@ -86,12 +92,11 @@ ROW_KEYS = tuple(sorted(ROW_FIELDS - {"weights", "bundled", "sources", "uuid", "
 _KINDS = {"weights": TEXT, "revision": TEXT, "pinned": SWITCH, "keep_alive": DURATION, "dtype": DTYPE}
 _UPSTREAM_KINDS = {"url": TEXT, "model": TEXT, "token_env": TEXT}
 _KEYS = (*_KINDS, "upstream", "adapters", *ROW_KEYS)
-_REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 
 
 def is_repository(weights: str) -> bool:
     """Whether `weights` has the form of a repository's name, `org/name`."""
-    return _REPOSITORY.fullmatch(weights) is not None and not weights.endswith(".gguf")
+    return is_repository_name(weights) and not weights.endswith(".gguf")
 
 
 def take(table: Table, kinds: Mapping[str, Kind]) -> dict[str, Any]:

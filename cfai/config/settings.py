@@ -18,9 +18,9 @@ from cfai.catalog import Catalog
 from cfai.config.document import Document, Table, read_text
 from cfai.config.model_settings import ModelSettings, UpstreamSettings, read_model, take
 from cfai.config.problems import ConfigError, shown
-from cfai.config.values import AS_OF, DEVICE, DTYPE, DURATION, FIDELITY, SIZE, SWITCH, Kind, at_least
+from cfai.config.values import AS_OF, DEVICE, DTYPE, DURATION, FIDELITY, LIMITS, SIZE, SWITCH, Kind, at_least
 from cfai.errors import AiError
-from cfai.weights.source import Source
+from cfai.weights import Source, with_imported
 
 __all__ = ["KINDS", "SETTINGS_NAME", "ModelSettings", "Settings", "UpstreamSettings", "find_settings", "load_settings"]
 
@@ -50,7 +50,7 @@ class Settings:
     as_of           the day whose limits and wire form apply
     fidelity        "clean" or "production"
     demo            the demo model answers where weights are missing
-    limits          Cloudflare's rate limits and its daily allowance hold here
+    limits          which of Cloudflare's limits hold here: "rpm", "free" for the daily allowance, "all", "none"
     strict_retired  models that Cloudflare no longer serves are refused
     offline         no connection is opened for weights
     source          the file this is from; None where there is none
@@ -69,7 +69,7 @@ class Settings:
     as_of: date | None = None
     fidelity: Literal["clean", "production"] | None = None
     demo: bool | None = None
-    limits: bool | None = None
+    limits: str | None = None
     strict_retired: bool | None = None
     offline: bool | None = None
     source: Path | None = None
@@ -82,7 +82,8 @@ class Settings:
         load_settings().catalog.get("@cf/mine/llama").limits().context_window
         ```
         """
-        return Catalog.builtin().with_rows({name: model.catalog_row for name, model in self.models.items()})
+        known = with_imported(Catalog.builtin())
+        return known.with_rows({name: model.catalog_row for name, model in self.models.items()})
 
     def over(self, **given: Any) -> Settings:
         """These settings with those of `given` that are not None in their place, as a command line has them.
@@ -164,7 +165,7 @@ KINDS: Mapping[str, Kind] = {
     "as_of": AS_OF,
     "fidelity": FIDELITY,
     "demo": SWITCH,
-    "limits": SWITCH,
+    "limits": LIMITS,
     "strict_retired": SWITCH,
     "offline": SWITCH,
 }

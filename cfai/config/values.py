@@ -12,7 +12,19 @@ from cfai.devices import DTYPES, check_device
 from cfai.quantities import parse_duration, parse_size
 from cfai.wording import nearest
 
-__all__ = ["AS_OF", "DEVICE", "DTYPE", "DURATION", "FIDELITY", "SIZE", "SWITCH", "TEXT", "Kind", "at_least"]
+__all__ = [
+    "AS_OF",
+    "DEVICE",
+    "DTYPE",
+    "DURATION",
+    "FIDELITY",
+    "LIMITS",
+    "SIZE",
+    "SWITCH",
+    "TEXT",
+    "Kind",
+    "at_least",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +78,23 @@ def _spelled_switch(text: str) -> bool:
     return found
 
 
+_LIMITS = ("rpm", "free")
+"""Which of Cloudflare's limits can hold here: a model's requests per minute, the neurons that are free each day."""
+
+
+def _limits(value: Any) -> str:
+    if isinstance(value, bool):
+        return "all" if value else "none"
+    names = [name.strip() for name in _text(value).split(",")]
+    if names not in (["all"], ["none"]) and not all(name in _LIMITS for name in names):
+        raise ValueError
+    return ",".join(names)
+
+
+def _spelled_limits(text: str) -> str:
+    return _limits(_SPELLED.get(text.lower(), text))
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError
@@ -107,5 +136,6 @@ SIZE = Kind('a size such as "8GB" or "512MiB", or a number of bytes', _size, _si
 DURATION = Kind('a time such as "10m", a number of seconds, or -1 for ever', _duration, _duration)
 DEVICE = Kind('"cpu", "mps", "cuda" or "cuda:0", or several such as "cuda:0,cuda:1"', _device, _device)
 DTYPE = Kind("one of " + ", ".join(f'"{one}"' for one in DTYPES), _one_of(DTYPES), _one_of(DTYPES), DTYPES)
+LIMITS = Kind('true, false, "rpm" or "free"', _limits, _spelled_limits, (*_LIMITS, "all", "none"))
 AS_OF = Kind('a day such as "2023-11-14"', _as_of, _as_of)
 FIDELITY = Kind('"clean" or "production"', _one_of(_FIDELITIES), _one_of(_FIDELITIES), _FIDELITIES)

@@ -36,6 +36,11 @@ def find(model: Model, source: Source | None = None, *, offline: bool | None = N
     if source is not None:
         if source.gguf is not None:
             return _converted(source.gguf.absolute())
+        if source.folder is None and not source.is_repository:
+            raise WeightsMissing(
+                f"There are no weights at {source.place}",
+                hint="that is neither a folder nor a GGUF file that is there, nor the name of a repository, org/name",
+            )
         return source.folder or repository_folder(source.place, source.revision) or _fetch(source, offline)
     if model.bundled is not None:
         return Path(str(resources.files("cfai"))) / model.bundled

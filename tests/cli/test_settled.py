@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date
 from pathlib import Path
 from typing import cast
@@ -11,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 
+import cfai
 from cfai import ModelSettings, Settings
 from cfai.cli import app
 from cfai.cli.settled import passed_on, settled
@@ -29,7 +31,7 @@ FILE = {
     "as_of": ("2024-01-01", date(2024, 1, 1)),
     "fidelity": ('"production"', "production"),
     "demo": ("true", True),
-    "limits": ("true", True),
+    "limits": ("'rpm'", "rpm"),
     "strict_retired": ("true", True),
     "offline": ("true", True),
 }
@@ -46,7 +48,7 @@ VARIABLE = {
     "as_of": ("2024-02-02", date(2024, 2, 2)),
     "fidelity": ("clean", "clean"),
     "demo": ("0", False),
-    "limits": ("0", False),
+    "limits": ("0", "none"),
     "strict_retired": ("0", False),
     "offline": ("0", False),
 }
@@ -63,7 +65,7 @@ OPTION = {
     "as_of": ("--as-of=2024-03-03", date(2024, 3, 3)),
     "fidelity": ("--fidelity=production", "production"),
     "demo": ("--demo", True),
-    "limits": ("--limits", True),
+    "limits": ("--limits", "all"),
     "strict_retired": ("--strict-retired", True),
     "offline": ("--offline", True),
 }
@@ -109,7 +111,8 @@ def test_every_setting_comes_from_file_variable_and_command_line(
 @pytest.mark.parametrize("command", COMMANDS)
 def test_what_the_file_switches_on_the_command_line_switches_off(command: str, switch: str, folder: Path) -> None:
     (folder / "cfai.toml").write_text(f"{switch} = true\n")
-    assert getattr(settled(context_of(command, f"--no-{switch.replace('_', '-')}")), switch) is False
+    off = getattr(settled(context_of(command, f"--no-{switch.replace('_', '-')}")), switch)
+    assert off == ("none" if switch == "limits" else False)
 
 
 def test_what_dev_is_told_its_engine_is_told() -> None:
@@ -143,7 +146,9 @@ def test_another_file_can_be_named(folder: Path) -> None:
         assert settled(context_of("serve", "--settings", named)).threads == 2
 
 
-@pytest.mark.parametrize("command", [["run", "@cfai/demo/tiny-chat", "hi"], ["serve", "--port=0"], ["dev", "."]])
+@pytest.mark.parametrize(
+    "command", [["run", "@cfai/demo/tiny-chat", "hi"], ["serve", "--port=0"], ["dev", "."], ["models"]]
+)
 @pytest.mark.parametrize(
     ("text", "variable", "problem"),
     [
@@ -180,3 +185,20 @@ def test_an_option_that_makes_no_sense_is_refused(options: list[str], problem: s
     ended = CliRunner().invoke(app, ["serve", "--port=0", *options], env={"COLUMNS": "300"})
     assert ended.exit_code == 2
     assert problem in " ".join(ended.stderr.replace("│", " ").split())
+
+
+def test_models_lists_those_of_the_file(folder: Path) -> None:
+    demo = Path(cfai.__file__).parent / "demo"
+    (folder / "cfai.toml").write_text(
+        f'[models]\n"@cf/mine/gone" = "./gone"\n"@cf/mine/here" = "{demo}"\n'
+        '[models."@cf/mine/there"]\nupstream = "http://127.0.0.1:8000/v1"\ncontext_window = 4096\n'
+    )
+    listed = CliRunner().invoke(app, ["models", "--json", "--search", "mine"])
+    gone, here, there = json.loads(listed.stdout)
+    assert (gone["id"], gone["weights"], gone["folder"]) == ("@cf/mine/gone", str(folder / "gone"), None)
+    assert (here["id"], here["folder"], here["settings"]) == ("@cf/mine/here", str(demo), f"{folder / 'cfai.toml'}:3")
+    assert (there["upstream"], there["context_window"]) == ("http://127.0.0.1:8000/v1", 4096)
+    table = CliRunner().invoke(app, ["models", "--here", "--search", "mine"]).stdout
+    assert "@cf/mine/gone" not in table
+    assert "upstream" in table
+    assert "2 of 2 here" in table

@@ -90,7 +90,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         as_of=date(2025, 3, 1),
         fidelity="production",
         demo=True,
-        limits=True,
+        limits="all",
         strict_retired=True,
         offline=True,
         source=file,
@@ -309,7 +309,7 @@ SPELLED = {
     "as_of": ("2023-11-14", date(2023, 11, 14)),
     "fidelity": ("clean", "clean"),
     "demo": ("0", False),
-    "limits": ("no", False),
+    "limits": ("rpm, free", "rpm,free"),
     "strict_retired": ("false", False),
     "offline": ("off", False),
 }
