@@ -18,6 +18,7 @@ from cfai import sse
 from cfai.adapters import Adapter
 from cfai.bindings.asked import Asked, CutNotices, least
 from cfai.bindings.loaded import Lease
+from cfai.catalog import system_of, template_of
 from cfai.cost import Cost
 from cfai.errors import AiError, BadInput, ContextExceeded, OutOfCapacity, RequestAborted
 from cfai.tasks import text_generation
@@ -207,6 +208,10 @@ class Generation:
             messages = [message.to_json() for message in request.messages or ()]
             if request.raw:
                 return prompts.raw("".join(str(message["content"]) for message in messages))
+        if (era := self._model.prompt_era(self._asked.terms.as_of)) is not None and not self._tools:
+            if request.prompt is not None and (system := system_of(era)) is not None:
+                messages.insert(0, {"role": "system", "content": system})
+            return prompts.written(template_of(era.template), messages)
         tools = [tool.to_json() for tool in self._tools]
         template = tools if self._format.is_taught else []
         return prompts.chat(self._format.messages(messages, tools), template, **request.template_options)

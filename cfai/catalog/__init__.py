@@ -24,6 +24,7 @@ from cfai.catalog.model import (
     Task,
     Weights,
 )
+from cfai.catalog.prompts import PromptTemplate, bare_form, system_of, template_of
 from cfai.catalog.retirement import answering, note_on
 from cfai.catalog.rows import ROW_FIELDS
 from cfai.catalog.search import Search
@@ -43,15 +44,19 @@ __all__ = [
     "Precision",
     "Price",
     "PromptEra",
+    "PromptTemplate",
     "Search",
     "Source",
     "Status",
     "Task",
     "Weights",
     "answering",
+    "bare_form",
     "catalog_of",
     "note_on",
     "parse_as_of",
     "sources",
     "sources_of",
+    "system_of",
+    "template_of",
 ]

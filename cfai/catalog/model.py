@@ -288,6 +288,10 @@ class Model:
             return None
         return float(f"{sum(amount * costs.get(unit, 0) for unit, amount in work.items()):.6g}")
 
+    def prompt_era(self, as_of: date | None = None) -> PromptEra | None:
+        """How a prompt was made on the day `as_of`; None where the weights' own chat template does that."""
+        return next((era for era in self.prompts if as_of is not None and as_of < era.until), None)
+
     @property
     def generates_text(self) -> bool:
         """Whether it writes text, which is the task that runs on this machine."""

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers.utils.chat_template_utils import render_jinja_template
 
+from cfai.catalog import PromptTemplate
 from cfai.engine.tokenizer import GUARD, Tokenizer, read_json
 from cfai.errors import BadInput
 
@@ -70,6 +71,12 @@ class PromptRenderer:
             # Templates refuse orders of roles, and shapes of tools, that they were not made for.
             raise BadInput(f"the model's chat template refuses these messages: {error}") from error
         return self._tokenizer.encode(rendered[0])
+
+    def written(self, template: PromptTemplate, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+        """The ids of a conversation in the template of another day, with one token at the beginning of the sequence."""
+        text = template.render(self._guarded(list(messages)))
+        bos = self._tokenizer.bos
+        return self._tokenizer.encode(text, add_bos=not bos or not text.startswith(bos))
 
     def opens_thinking(self, prompt: Sequence[int]) -> bool:
         """The prompt ends with `<think>`, so the answer begins in the midst of it."""

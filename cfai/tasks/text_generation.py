@@ -24,7 +24,7 @@ from datetime import date
 from typing import Any, Literal
 
 from cfai.binding import Form
-from cfai.catalog import Model
+from cfai.catalog import Model, bare_form
 from cfai.errors import BadInput
 from cfai.tasks import fields
 from cfai.tasks.messages import NO_VISION, Message, messages, messages_of_items
@@ -47,7 +47,6 @@ __all__ = [
 
 GPT_OSS_MESSAGES_SINCE = date(2026, 2, 17)
 """Until then the models of the Responses family knew that form alone."""
-PROMPT_TEMPLATED_SINCE = date(2023, 12, 1)
 
 SMALLEST_FACTOR = 0.01
 SMALLEST_SHARE = 0.001
@@ -171,7 +170,7 @@ def output_schema(model: Model | None = None, *, as_of: date | None = None) -> S
 
 def prompt_form(as_of: date | None = None) -> Literal["raw", "template"]:
     """How a bare `prompt` reaches the model: as it is, or through the chat template as a user's message."""
-    return "template" if as_of is None or as_of >= PROMPT_TEMPLATED_SINCE else "raw"
+    return bare_form(as_of)
 
 
 def usual_temperature(model: Model) -> float:

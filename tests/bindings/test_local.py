@@ -15,6 +15,7 @@ import anyio
 import pytest
 
 from cfai import Ai, AiError, ByteStream, Call, LocalBinding, sse
+from cfai.catalog import Catalog, system_of
 from cfai.errors import ContextExceeded, EngineFailure, NoSuchModel, OutOfCapacity, WeightsMissing
 from tests.waiting import until
 
@@ -48,6 +49,30 @@ async def test_the_stream_of_november_2023_has_pieces_and_done_only(seed_pair: L
     got = await events(seed_pair, INT8, {"prompt": "New York", "max_tokens": 5}, asOf="2023-11-14")
     assert got[-1] == sse.DONE
     assert all(body.keys() == {"response"} for body in got[:-1])
+
+
+async def test_prompts_of_february_2024_are_written_as_the_sdk_of_the_day_wrote_them(seed_pair: LocalBinding) -> None:
+    greedy = {"max_tokens": 12, "temperature": 0}
+    day = "2024-02-01"
+
+    async def then(**asked: Any) -> list[Any]:
+        return (await events(seed_pair, INT8, {**greedy, **asked}, asOf=day))[:-1]
+
+    async def raw(text: str) -> list[Any]:
+        return (await events(seed_pair, INT8, {**greedy, "prompt": text, "raw": True}, asOf=day))[:-1]
+
+    user = {"role": "user", "content": "New York"}
+    system = {"role": "system", "content": "Be brief."}
+    assert await then(messages=[user]) == await raw("[INST] New York [/INST]"), "which begins with one <s>, as a prompt"
+    in_template = "[INST] <<SYS>>\n{}\n<</SYS>>\n\nNew York [/INST]"
+    assert await then(messages=[system, user]) == await raw(in_template.format("Be brief."))
+    usual = system_of(Catalog.builtin().get(INT8).prompts[-1])
+    assert await then(prompt="New York") == await raw(in_template.format(usual))
+    assert await then(prompt="New York", raw=True) == await raw("New York")
+    of_a_tool = {"messages": [user, {"role": "tool", "content": "4"}]}
+    error = (await seed_pair.send(Call(INT8, of_a_tool, {"asOf": day}))).error
+    assert error is not None
+    assert "Invalid role: tool" in error.description
 
 
 async def test_a_prompt_of_november_2023_is_read_raw(seed_pair: LocalBinding) -> None:

@@ -188,7 +188,8 @@ def test_ctrl_c_stops_a_run_at_once(endless_llama: Path) -> None:
 
 
 def test_a_reader_who_has_seen_enough_ends_a_run_quietly(endless_llama: Path) -> None:
-    command = f"{sys.executable} -m cfai run {MODEL} New --max-tokens 4000 --model {MODEL}={endless_llama} --json"
+    own = "@cf/my/own"
+    command = f"{sys.executable} -m cfai run {own} New --max-tokens 4000 --model {own}={endless_llama} --json"
     out = subprocess.run(f"{command} | head -c 19", shell=True, capture_output=True, text=True, check=False)
     assert out.stdout == 'data: {"response":"'
     assert out.stderr == ""
