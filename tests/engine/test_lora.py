@@ -26,9 +26,11 @@ from cfai.engine.int8 import quantise
 from cfai.engine.lora import AdapterBank, adapted
 from cfai.errors import AiError, LoraIncompatible
 from tests.adapters import ALL_LAYERS, make_adapter, make_files
+from tests.architectures import make_checkpoint
 from tests.engine.test_fusing import CONFIGS, assert_same, build, logits, row
 from tests.models import make_json_tokenizer
 
+PROMPT = [5, 9, 14, 3, 7, 20]
 GREEDY = Sampling(temperature=0, max_tokens=24)
 LAYER = "base_model.model.model.layers.0.self_attn.q_proj"
 
@@ -143,12 +145,16 @@ def random_adapter(folder: Path, model: PreTrainedModel, rank: int) -> Adapter:
     random = torch.Generator().manual_seed(rank)
     tensors = {}
     for name, layer in model.named_modules():
-        if type(layer).__name__ in ("Linear", "Conv1D", "Int8Linear") and layer is not model.get_output_embeddings():
+        if (
+            type(layer).__name__ in ("Linear", "FalconLinear", "Conv1D", "Int8Linear")
+            and layer is not model.get_output_embeddings()
+        ):
             weight: Any = layer.weight
             outputs, inputs = weight.shape[::-1] if type(layer).__name__ == "Conv1D" else weight.shape
             tensors[f"base_model.model.{name}.lora_A.weight"] = torch.randn(rank, inputs, generator=random) * 0.1
             tensors[f"base_model.model.{name}.lora_B.weight"] = torch.randn(outputs, rank, generator=random) * 0.1
-    return Adapter.at(make_files(folder, tensors, r=rank, lora_alpha=8))
+    targets = sorted({key.split(".")[-3] for key in tensors})
+    return Adapter.at(make_files(folder, tensors, r=rank, lora_alpha=8, target_modules=targets))
 
 
 @pytest.mark.parametrize(("name", "is_int8"), [*((name, False) for name in CONFIGS), ("llama", True), ("phi3", True)])
@@ -232,6 +238,17 @@ async def test_layers_of_gpt2_are_transposed(start: Callable[..., Any], tmp_path
     alone = [await text(engine.submit(prompt, GREEDY, adapter=each)) for each in (None, adapter)]
     assert alone[1] == expected_text(engine, tmp_path / "gpt2", adapter, prompt) != alone[0]
     assert await texts(engine, prompt, [None, adapter] * 2) == alone * 2
+
+
+@pytest.mark.parametrize("name", ["falcon-rotary", "falcon-alibi", "mixtral", "phi3"])
+async def test_other_architectures_answer_as_with_peft(start: Callable[..., Any], tmp_path: Path, name: str) -> None:
+    """Those whose attention takes a cache and a mask, one sequence at a time, with experts, with joined layers."""
+    base = make_checkpoint(tmp_path / "base", name)
+    adapter = random_adapter(tmp_path / "lora", AutoModelForCausalLM.from_pretrained(base), 4)
+    engine = await start(base)
+    alone = [await text(engine.submit(PROMPT, GREEDY, adapter=each)) for each in (None, adapter)]
+    assert alone[1] == expected_text(engine, base, adapter, PROMPT) != alone[0]
+    assert await texts(engine, PROMPT, [None, adapter] * 2) == alone * 2
 
 
 @pytest.fixture
