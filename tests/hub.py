@@ -25,6 +25,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cfai.serving import listen
 
@@ -225,7 +226,8 @@ def hub() -> Iterator[Hub]:
     one = Hub()
     listener = listen("127.0.0.1", 0)
     one.address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server = uvicorn.Server(uvicorn.Config(one.app, log_level="critical", ws="none", timeout_graceful_shutdown=1))
+    app = _as_proxy(one.app)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", ws="none", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, args=[[listener]], daemon=True)
     thread.start()
     until = time.monotonic() + 20
@@ -237,6 +239,17 @@ def hub() -> Iterator[Hub]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+def _as_proxy(app: ASGIApp) -> ASGIApp:
+    """The app also for clients that take it for a proxy and ask for whole addresses, whatever their host."""
+
+    async def called(scope: Scope, receive: Receive, send: Send) -> None:
+        if "path" in scope:
+            scope = {**scope, "path": re.sub(r"^http://[^/]*", "", scope["path"])}
+        await app(scope, receive, send)
+
+    return called
 
 
 def _is_large(file: str) -> bool:

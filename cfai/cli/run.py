@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import unicodedata
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,7 +28,10 @@ from cfai.cli.options import (
     fail,
     fail_with,
 )
-from cfai.errors import AiError
+from cfai.errors import AiError, WeightsMissing
+
+if TYPE_CHECKING:
+    from cfai.config.settings import Settings
 
 __all__ = ["run"]
 
@@ -91,7 +94,11 @@ def run(
                 await (_print_stream(result, json) if stream else _print_result(result, json))
 
     try:
-        anyio.run(main)
+        try:
+            anyio.run(main)
+        except WeightsMissing as error:
+            _offer_to_fetch(model, error, settings)
+            anyio.run(main)
     except AiError as error:
         fail_with(error)
     except KeyboardInterrupt:
@@ -103,6 +110,23 @@ def run(
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         fail(f"the answer cannot be written: {error.strerror}", ExitCode.FAILED)
+
+
+def _offer_to_fetch(model: str, error: WeightsMissing, settings: Settings) -> None:
+    """Return when the user wants the weights and has them; else the command ends with the error."""
+    is_terminal = sys.stdin.isatty() and sys.stderr.isatty()
+    if not is_terminal or settings.offline or f"`cfai pull {model}`" not in error.hint:
+        fail_with(error)
+    from cfai.cli.pull import fetch
+
+    sys.stderr.write(f"{error.description}\n")
+    try:
+        is_wanted = typer.confirm(f"fetch them now, as `cfai pull {model}` does?", err=True)
+    except typer.Abort:
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+    if not is_wanted:
+        fail_with(error)
+    fetch(model, settings, to=sys.stderr)
 
 
 def _read_stdin() -> str:
