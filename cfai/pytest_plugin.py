@@ -130,10 +130,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def _cfai_engines() -> Iterator[Engines]:
+def _cfai_engines(pytestconfig: pytest.Config) -> Iterator[Engines]:
     from cfai.testing.ladder import Engines
 
-    engines = Engines()
+    engines = Engines(pytestconfig.rootpath)
     yield engines
     engines.close()
 

@@ -886,6 +886,21 @@ def test_a_model_without_weights_is_skipped_on_the_local_rung(suite: Suite) -> N
     ran.stdout.fnmatch_lines(["SKIPPED *--cfai=local: The weights of @cf/meta/llama-2-7b-chat-int8 are not on this*"])
 
 
+def test_the_projects_settings_hold_on_the_local_rung(suite: Suite, llama: Path) -> None:
+    settings = suite.pytester.path / "cfai.toml"
+    settings.write_text(f'slots = 1\n[models]\n"@cf/mine/llama" = "{llama}"\n')
+    tests = """
+        def test_it(ai):
+            assert "response" in ai.run_sync("@cf/mine/llama", {"prompt": "hi", "max_tokens": 2})
+        """
+    suite.run("--cfai=local", tests=tests).assert_outcomes(passed=1)
+    suite.run("--cfai=demo", tests=tests).assert_outcomes(passed=1)
+    settings.write_text("slotz = 1\n")
+    ran = suite.run("--cfai=local", tests=tests)
+    ran.assert_outcomes(errors=1)
+    ran.stdout.fnmatch_lines(['*cfai.toml:1: unknown key "slotz", did you mean "slots"*'])
+
+
 def test_the_demo_model_answers_for_every_id_on_every_loop(project: Suite) -> None:
     project.write(
         test_it="""

@@ -14,7 +14,8 @@ __all__ = ["rm"]
 
 
 def rm(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Model ids or hub repositories.")],
+    context: typer.Context,
+    names: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Model ids or hub repositories.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Remove weights, with what cfai made of them and what is half fetched, and say how much that frees.
@@ -23,12 +24,14 @@ def rm(
     """
     from rich.filesize import decimal
 
+    from cfai.cli.settled import settled
     from cfai.weights.remove import removal_of
 
+    catalog = settled(context).catalog
     freed = 0
-    for model in models:
+    for model in names:
         try:
-            removal = removal_of(model)
+            removal = removal_of(model, catalog=catalog)
         except AiError as error:
             fail_with(error)
         if users := _loaded() & {model, *removal.models}:

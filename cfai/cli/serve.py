@@ -261,6 +261,8 @@ def serve(
     console.print(f"  OpenAI  {address}/v1", highlight=False)
     console.print(f"  try it  {address}/", highlight=False)
     console.print(f"  health  {address}/health", highlight=False)
+    if settings.source is not None:
+        console.print(f"settings of {settings.source}", highlight=False, soft_wrap=True, markup=False)
     anyio.run(main, app)
 
 

@@ -14,7 +14,8 @@ __all__ = ["verify"]
 
 
 def verify(
-    models: Annotated[
+    context: typer.Context,
+    names: Annotated[
         list[str] | None,
         typer.Argument(metavar="[MODEL...]", help="Model ids or hub repositories; all that are here by default."),
     ] = None,
@@ -26,14 +27,16 @@ def verify(
     """
     from cfai import sse
     from cfai.cli.pulling import reading
+    from cfai.cli.settled import settled
     from cfai.weights.verify import here
     from cfai.weights.verify import verify as look
 
+    catalog = settled(context).catalog
     rows: list[dict[str, Any]] = []
     try:
-        for name in dict.fromkeys(models or here()):
+        for name in dict.fromkeys(names or here(catalog)):
             with reading(name) as progress:
-                verdict = look(name, progress=progress)
+                verdict = look(name, catalog=catalog, progress=progress)
             rows.append(
                 {
                     "name": name,

@@ -18,7 +18,7 @@ from cfai.config.values import DTYPE, DURATION, SWITCH, TEXT, Kind
 from cfai.errors import InvalidModelName, NoSuchModel
 from cfai.weights.source import Source, is_repository_name
 
-__all__ = ["ModelSettings", "UpstreamSettings", "read_model", "take"]
+__all__ = ["MODEL_KEYS", "ModelSettings", "UpstreamSettings", "read_model", "take"]
 
 CLOUDFLARE = "https://api.cloudflare.com/client/v4"
 
@@ -91,7 +91,7 @@ ROW_KEYS = tuple(sorted(ROW_FIELDS - {"weights", "bundled", "sources", "uuid", "
 
 _KINDS = {"weights": TEXT, "revision": TEXT, "pinned": SWITCH, "keep_alive": DURATION, "dtype": DTYPE}
 _UPSTREAM_KINDS = {"url": TEXT, "model": TEXT, "token_env": TEXT}
-_KEYS = (*_KINDS, "upstream", "adapters", *ROW_KEYS)
+MODEL_KEYS = (*_KINDS, "upstream", "adapters", *ROW_KEYS)
 
 
 def is_repository(weights: str) -> bool:
@@ -119,7 +119,7 @@ def read_model(models: Table, model_id: str) -> ModelSettings:
         models = Table(models.document, {model_id: {"weights": bare}}, models.place)
     table = models.table(model_id, 'a table such as { weights = "org/name" }, or a string, the place of its weights')
     assert table is not None, "the key is one of the table's own, and TOML has no null"
-    table.refuse_unknown(_KEYS)
+    table.refuse_unknown(MODEL_KEYS)
     given = take(table, _KINDS)
     upstream = _upstream(table)
     if upstream is not None and "weights" in given:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import os
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 import anyio
+import pytest
 
-from cfai.binding import Call, Reply
+from cfai.binding import Binding, Call, Reply
 from cfai.wording import choose
 
 if TYPE_CHECKING:
     from cfai.bindings.http import HttpBinding
     from cfai.bindings.local import LocalBinding
+    from cfai.config.settings import Settings
 
 __all__ = [
     "NOT_THE_FAKE",
@@ -64,14 +68,17 @@ def remote_binding(environ: Mapping[str, str], *, is_recorded: bool = False) -> 
     )
 
 
-def missing_weights(model: str) -> str | None:
-    """Why `model` cannot run on this machine; None where it can."""
+def missing_weights(model: str, settings: Settings) -> str | None:
+    """Why `model` cannot run on this machine; None where it can, or where another server answers."""
     from cfai import weights
-    from cfai.catalog import Catalog
+    from cfai.config.settings import ModelSettings
     from cfai.errors import AiError
 
+    said = settings.models.get(model, ModelSettings())
+    if said.upstream is not None:
+        return None
     try:
-        weights.find(Catalog.builtin().get(model))
+        weights.find(settings.catalog.get(model), said.source)
     except AiError as error:
         return f"{error.description}{f'; {error.hint}' if error.hint else ''}"
     return None
@@ -93,23 +100,38 @@ def without_price(models: Iterable[str]) -> list[str]:
 
 
 class Engines:
-    """The models of a session of tests, each loaded once, when a test first wants it."""
+    """The models of a session of tests, each loaded once, when a test first wants it.
 
-    def __init__(self) -> None:
+    root  where the settings of the project are looked for
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
         self._numbers = itertools.count()
-        self._local: LocalBinding | None = None
+        self._local: Binding | None = None
         self._demo: LocalBinding | None = None
 
     def next_name(self) -> str:
         """A name for the state of one more test."""
         return str(next(self._numbers))
 
-    @property
-    def local(self) -> LocalBinding:
-        """The models whose weights are on this machine."""
-        from cfai.bindings.local import LocalBinding
+    @functools.cached_property
+    def settings(self) -> Settings:
+        """The project's own, of its cfai.toml and the environment; what is wrong with them fails a test."""
+        from cfai.config import ConfigError
+        from cfai.config.settings import load_settings
 
-        self._local = self._local or LocalBinding(demo=False)
+        try:
+            return load_settings(Path(os.environ.get("CFAI_SETTINGS") or self._root))
+        except ConfigError as error:
+            pytest.fail(str(error), pytrace=False)
+
+    @property
+    def local(self) -> Binding:
+        """The models whose weights are on this machine, and those that the settings say more of."""
+        from cfai.bindings.configured import configured_binding
+
+        self._local = self._local or configured_binding(self.settings.over(demo=False))
         return self._local
 
     @property
@@ -117,12 +139,14 @@ class Engines:
         """The demo model, under the id of every model that generates text."""
         from cfai import weights
         from cfai.bindings.local import LocalBinding
-        from cfai.catalog import Catalog
+        from cfai.config.settings import ModelSettings
 
         if self._demo is None:
-            catalog = Catalog.builtin()
-            folder = weights.find(catalog.get(weights.DEMO_MODEL))
-            self._demo = LocalBinding({model.id: folder for model in catalog.models() if model.generates_text})
+            said, catalog = self.settings.models, self.settings.catalog
+            folder = str(weights.find(catalog.get(weights.DEMO_MODEL)))
+            rows = {model.id: said[model.id].row if model.id in said else {} for model in catalog.models()}
+            texts = [model.id for model in catalog.models() if model.generates_text]
+            self._demo = LocalBinding({name: ModelSettings(weights=folder, row=rows[name]) for name in texts})
         return self._demo
 
     def close(self) -> None:

@@ -116,7 +116,7 @@ class Stage:
             return
         for mark in self._request.node.iter_markers("model"):
             for model in mark.args:
-                if (why := missing_weights(model)) is not None:
+                if (why := missing_weights(model, self.engines.settings)) is not None:
                     pytest.skip(f"--cfai=local: {why}")
 
     def local_ai(self) -> ObservedAi:

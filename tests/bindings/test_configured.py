@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from cfai import Ai, AiError, LocalBinding, ModelSettings, Settings, UpstreamSettings, configured_binding
+from cfai import Ai, AiError, FakeBinding, LocalBinding, ModelSettings, Settings, UpstreamSettings, configured_binding
 from cfai.binding import Stats
+from cfai.bindings.configured import limited
 from cfai.config.settings import KINDS, load_settings
 from cfai.errors import ContextExceeded, DeprecatedModel, RateLimited, WeightsMissing
 from cfai.server.app import rest_app
@@ -212,3 +213,12 @@ async def test_a_server_of_the_settings_answers_for_its_model(llama: Path) -> No
 def test_what_runs_here_asks_no_server() -> None:
     with pytest.raises(ValueError, match="@cf/mine/there has an upstream, which `configured_binding` asks"):
         LocalBinding({"@cf/mine/there": ModelSettings(upstream=UpstreamSettings("http://127.0.0.1:1"))})
+
+
+async def test_a_fake_answers_for_the_models_of_the_settings() -> None:
+    settings = Settings(models={MINE: ModelSettings(weights="./nowhere", row={"context_window": 100})}, limits="rpm")
+    fake = limited(FakeBinding.plausible(catalog=settings.catalog), settings)
+    async with Ai(fake) as ai:
+        assert "response" in await ai.run(MINE, PROMPT)
+        with pytest.raises(ContextExceeded):
+            await ai.run(MINE, {"prompt": "hi", "max_tokens": 101})

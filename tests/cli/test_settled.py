@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import cast
 
+import httpx2
 import pytest
 import typer
 from typer.core import TyperGroup
@@ -17,6 +18,8 @@ from cfai import ModelSettings, Settings
 from cfai.cli import app
 from cfai.cli.settled import passed_on, settled
 from cfai.config.settings import KINDS
+from tests.cli.dev import address_of, configure, dev
+from tests.processes import Process
 
 FILE = {
     "memory": ('"1GB"', 10**9),
@@ -147,7 +150,15 @@ def test_another_file_can_be_named(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["run", "@cfai/demo/tiny-chat", "hi"], ["serve", "--port=0"], ["dev", "."], ["models"]]
+    "command",
+    [
+        ["run", "@cfai/demo/tiny-chat", "hi"],
+        ["serve", "--port=0"],
+        ["dev", "."],
+        ["models"],
+        ["verify"],
+        ["rm", "@cf/a/b"],
+    ],
 )
 @pytest.mark.parametrize(
     ("text", "variable", "problem"),
@@ -202,3 +213,53 @@ def test_models_lists_those_of_the_file(folder: Path) -> None:
     assert "@cf/mine/gone" not in table
     assert "upstream" in table
     assert "2 of 2 here" in table
+
+
+def test_run_goes_by_file_variable_and_command_line(folder: Path, llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "cfai.toml").write_text(f'as_of = 2023-11-14\n[models]\n"@cf/mine/llama" = "{llama}"\n')
+
+    def has_usage(*options: str) -> bool:
+        ran = CliRunner().invoke(
+            app, ["run", "@cf/mine/llama", "hi", "--max-tokens=2", "--json", "--no-stream", *options]
+        )
+        assert ran.exit_code == 0, ran.stderr
+        return "usage" in json.loads(ran.stdout)
+
+    assert not has_usage()
+    monkeypatch.setenv("CFAI_AS_OF", "2026-01-01")
+    assert has_usage()
+    assert not has_usage("--as-of", "2023-11-14")
+
+
+def test_serve_goes_by_all_three(folder: Path, llama: Path) -> None:
+    (folder / "cfai.toml").write_text(
+        f'slots = 2\nqueue_limit = 3\ndtype = "float32"\n[models]\n"@cf/mine/llama" = "{llama}"\n'
+    )
+    environment = {"CFAI_QUEUE_LIMIT": "4", "CFAI_DTYPE": "float16"}
+    with Process("serve", "--port=0", "--dtype=bfloat16", environment=environment) as process:
+        address = process.read_until("cfai listens on").split()[-1]
+        process.read_until(f"settings of {folder / 'cfai.toml'}")
+        body = {"model": "@cf/mine/llama", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}
+        assert httpx2.post(f"{address}/v1/chat/completions", json=body, timeout=60).status_code == 200
+        (row,) = json.loads(CliRunner().invoke(app, ["ps", "--json", "--url", address]).stdout)
+        assert (row["slots"], row["queue_limit"], row["dtype"]) == (2, 4, "bfloat16")
+
+
+def test_the_engine_of_dev_goes_by_the_settings_of_the_project(
+    project: Path, temporary: Path, llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "entry.py").write_text(
+        "from workers import Response\n\nasync def on_fetch(request, env):\n"
+        "    answer = await env.AI.run('@cf/mine/llama', {'prompt': 'hi', 'max_tokens': 2})\n"
+        "    return Response('with usage' if 'usage' in answer else 'without usage')\n"
+    )
+    configure(project)
+    (project / "cfai.toml").write_text(
+        f'as_of = 2023-11-14\nslots = 2\nqueue_limit = 3\n[models]\n"@cf/mine/llama" = "{llama}"\n'
+    )
+    monkeypatch.setenv("CFAI_QUEUE_LIMIT", "4")
+    with dev(project, temporary, "--slots=5") as process:
+        assert httpx2.get(address_of(process), timeout=60).text == "without usage"
+        (socket,) = temporary.glob("cfai-*/ai.sock")
+        (row,) = json.loads(CliRunner().invoke(app, ["ps", "--json", "--socket", str(socket)]).stdout)
+        assert (row["slots"], row["queue_limit"]) == (5, 4)
