@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cfai.bindings.fake import FakeBinding
     from cfai.bindings.faults import FaultBinding
     from cfai.bindings.http import HttpBinding
+    from cfai.bindings.limits import LimitsBinding
     from cfai.bindings.local import LocalBinding
     from cfai.bindings.routed import RoutedBinding
     from cfai.bindings.tape import TapeBinding
@@ -38,6 +39,7 @@ __all__ = [
     "FakeBinding",
     "FaultBinding",
     "HttpBinding",
+    "LimitsBinding",
     "LocalBinding",
     "ModelSettings",
     "Reply",
@@ -61,6 +63,7 @@ _HOMES = {
     "FakeBinding": "cfai.bindings.fake",
     "FaultBinding": "cfai.bindings.faults",
     "HttpBinding": "cfai.bindings.http",
+    "LimitsBinding": "cfai.bindings.limits",
     "LocalBinding": "cfai.bindings.local",
     "ModelSettings": "cfai.config.settings",
     "Reply": "cfai.binding",

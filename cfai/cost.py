@@ -1,17 +1,38 @@
-"""What an answer costs on Cloudflare: tokens, neurons, dollars."""
+"""What an answer costs on Cloudflare, tokens, neurons, dollars, and which limits an account has."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Literal, get_args
 
-__all__ = ["FREE_NEURONS", "USD_PER_NEURON", "Cost", "cost_headers", "shown_neurons", "shown_usd"]
+from cfai.wording import choose
+
+__all__ = [
+    "FREE_NEURONS",
+    "LIMITS",
+    "USD_PER_NEURON",
+    "Cost",
+    "Limit",
+    "cost_headers",
+    "parse_limits",
+    "shown_neurons",
+    "shown_usd",
+    "shown_wait",
+]
 
 USD_PER_NEURON = 0.011 / 1000
 FREE_NEURONS = 10_000
 """Neurons of a day that cost nothing; the day begins at 00:00 UTC.
 https://developers.cloudflare.com/workers-ai/platform/pricing/"""
+
+
+Limit = Literal["rpm", "free"]
+"""`rpm` are a model's requests per minute, `free` the day's free neurons."""
+
+LIMITS: tuple[Limit, ...] = get_args(Limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +56,46 @@ class Cost:
         """US dollars, what is free of a day left aside; None where the price is not known."""
         return None if self.neurons is None else self.neurons * USD_PER_NEURON
 
+    @classmethod
+    def total(cls, costs: Iterable[Cost]) -> Cost:
+        """All of them together; the neurons are those of the answers whose price is known."""
+        each = list(costs)
+        known = [cost.neurons for cost in each if cost.neurons is not None]
+        return cls(
+            sum(cost.input_tokens for cost in each),
+            sum(cost.output_tokens for cost in each),
+            sum(cost.cached_tokens for cost in each),
+            sum(known) if known else None,
+        )
+
     def __str__(self) -> str:
         cached = f" ({self.cached_tokens:,} cached)" if self.cached_tokens else ""
         tokens = f"{self.input_tokens:,} tokens in{cached}, {self.output_tokens:,} out"
         if self.neurons is None or self.usd is None:
             return f"{tokens}, no price known"
         return f"{tokens}, {shown_neurons(self.neurons)} neurons, {shown_usd(self.usd)}"
+
+
+def parse_limits(text: str) -> tuple[Limit, ...]:
+    """The limits that `text` names, with commas between them; `all` are all there are, `none` is none.
+
+    ```python
+    parse_limits("rpm")  # ("rpm",)
+    parse_limits("all")  # ("rpm", "free")
+    ```
+
+    Raises a ValueError for what is none of them.
+    """
+    named = [name.strip() for name in text.split(",")]
+    if named == ["none"]:
+        return ()
+    if named == ["all"]:
+        return LIMITS
+    for name in named:
+        choose("limits", name, [*LIMITS, "all", "none"])
+        if name not in LIMITS:
+            raise ValueError(f"limits must be {name} alone, or {', '.join(LIMITS)}; it is {text!r}")
+    return tuple(limit for limit in LIMITS if limit in named)
 
 
 def cost_headers(neurons: float | None) -> Mapping[str, str]:
@@ -63,6 +118,12 @@ def shown_neurons(neurons: float) -> str:
 def shown_usd(usd: float) -> str:
     """Dollars as people read them: `$0.0000137`, `$12.40`."""
     return f"${usd:,.2f}" if usd >= 1 else f"${_plain(usd, digits=3)}"
+
+
+def shown_wait(seconds: float) -> str:
+    """How long it is until the next day, as people read it: `5 h 12 min`."""
+    hours, minutes = divmod(math.ceil(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def _plain(number: float, *, digits: int) -> str:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 ANY_LOOP = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"], indirect=True)
 """For tests of code that both event loops run."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What cfai keeps for a user, it and the processes of the tests keep apart from the user's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CFAI_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
 
 
 @pytest.fixture

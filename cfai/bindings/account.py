@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from cfai.clock import Clock, RealClock, seconds_since_1970
-from cfai.cost import FREE_NEURONS, Cost
+from cfai.cost import FREE_NEURONS, Cost, shown_neurons
 
-__all__ = ["KEEP_DAYS", "Account"]
+__all__ = ["COSTS", "KEEP_DAYS", "Account"]
 
 log = logging.getLogger("cfai.cost")
+
+COSTS = "costs"
+"""The folder of `weights.home()` in which the days of this user are."""
 
 KEEP_DAYS = 31
 """How many days are kept, the present one among them."""
@@ -29,7 +32,7 @@ class Account:
     """Every answer's cost, and the neurons of the present day, which begins at 00:00 UTC.
 
     ```python
-    account = Account(weights.home() / "costs")
+    account = Account(weights.home() / COSTS)
     account.add("@cf/meta/llama-3.2-1b-instruct", Cost(39, 12, neurons=0.3))
     account.today  # 0.3, and what other processes added to the same folder
     ```
@@ -76,6 +79,10 @@ class Account:
             self._begin_day()
             if not self._written(model, cost):
                 self._neurons += cost.neurons or 0.0
+
+    def shown(self) -> str:
+        """The gauge in words: `12.3 of 10,000 free neurons today`."""
+        return f"{shown_neurons(self.today)} of {FREE_NEURONS:,} free neurons today"
 
     def to_json(self) -> dict[str, Any]:
         """The gauge: neurons of today, how many are free, and the seconds until the next day."""

@@ -6,7 +6,6 @@ import math
 import threading
 from collections import deque
 from collections.abc import Collection
-from typing import Literal, get_args
 
 from cfai.binding import Binding, Call, Reply
 from cfai.bindings.account import Account
@@ -14,42 +13,14 @@ from cfai.bindings.asked import Terms
 from cfai.bindings.metered import MeteredBinding
 from cfai.catalog import Catalog, Model
 from cfai.clock import Clock, RealClock
-from cfai.cost import FREE_NEURONS
+from cfai.cost import FREE_NEURONS, LIMITS, Limit, shown_wait
 from cfai.errors import AiError, DailyLimit, RateLimited
 from cfai.request_id import of_request
 from cfai.tasks.shapes import Fidelity
-from cfai.wording import choose
 
-__all__ = ["LIMITS", "Limit", "LimitsBinding", "parse_limits"]
-
-Limit = Literal["rpm", "free"]
-"""`rpm` are a model's requests per minute, `free` the day's free neurons."""
-
-LIMITS: tuple[Limit, ...] = get_args(Limit)
+__all__ = ["LimitsBinding"]
 
 MINUTE = 60.0
-
-
-def parse_limits(text: str) -> tuple[Limit, ...]:
-    """The limits that `text` names, with commas between them; `all` are all there are, `none` is none.
-
-    ```python
-    parse_limits("rpm")  # ("rpm",)
-    parse_limits("all")  # ("rpm", "free")
-    ```
-
-    Raises a ValueError for what is none of them.
-    """
-    named = [name.strip() for name in text.split(",")]
-    if named == ["none"]:
-        return ()
-    if named == ["all"]:
-        return LIMITS
-    for name in named:
-        choose("limits", name, [*LIMITS, "all", "none"])
-        if name not in LIMITS:
-            raise ValueError(f"limits must be {name} alone, or {', '.join(LIMITS)}; it is {text!r}")
-    return tuple(limit for limit in LIMITS if limit in named)
 
 
 class LimitsBinding:
@@ -115,7 +86,7 @@ class LimitsBinding:
         """What stands in the way of a call, and for how many seconds."""
         if "free" in self._limits and self.account.today >= FREE_NEURONS:
             seconds = self.account.resets_in
-            hint = f"they are free again at 00:00 UTC, in {_shown(seconds)}"
+            hint = f"they are free again at 00:00 UTC, in {shown_wait(seconds)}"
             return self._daily_limit(call, hint), seconds
         if "rpm" in self._limits and model is not None:
             rate = model.requests_per_minute or self.catalog.task(model.task).requests_per_minute
@@ -142,8 +113,3 @@ class LimitsBinding:
         except AiError:  # the call has an option that cannot be; it is refused all the same
             is_clean = True
         return DailyLimit(hint=hint) if is_clean else DailyLimit.on_the_wire(hint=hint)
-
-
-def _shown(seconds: float) -> str:
-    hours, minutes = divmod(math.ceil(seconds / 60), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

@@ -18,7 +18,7 @@ from cfai.tasks.told import told_by
 from cfai.tasks.usages import total_usage
 from cfai.tasks.words import tokens_in
 
-__all__ = ["MeteredBinding"]
+__all__ = ["MeteredBinding", "Told", "cost_of"]
 
 OnAnswer = Callable[[str, Cost], None]
 
@@ -76,9 +76,9 @@ class MeteredBinding:
     async def aclose(self) -> None:
         await self._inner.aclose()
 
-    def _add(self, call: Call, reply: Reply, told: _Told | None) -> None:
+    def _add(self, call: Call, reply: Reply, told: Told | None) -> None:
         model = self._model(call.model)
-        cost = _cost(call, reply, told, model)
+        cost = cost_of(call, reply, told, model)
         name = call.model if model is None else model.id
         if cost.neurons is not None:
             self._neurons[name] += cost.neurons
@@ -93,8 +93,8 @@ class MeteredBinding:
             return None
 
 
-class _Told:
-    """What the events of a stream have told."""
+class Told:
+    """What the events of a stream tell of its cost, as they come."""
 
     def __init__(self) -> None:
         self.usages: list[Mapping[str, Any]] = []
@@ -116,10 +116,10 @@ class _Told:
 class _Metered:
     """A stream's bytes, and a call to `on_end` when it has ended or was left."""
 
-    def __init__(self, body: ByteStream, on_end: Callable[[_Told], None]) -> None:
+    def __init__(self, body: ByteStream, on_end: Callable[[Told], None]) -> None:
         self._body = body
-        self._told = _Told()
-        self._on_end: Callable[[_Told], None] | None = on_end
+        self._told = Told()
+        self._on_end: Callable[[Told], None] | None = on_end
 
     async def __anext__(self) -> bytes:
         try:
@@ -137,8 +137,16 @@ class _Metered:
             on_end(self._told)
 
 
-def _cost(call: Call, reply: Reply, told: _Told | None, model: Model | None) -> Cost:
-    """What the binding has counted, or else what the answer tells."""
+def cost_of(call: Call, reply: Reply, told: Told | None, model: Model | None) -> Cost:
+    """What an answer has cost: as the binding has counted, or else as the answer tells.
+
+    ```python
+    cost_of(call, Reply({"response": "hi", "usage": {...}}), None, model).usd
+    ```
+
+    told   what its events have told, where it is a stream
+    model  whose prices count where the answer tells no neurons; None knows none
+    """
     if reply.cost is not None:
         return reply.cost()
     if told is None:

@@ -293,6 +293,11 @@ class Model:
         return next((era for era in self.prompts if as_of is not None and as_of < era.until), None)
 
     @property
+    def units(self) -> tuple[str, ...]:
+        """What it is priced by: `input tokens`, `audio minute`, `step`, ..."""
+        return tuple(_neurons_per_unit(price)[0] for price in self.prices)
+
+    @property
     def generates_text(self) -> bool:
         """Whether it writes text, which is the task that runs on this machine."""
         return self.task == "Text Generation"

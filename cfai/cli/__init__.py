@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from cfai.cli.cost import cost
 from cfai.cli.d1 import d1
 from cfai.cli.dev import dev
 from cfai.cli.doctor import doctor
@@ -40,7 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (run, models, pull, verify, rm, serve, init, dev, types, doctor, fuzz, ps, top, wrangler, workerd):
+for command in (run, models, pull, verify, rm, serve, init, dev, types, doctor, fuzz, ps, top, cost, wrangler, workerd):
     app.command()(command)
 app.command("import")(import_weights)
 app.add_typer(d1, name="d1")

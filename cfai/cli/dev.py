@@ -216,6 +216,7 @@ def dev(
         engine_options=[
             *passed_on(context),
             *(["--fake"] if fake else []),
+            *(["--tell-costs"] if LEVELS.index(log_level) <= LEVELS.index("log") else []),
             *_named(
                 {
                     "--settings": beginning.absolute(),

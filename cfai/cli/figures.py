@@ -17,6 +17,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from cfai.cli.options import ExitCode, fail
+from cfai.cost import shown_neurons, shown_wait
 
 __all__ = ["Buckets", "Figures", "ModelFigures", "NoFigures", "Server", "Socket", "Token", "Url", "parse", "servers"]
 
@@ -90,6 +91,8 @@ class Figures:
     started: float | None
     """When its process started, as `time.time()`."""
     models: Mapping[str, ModelFigures]
+    neurons: str | None = None
+    """The day's free neurons, in words."""
     at: float = field(default_factory=time.monotonic)
 
 
@@ -110,7 +113,7 @@ def parse(text: str) -> Figures:
     """Read the exposition format. Raises a ValueError if it is none, or none of cfai's."""
     from prometheus_client.parser import text_string_to_metric_families
 
-    version, started = "", None
+    version, started, allowance = "", None, dict[str, float]()
     models: dict[str, ModelFigures] = {}
     cumulative: dict[tuple[str, str], dict[float, float]] = {}
     for sample in itertools.chain.from_iterable(family.samples for family in text_string_to_metric_families(text)):
@@ -119,7 +122,9 @@ def parse(text: str) -> Figures:
             version = labels.get("version", "")
         elif name == "process_start_time_seconds":
             started = sample.value
-        elif "model" in labels and "gen_ai_token_type" not in labels:
+        elif name in _ALLOWANCE:
+            allowance[name] = sample.value
+        elif "model" in labels and "gen_ai_token_type" not in labels and name != "cfai_neurons_total":
             model_name = labels.pop("model")
             model = models.setdefault(model_name, ModelFigures())
             if "le" in labels:
@@ -135,7 +140,18 @@ def parse(text: str) -> Figures:
         raise ValueError("these are no metrics of cfai")
     for (name, histogram), series in cumulative.items():
         models[name].times[histogram] = Buckets(_apart(series))
-    return Figures(version, started, models)
+    return Figures(version, started, models, _allowance(allowance))
+
+
+_ALLOWANCE = ("cfai_neurons_today", "cfai_free_neurons", "cfai_neurons_reset_seconds")
+
+
+def _allowance(found: Mapping[str, float]) -> str | None:
+    if any(name not in found for name in _ALLOWANCE):
+        return None
+    today, free, seconds = (found[name] for name in _ALLOWANCE)
+    share = f" ({today / free:.0%})" if free else ""
+    return f"neurons today: {shown_neurons(today)} of {free:,.0f} free{share}, anew in {shown_wait(seconds)}"
 
 
 def _apart(cumulative: Mapping[float, float]) -> dict[float, float]:

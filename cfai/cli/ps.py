@@ -33,27 +33,31 @@ def ps(
 
     try:
         with servers(url, socket, token) as there:
-            by_server = {server.name: _rows(server) for server in there}
+            seen = {server.name: _looked_at(server) for server in there}
     except NoFigures as error:
         error.end()
     if json:
-        sys.stdout.write(sse.dumps([row for rows in by_server.values() for row in rows]) + "\n")
+        sys.stdout.write(sse.dumps([row for rows, _ in seen.values() for row in rows]) + "\n")
         return
-    for name, rows in by_server.items():
-        if len(by_server) > 1:
+    for name, (rows, neurons) in seen.items():
+        if len(seen) > 1:
             sys.stdout.write(f"{name}\n")
         if rows:
             _print_table(rows)
         else:
             sys.stdout.write("no model is loaded; one is when it is first asked for\n")
+        if neurons is not None:
+            sys.stdout.write(f"{neurons}\n")
 
 
-def _rows(server: Server) -> list[dict[str, Any]]:
+def _looked_at(server: Server) -> tuple[list[dict[str, Any]], str | None]:
+    """A server's models, and the day's free neurons in words."""
     before = figures = server.figures()
     if any(model.values.get("requests_running") for model in before.models.values()):
         time.sleep(RATE_SECONDS)
         figures = server.figures()
-    return [_row(server, name, model, figures, before) for name, model in sorted(figures.models.items())]
+    rows = [_row(server, name, model, figures, before) for name, model in sorted(figures.models.items())]
+    return rows, figures.neurons
 
 
 def _row(server: Server, name: str, model: ModelFigures, figures: Figures, before: Figures) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def run(
     import anyio
 
     from cfai.ai import Ai
-    from cfai.bindings.configured import configured_binding
+    from cfai.bindings.configured import accounted, configured_binding
     from cfai.cli.loading import loading_bar
     from cfai.cli.settled import settled
 
@@ -87,7 +87,8 @@ def run(
 
     async def main() -> None:
         with loading_bar() as bar:
-            binding = configured_binding(settings, on_progress=bar.progress, on_notice=bar.say)
+            binding = configured_binding(settings, is_limited=False, on_progress=bar.progress, on_notice=bar.say)
+            binding = accounted(binding, settings, is_kept=True)
             async with Ai(binding) as ai:
                 result = await ai.run(model, inputs)
                 bar.stop()

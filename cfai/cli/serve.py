@@ -49,6 +49,7 @@ from cfai.cli.options import (
 
 if TYPE_CHECKING:
     from cfai.binding import Binding
+    from cfai.cost import Cost
     from cfai.server.app import App
 
 __all__ = ["serve"]
@@ -117,6 +118,7 @@ def serve(
     answers: Answers = None,
     first_piece_after: FirstPieceAfter = None,
     between_pieces: BetweenPieces = None,
+    tell_costs: Annotated[bool, typer.Option("--tell-costs", hidden=True, help="A line for each answer.")] = False,
     with_parent: Annotated[int | None, typer.Option(hidden=True, help="The parent process, to end with it.")] = None,
 ) -> None:
     """Serve Workers AI: its REST API, OpenAI's endpoints, env.AI's protocol, and a playground.
@@ -128,7 +130,7 @@ def serve(
     import anyio
 
     from cfai.binding import Warmable
-    from cfai.bindings.configured import configured_binding, limited
+    from cfai.bindings.configured import accounted, configured_binding
     from cfai.bindings.faults.asked import faults_are_on
     from cfai.bindings.finetunes import FinetuneStore
     from cfai.bindings.uploads import limits_on
@@ -138,6 +140,7 @@ def serve(
     from cfai.cli.tape import asks_tape_alone, check_tape_options, served_tape, upstream
     from cfai.packages import MODELS
     from cfai.server.app import binding_app, rest_app
+    from cfai.server.costs import note_cost
     from cfai.server.tail import TailSocket
     from cfai.serving import PortTaken, is_loopback, listen, listen_unix
     from cfai.serving import serve as serve_app
@@ -189,18 +192,17 @@ def serve(
 
     binding: Binding | None = None
     if ai_url is not None:
-        binding = limited(upstream(ai_url, ai_account), settings)
+        binding = upstream(ai_url, ai_account)
     elif fake:
-        made_up = fake_binding(
+        binding = fake_binding(
             answers,
             first_piece_after=first_piece_after,
             between_pieces=between_pieces,
             settings=settings,
             on_notice=note,
         )
-        binding = limited(made_up, settings)
     elif runs_models:
-        binding = configured_binding(settings, on_notice=note, on_lost=_leave)
+        binding = configured_binding(settings, is_limited=False, on_notice=note, on_lost=_leave)
 
     played = None
     if tape is not None:
@@ -208,6 +210,13 @@ def serve(
     answering = played or binding
     warming: object = binding
     assert answering is not None, "there is a tape where no models run"
+
+    def tell_cost(model: str, cost: Cost) -> None:
+        note(f"⎔ {model}: {cost}; {account.shown()}")
+
+    is_real = binding is not None and not fake
+    answering = accounted(answering, settings, is_kept=is_real, on_answer=tell_cost if tell_costs else note_cost)
+    account = answering.account
 
     try:
         listener = listen_unix(socket) if socket else listen(host, port)

@@ -214,7 +214,7 @@ def _frame(
         name: _Row(model, rates_since.models.get(name), times_since.models.get(name) if times_since else None, seconds)
         for name, model in sorted(now.models.items())
     }
-    lines = [_title(server, now), *_totals(list(rows.values())), Text()]
+    lines = [_title(server, now), *_totals(list(rows.values()), now.neurons), Text()]
     if not rows:
         return [*lines, Text("no model is loaded; one is when it is first asked for", style="dim")]
     columns = _fitting(width)
@@ -237,7 +237,7 @@ def _title(server: Server, now: Figures) -> Text:
     return title
 
 
-def _totals(rows: list[_Row]) -> list[Text]:
+def _totals(rows: list[_Row], neurons: str | None) -> list[Text]:
     from rich.text import Text
 
     def total(name: str) -> float:
@@ -252,6 +252,7 @@ def _totals(rows: list[_Row]) -> list[Text]:
         for outcome in ("finished", "stopped", "failed", "refused")
     }
     return [
+        *([Text(neurons)] if neurons else []),
         Text(
             f"{total('requests_running'):,.0f} running, {total('requests_waiting'):,.0f} waiting, tokens/s "
             f"{rate('prompt_tokens')} in, {rate('output_tokens')} out"

@@ -29,6 +29,7 @@ from cfai.errors import AiError, MethodNotAllowed, NoRoute
 from cfai.request_id import request_id
 from cfai.server import listings
 from cfai.server.bearer import Bearer
+from cfai.server.costs import collected, shown
 from cfai.server.embeddings import Embeddings
 from cfai.server.envelope import edge_error
 from cfai.server.exchange import send_reply
@@ -250,7 +251,8 @@ _BESIDE_THE_PAGE = "/playground/"
 class _Requests:
     """Give every request an id, for its lines in the log and as `x-request-id`, and most a line of their own.
 
-    The line has method, path, status and seconds. Never the query, which may hold what is secret.
+    The line has method, path, status and seconds, and what a model's answers cost. Never the query, which may hold
+    what is secret.
     """
 
     def __init__(self, app: ASGIApp, *, logged: bool = True) -> None:
@@ -272,13 +274,15 @@ class _Requests:
 
         before = request_id.set(name)
         try:
-            await self._app(scope, receive, watched)
+            with collected() as costs:
+                await self._app(scope, receive, watched)
         finally:
             if self._logged and scope["path"] not in _POLLED:
                 path = _shown(scope["path"])
                 is_of_page = path.startswith(_BESIDE_THE_PAGE) and status < "400"
                 level = logging.DEBUG if is_of_page else logging.INFO
-                log.log(level, "%s %s %s %.2f s", scope["method"], path, status, time.monotonic() - started)
+                seconds = time.monotonic() - started
+                log.log(level, "%s %s %s %.2f s%s", scope["method"], path, status, seconds, shown(costs))
             request_id.reset(before)
 
 
@@ -289,11 +293,13 @@ def _shown(path: str) -> str:
 def _health(binding: Binding, *, with_metrics: bool = False) -> Callable[[Request], Awaitable[Response]]:
     """Status, loaded models, running and waiting answers, tokens made so far; 503 if a model gives no numbers any more.
 
-    The models' metrics are left out where `/metrics` may ask for a token and this route does not.
+    The models' metrics and the neurons are left out where `/metrics` may ask for a token and this route does not.
     """
 
     async def health(request: Request) -> Response:
         stats = binding.stats() if isinstance(binding, Stats) else {}
+        if not with_metrics:
+            stats = {name: value for name, value in stats.items() if name != "neurons"}
         if not with_metrics and "models" in stats:
             stats = {**stats, "models": {name: _without_metrics(model) for name, model in stats["models"].items()}}
         is_healthy = all(model.get("healthy", True) for model in stats.get("models", {}).values())

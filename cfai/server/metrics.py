@@ -43,7 +43,7 @@ class Metrics:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         stats = self._binding.stats() if isinstance(self._binding, Stats) else {}
-        body = generate_latest(_Figures(stats.get("models") or {}, self._process))
+        body = generate_latest(_Figures(stats.get("models") or {}, stats.get("neurons") or {}, self._process))
         await send_reply(Reply(body, headers={"content-type": CONTENT_TYPE}), send)
 
 
@@ -57,6 +57,13 @@ _GAUGES: dict[str, tuple[str, str]] = {
     "cache_capacity": ("cfai_cache_capacity_tokens", "Tokens that the KV cache has room for."),
 }
 """By key in a model's stats."""
+
+_ALLOWANCE: dict[str, tuple[str, str]] = {
+    "today": ("cfai_neurons_today", "Neurons used since 00:00 UTC."),
+    "free": ("cfai_free_neurons", "Neurons of a day that cost nothing on Cloudflare."),
+    "resets_in": ("cfai_neurons_reset_seconds", "Seconds until the next day begins."),
+}
+"""By key in the stats' neurons."""
 
 _COUNTERS: dict[str, tuple[str, str]] = {
     "prompt_tokens": ("cfai_prompt_tokens", "Tokens of the prompts that got a slot."),
@@ -100,8 +107,11 @@ class _Figures:
     A figure that a model does not have is left out.
     """
 
-    def __init__(self, models: Mapping[str, Mapping[str, Any]], process: ProcessCollector) -> None:
+    def __init__(
+        self, models: Mapping[str, Mapping[str, Any]], neurons: Mapping[str, Any], process: ProcessCollector
+    ) -> None:
         self._models = models
+        self._neurons = neurons
         self._metrics = {name: stats.get("metrics") or {} for name, stats in models.items()}
         self._process = process
 
@@ -117,6 +127,7 @@ class _Figures:
             yield self._counter(name, text, key)
         for name, text, parts in _HISTOGRAMS:
             yield self._histogram(name, text, parts)
+        yield from self._costs()
         yield from self._process.collect()
 
     def _info(self) -> Metric:
@@ -139,6 +150,17 @@ class _Figures:
             if key in metrics:
                 family.add_metric([model], metrics[key])
         return family
+
+    def _costs(self) -> Iterator[Metric]:
+        for key, (name, text) in _ALLOWANCE.items():
+            if key in self._neurons:
+                yield GaugeMetricFamily(name, text, value=self._neurons[key])
+        if "models" in self._neurons:
+            text = "Neurons of the answers so far, of models whose price is known."
+            family = CounterMetricFamily("cfai_neurons", text, labels=["model"])
+            for model, neurons in self._neurons["models"].items():
+                family.add_metric([model], neurons)
+            yield family
 
     def _requests(self) -> Metric:
         text = "Requests by outcome: finished; stopped, their readers left; failed; refused, the queue was full."

@@ -13,10 +13,10 @@ from cfai import Ai, ByteStream, Call, FakeBinding, LocalBinding
 from cfai.binding import Listing
 from cfai.bindings import Script
 from cfai.bindings.account import KEEP_DAYS, Account
-from cfai.bindings.limits import LimitsBinding, parse_limits
+from cfai.bindings.limits import LimitsBinding
 from cfai.bindings.metered import MeteredBinding
 from cfai.clock import VIRTUAL_START, VirtualClock
-from cfai.cost import USD_PER_NEURON, Cost, cost_headers
+from cfai.cost import USD_PER_NEURON, Cost, cost_headers, parse_limits
 from cfai.errors import DailyLimit, RateLimited
 from tests.conftest import ANY_LOOP
 

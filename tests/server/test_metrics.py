@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 from starlette.types import ASGIApp
 
 from cfai import Call, FakeBinding, LocalBinding, __version__
+from cfai.bindings.account import Account
 from cfai.server.app import binding_app, rest_app
 from tests.measured import MODEL, Measured, busy_model
 
@@ -181,11 +182,25 @@ def test_it_is_only_read(busy: Measured) -> None:
     assert client(rest_app(busy)).post("/metrics").status_code == 405
 
 
+class Metered(Measured):
+    """What a server counts around its models."""
+
+    def stats(self) -> dict[str, Any]:
+        return {**super().stats(), "neurons": {**Account().to_json(), "models": {MODEL: 12.5}}}
+
+
+def test_the_neurons_of_the_day_have_no_model_and_those_of_a_model_have(busy: Measured) -> None:
+    figures = scraped(rest_app(Metered(busy.models)))
+    assert figures["cfai_free_neurons"] == {frozenset(): 10_000}
+    assert figures["cfai_neurons_total"] == {labels(): 12.5}
+    assert 0 < next(iter(figures["cfai_neurons_reset_seconds"].values())) <= 86_400
+
+
 def test_the_documentation_names_them_all(busy: Measured) -> None:
     page = (Path(__file__).parents[2] / "docs" / "observability.md").read_text("utf-8")
     rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
     told = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
-    samples = {re.sub("_(bucket|count|sum)$", "", name) for name in scraped(rest_app(busy))}
+    samples = {re.sub("_(bucket|count|sum)$", "", name) for name in scraped(rest_app(Metered(busy.models)))}
     assert told == {name for name in samples if not name.startswith("process_")}
 
 
