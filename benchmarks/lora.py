@@ -1,6 +1,6 @@
 """What LoRA adapters cost: a batch decoded without any, and with some of its sequences' own. See README.md.
 
-python benchmarks/lora.py --model 125m --runs 5
+python benchmarks/lora.py --model 125m --rounds 9
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import argparse
 import json
 import sys
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -17,10 +17,10 @@ if __name__ == "__main__":
 
 from benchmarks import machine, models
 from benchmarks.answers import Answer, figures
-from benchmarks.turns import Figures, median, ratio, save, table, take_turns
+from benchmarks.turns import Figures, median, ratio, save, table
 
-VARIANTS = {"none": None, "0": 0, "1": 1, "4": 4}
-"""How many adapters the sequences have in all, those of 4 two each and so on; for none they are not even loaded."""
+ADAPTERS = (0, 1, 4)
+"""How many the sequences of a batch have in all: none, all the same, or two sequences each."""
 
 MOST = 4
 LAYERS = {"self_attn": ("q_proj", "k_proj", "v_proj", "o_proj"), "mlp": ("gate_proj", "up_proj", "down_proj")}
@@ -28,9 +28,8 @@ LAYERS = {"self_attn": ("q_proj", "k_proj", "v_proj", "o_proj"), "mlp": ("gate_p
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One measurement: `sequences` different prompts of `prompt` tokens at once, `tokens` greedy ones for each."""
+    """`sequences` different prompts of `prompt` tokens at once, `tokens` greedy ones for each; `rounds` times."""
 
-    variant: str
     model: str
     cache: str
     device: str
@@ -40,6 +39,7 @@ class Case:
     sequences: int
     prompt: int
     tokens: int
+    rounds: int
 
 
 def adapter_folder(model: str, number: int, *, rank: int, cache: Path) -> Path:
@@ -78,44 +78,52 @@ def _write_adapter(folder: Path, shape: models.Shape, rank: int, seed: int) -> N
 
 
 def measure(case: Case) -> Figures:
+    """One engine, in one process: a round is a batch for each of `ADAPTERS`, so that what else the machine does meets
+    them alike. From the second round on prompts are in the cache, and what is measured is decoding."""
     import anyio
 
     from cfai.adapters import Adapter
     from cfai.engine import EngineSettings, LocalEngine, Sampling
 
     cache = Path(case.cache)
-    all_of_them = [
-        Adapter.at(adapter_folder(case.model, number, rank=case.rank, cache=cache)) for number in range(MOST)
-    ]
-    count = VARIANTS[case.variant]
+    everyone = [Adapter.at(adapter_folder(case.model, number, rank=case.rank, cache=cache)) for number in range(MOST)]
+    prompts = models.prompt_ids(case.sequences, case.prompt, seed=1)
 
-    async def answer(
-        engine: LocalEngine, prompt: list[int], tokens: int, adapter: Adapter | None, begun: float, into: list[Answer]
-    ) -> None:
-        stream = engine.submit(prompt, Sampling(temperature=0, max_tokens=tokens), adapter=adapter)
+    async def answer(engine: LocalEngine, index: int, adapters: list[Adapter], begun: float) -> Answer:
+        own = adapters[index % len(adapters)] if adapters else None
+        stream = engine.submit(prompts[index], Sampling(temperature=0, max_tokens=case.tokens), adapter=own)
         times = [time.perf_counter() - begun async for _ in stream]
-        into.append(Answer(times, stream.completion_tokens))
+        return Answer(times, stream.completion_tokens)
 
-    async def answers(engine: LocalEngine, seed: int, tokens: int, adapters: list[Adapter]) -> list[Answer]:
-        into: list[Answer] = []
-        begun = time.perf_counter()
+    async def batch(engine: LocalEngine, adapters: list[Adapter]) -> Figures:
+        made: list[Answer] = []
+
+        async def one(index: int) -> None:
+            made.append(await answer(engine, index, adapters, begun))
+
+        begun, seconds = time.perf_counter(), time.process_time()
         async with anyio.create_task_group() as tasks:
-            for index, prompt in enumerate(models.prompt_ids(case.sequences, case.prompt, seed=seed)):
-                own = adapters[index % len(adapters)] if adapters else None
-                tasks.start_soon(answer, engine, prompt, tokens, own, begun, into)
-        return into
+            for index in range(case.sequences):
+                tasks.start_soon(one, index)
+        found = figures(made)
+        return {**found, "cpu ms": 1000 * (time.process_time() - seconds) / found["tokens"]}
 
     async def run() -> Figures:
         settings = EngineSettings(device=case.device, dtype=case.dtype, threads=case.threads, slots=case.sequences)
         engine = LocalEngine(models.checkpoint(case.model, cache), settings)
         try:
             await engine.ready.wait()
-            await answers(engine, 1, 8, [] if count is None else all_of_them)
+            await batch(engine, [])
             await anyio.sleep(machine.idle_seconds(case.device))
-            seconds = time.process_time()
-            made = figures(await answers(engine, 2, case.tokens, all_of_them[: count or 0]))
-            seconds = time.process_time() - seconds
-            return {**made, "cpu ms": 1000 * seconds / made["tokens"], "memory": engine.stats()["memory"]}
+            before = [await batch(engine, []) for _ in range(case.rounds)]
+            for count in ADAPTERS:
+                await batch(engine, everyone[:count])
+            runs = {str(count): list[Figures]() for count in ADAPTERS}
+            for _ in range(case.rounds):
+                for count in ADAPTERS:
+                    runs[str(count)].append(await batch(engine, everyone[:count]))
+                    print(".", end="", file=sys.stderr, flush=True)
+            return {"none loaded": before, **runs, "adapters": engine.stats()["memory"] - engine.checkpoint.memory}
         finally:
             engine.close()
 
@@ -123,42 +131,25 @@ def measure(case: Case) -> Figures:
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["--measure"]:
-        print(json.dumps(measure(Case(**json.loads(sys.argv[2])))))
-        return
     given = _arguments()
-    models.checkpoint(given.model, given.cache)
-    for number in range(MOST):
-        adapter_folder(given.model, number, rank=given.rank, cache=given.cache)
-    one = Case(
-        variant="none",
-        model=given.model,
-        cache=str(given.cache),
-        device=given.device,
-        dtype=given.dtype,
-        threads=given.threads or machine.cores(),
-        rank=given.rank,
-        sequences=given.sequences,
-        prompt=given.prompt,
-        tokens=given.tokens,
-    )
+    options = {name: value for name, value in vars(given).items() if name != "json"}
+    case = Case(**{**options, "cache": str(given.cache), "threads": given.threads or machine.cores()})
     print(" ".join(["benchmarks/lora.py", *sys.argv[1:]]), described := machine.description())
-    runs = take_turns(__file__, {name: asdict(replace(one, variant=name)) for name in VARIANTS}, given.runs)
+    runs = measure(case)
+    memory = runs.pop("adapters")
     rows = [
         {
             "adapters": name,
-            "decode/s": median(runs[name], "decode/s"),
-            "gap ms": median(runs[name], "gap ms"),
-            "first ms": median(runs[name], "first ms"),
-            "cpu ms/token": median(runs[name], "cpu ms"),
-            "it/none cpu": ratio(runs[name], runs["none"], "cpu ms"),
-            "MB": (median(runs[name], "memory") or 0) / 1e6,
-            "it/none decode": ratio(runs[name], runs["none"], "decode/s"),
+            "decode/s": median(found, "decode/s"),
+            "gap ms": median(found, "gap ms"),
+            "cpu ms/token": median(found, "cpu ms"),
+            "decode it/0": ratio(found, runs["0"], "decode/s"),
+            "cpu it/0": ratio(found, runs["0"], "cpu ms"),
         }
-        for name in VARIANTS
+        for name, found in runs.items()
     ]
-    print(table(rows))
-    save(given.json, {"script": "lora", "machine": described, "case": asdict(one), "runs": runs, "rows": rows})
+    print(f"\n{table(rows)}\n{MOST} adapters take {memory / 1e6:.0f} MB")
+    save(given.json, {"script": "lora", "machine": described, "case": asdict(case), "runs": runs, "rows": rows})
 
 
 def _arguments() -> argparse.Namespace:
@@ -171,7 +162,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--prompt", type=int, default=64, help="tokens of a prompt")
     parser.add_argument("--tokens", type=int, default=64, help="tokens made for each")
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--cache", type=Path, default=models.CACHE)
     parser.add_argument("--json", type=Path, default=None)
     return parser.parse_args()

@@ -46,7 +46,7 @@ RESERVED = "cf-public-"
 LONGEST_NAME = 120
 
 STALE_SECONDS = 24 * 3600.0
-"""The part of a file that is so old belongs to an upload that a crash has ended."""
+"""What was begun so long ago belongs to a process that a crash has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +148,11 @@ class FinetuneStore:
             if len(there := self.finetunes()) >= self.limits.most:
                 hint = f"remove one: `curl -X DELETE .../ai/finetunes/{there[0].name}`"
                 raise BadInput(f"there are {len(there)} finetunes, and {self.limits.most} are the most", hint=hint)
-            self._folder.mkdir(parents=True, exist_ok=True)
-            draft = self._folder / f".{finetune.id}"
-            draft.mkdir()
+            draft = self._folder / f".new-{finetune.id}"
             try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                _drop_stale(self._folder)
+                draft.mkdir()
                 write_whole(draft / "finetune.json", json.dumps(asdict(finetune), indent=2).encode())
                 draft.rename(self._place(name))  # which fails if there is one with files in it
             except OSError as error:
@@ -238,7 +239,7 @@ class Adapters:
     """
 
     def __init__(self, store: FinetuneStore, named: Mapping[str, Mapping[str, Path]]) -> None:
-        self.store = store
+        self._store = store
         self._named = {model: names for model, names in named.items() if names}
 
     def find(self, model: Model, name: str) -> Adapter:
@@ -255,9 +256,9 @@ class Adapters:
         if "lora" not in model.flags and not named:
             raise LoraUnsupported(model.id)
         try:
-            return self.store.adapter(name)
+            return self._store.adapter(name)
         except FinetuneMissing:
-            names = [*named, *(each.name for each in self.store.finetunes())]
+            names = [*named, *(each.name for each in self._store.finetunes())]
             raise FinetuneMissing(shortened(name, 100), hint=_known(name, names)) from None
 
 
@@ -273,10 +274,10 @@ def _note_time(folder: Path) -> None:
 
 
 def _drop_stale(folder: Path) -> None:
-    for part in folder.glob(".part-*"):
+    for part in folder.glob(".*-*"):
         with contextlib.suppress(OSError):
             if time.time() - part.stat().st_mtime > STALE_SECONDS:
-                part.unlink()
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
 def _now() -> str:

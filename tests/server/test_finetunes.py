@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import time
@@ -220,6 +221,28 @@ def test_a_file_is_uploaded_once(client: TestClient, adapter: Path) -> None:
     assert upload(client, "mine", CONFIG, data).status_code == 200
     status, _, told, hint = problem(upload(client, "mine", CONFIG, data))
     assert (status, "uploaded before" in told, "another" in hint) == (400, True, True)
+
+
+def test_what_a_crash_left_is_gone_a_day_later(client: TestClient, store: FinetuneStore, tmp_path: Path) -> None:
+    create(client)
+    left = [tmp_path / "finetunes" / name for name in (".new-x", ".gone-x", "mine/.part-x")]
+    for path in left:
+        path.mkdir() if path.parent.name == "finetunes" else path.touch()
+    yesterday = time.time() - 25 * 3600
+    os.utime(left[0], (yesterday, yesterday))
+    create(client, "other")
+    assert [path.exists() for path in left] == [False, True, True]
+    os.utime(left[2], (yesterday, yesterday))
+    upload(client, "mine", CONFIG, b"{}")
+    assert [path.exists() for path in left] == [False, True, False]
+    assert [finetune.name for finetune in store.finetunes()] == ["mine", "other"]
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    status, code, told, _ = problem(create(client_of(FinetuneStore(tmp_path / "file" / "finetunes"))))
+    assert (status, code) == (500, 8500)
+    assert "the finetune cannot be kept: Not a directory" in told
 
 
 def test_an_unknown_finetune_takes_no_files(client: TestClient) -> None:
