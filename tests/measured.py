@@ -14,7 +14,7 @@ MODEL = "@cf/test/llama"
 
 
 class Measured(FakeBinding):
-    def __init__(self, models: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, models: Mapping[str, dict[str, Any]]) -> None:
         super().__init__()
         self.models = models
 

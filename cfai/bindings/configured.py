@@ -51,9 +51,9 @@ def configured_binding(
         "queue_limit": settings.queue_limit,
         "cache_tokens": settings.cache_tokens,
         "draft_tokens": settings.draft_tokens,
-        "strict_retired": settings.strict_retired,
         "memory": settings.memory,
         "model_keep_alive": settings.keep_alive,
+        "strict_retired": settings.strict_retired,
         "offline": settings.offline,
     }
     local = LocalBinding(

@@ -209,7 +209,8 @@ class _Stream:
 
 def _query(call: Call) -> str:
     """The options that our server takes in the query, where the body has no place for them."""
-    given = {name: str(call.options[name]) for name in ("asOf", "fidelity", "strictRetired") if name in call.options}
+    there = ("asOf", "fidelity", "strictRetired", "keepAlive")
+    given = {name: str(call.options[name]) for name in there if name in call.options}
     return f"?{urlencode(given)}" if given else ""
 
 

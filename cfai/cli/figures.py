@@ -68,7 +68,7 @@ class ModelFigures:
     """One model; a figure that the server does not give is missing."""
 
     info: dict[str, str] = field(default_factory=dict)
-    """`device`, `dtype`, `precision` (a note on it) and `batching`."""
+    """`device`, `dtype`, `precision` (a note on it), `batching` and `state`."""
     values: dict[str, float] = field(default_factory=dict)
     """By name, without `cfai_` and `_total`: `requests_running`, `output_tokens`."""
     outcomes: dict[str, float] = field(default_factory=dict)
@@ -130,6 +130,8 @@ def parse(text: str) -> Figures:
             if "le" in labels:
                 series = cumulative.setdefault((model_name, name.removesuffix("_bucket")), {})
                 series[float(labels["le"])] = sample.value
+            elif name == "cfai_model_state":
+                model.info["state"] = labels["state"]
             elif "outcome" in labels:
                 model.outcomes[labels["outcome"]] = sample.value
             elif name == "cfai_model_info":

@@ -65,6 +65,7 @@ def _row(server: Server, name: str, model: ModelFigures, figures: Figures, befor
         key: int(model.values[value]) if value in model.values else None
         for key, value in {
             "memory": "weights_bytes",
+            "memory_in_all": "model_memory_bytes",
             "slots": "slots",
             "running": "requests_running",
             "queue_limit": "queue_limit",
@@ -76,8 +77,10 @@ def _row(server: Server, name: str, model: ModelFigures, figures: Figures, befor
     return {
         "server": server.name,
         "model": name,
-        **{key: model.info.get(key) or None for key in ("device", "dtype", "precision", "batching")},
+        **{key: model.info.get(key) or None for key in ("device", "dtype", "precision", "batching", "state")},
         **counts,
+        "pinned": bool(model.values.get("model_pinned")),
+        **{key: model.values.get(f"model_{key}") for key in ("idle_seconds", "leaves_in_seconds")},
         "tokens_per_second": round(made / seconds, 1) if seconds and "output_tokens" in model.values else None,
     }
 
@@ -93,18 +96,19 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2 if is_wide else 1, 0, 0))
     table.add_column("model", overflow="fold")
     table.add_column("runs on", no_wrap=True)
-    for name in ("memory", "running", "waiting", "tokens/s"):
+    for name in ("memory", "running", "waiting", "tokens/s", "leaves"):
         table.add_column(name, justify="right", no_wrap=True)
     if is_wide:
         table.add_column("batching", no_wrap=True)
     for row in rows:
         cells = [
             row["model"],
-            " ".join(filter(None, (row["device"], row["dtype"]))) or "loading",
-            decimal(row["memory"]) if row["memory"] else "",
+            " ".join(filter(None, (row["device"], row["dtype"]))) or _NOT_YET.get(row["state"], "loading"),
+            decimal(memory) if (memory := row["memory_in_all"] or row["memory"]) else "",
             _of(row["running"], row["slots"]),
             _of(row["waiting"], row["queue_limit"]),
             "" if row["tokens_per_second"] is None else f"{row['tokens_per_second']:,.1f}",
+            _leaves(row),
             *([(row["batching"] or "").partition(":")[0]] if is_wide else []),
         ]
         table.add_row(*map(Text, cells))
@@ -114,6 +118,20 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
             console.print(Text(f"{row['model']} runs as {row['precision']}", style="yellow"), soft_wrap=True)
         if ":" in (row["batching"] or ""):
             console.print(Text(f"{row['model']} runs {row['batching']}", style="yellow"), soft_wrap=True)
+
+
+_NOT_YET = {"waiting": "waits for room", "leaving": "leaves"}
+"""What a model does that runs on no device, by its state."""
+
+
+def _leaves(row: dict[str, Any]) -> str:
+    """When a model leaves memory: in minutes and seconds once it is idle."""
+    if row["pinned"]:
+        return "pinned"
+    if row["leaves_in_seconds"] is not None:
+        minutes, seconds = divmod(round(row["leaves_in_seconds"]), 60)
+        return f"in {minutes}:{seconds:02}"
+    return "" if row["idle_seconds"] is None else "never"
 
 
 def _of(count: int | None, most: int | None) -> str:

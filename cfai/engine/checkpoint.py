@@ -19,7 +19,7 @@ from cfai.engine.loading import Progress, loading
 from cfai.engine.memory import free_memory
 from cfai.engine.prompt import PromptRenderer, load_chat_template
 from cfai.engine.tokenizer import Tokenizer, load_tokenizer
-from cfai.errors import EngineFailure
+from cfai.errors import EngineFailure, NotEnoughMemory
 from cfai.weights.layout import read_header, weight_files
 
 __all__ = ["Checkpoint", "Progress", "load_checkpoint"]
@@ -195,8 +195,8 @@ def _check_memory(needed: int, device: torch.device, dtype: str) -> None:
         raise _too_large(needed, free, device, dtype)
 
 
-def _too_large(needed: int, free: int, device: torch.device, dtype: str) -> EngineFailure:
-    return EngineFailure(
+def _too_large(needed: int, free: int, device: torch.device, dtype: str) -> NotEnoughMemory:
+    return NotEnoughMemory(
         f"the weights need {needed / 1e9:.1f} GB as {dtype}, {device.type} has {free / 1e9:.1f} GB free",
         hint="choose a smaller model or another dtype",
     )

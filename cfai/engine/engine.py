@@ -271,8 +271,9 @@ class LocalEngine:
         try:
             self._load()
         except AiError as error:
+            cause = error.__cause__  # what torch said to whoever read the files
             let_go(error)
-            self.ready.set(error)
+            self.ready.set(self._no_memory_for(cause) if cause and is_out_of_memory(cause) else error)
             return
         except BaseException as error:
             if is_out_of_memory(error):

@@ -7,7 +7,7 @@ loaded beside it. So a model takes the same each time, and what fits together to
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import torch
 from transformers import AutoConfig
 
 from cfai.engine.devices import device_of
+from cfai.engine.int8_checkpoint import plan_int8
 from cfai.engine.settings import PACKED_SHARE, EngineSettings, step_tokens_on
 from cfai.errors import EngineFailure
 from cfai.quantities import shown_size
@@ -56,19 +57,23 @@ def footprint(folder: Path, settings: EngineSettings, *, budget: int | None = No
     If that is more than the budget it is what the model needs at least. Raises `WeightsMissing` and `EngineFailure` for
     what cannot be loaded.
     """
-    shapes = [_shape(entry) for file in weight_files(folder) for entry in _tensors(read_header(file))]
+    files = weight_files(folder)
+    shapes = [_shape(entry) for file in files for entry in _tensors(read_header(file))]
     device = device_of(settings.device)
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise EngineFailure(f"{folder} does not load: {error}") from error
-    found = [_in(dtype, shapes, config, settings, device, budget) for dtype in _dtypes(settings.dtype, device, config)]
+    found = [
+        _in(dtype, _weights(dtype, files, shapes, config, device), config, settings, device, budget)
+        for dtype in _dtypes(settings.dtype, device, config)
+    ]
     return next((one for one in found if budget is None or one.total <= budget), found[-1])
 
 
 def _in(
     dtype: str,
-    shapes: Iterable[tuple[int, ...]],
+    weights: int,
     config: Any,
     settings: EngineSettings,
     device: torch.device,
@@ -76,7 +81,6 @@ def _in(
 ) -> Footprint:
     """The footprint in one dtype."""
     rest = _of_activations(dtype, device, config)
-    weights = sum(_bytes(shape, dtype, rest.itemsize) for shape in shapes)
     text = config.get_text_config()
     work = _work(text, settings, device)
     token = _cache_bytes(text) * rest.itemsize
@@ -109,10 +113,13 @@ def _of_activations(dtype: str, device: torch.device, config: Any) -> torch.dtyp
     return config.dtype if config.dtype in (torch.float16, torch.bfloat16) else torch.float16
 
 
-def _bytes(shape: tuple[int, ...], dtype: str, itemsize: int) -> int:
-    if dtype == "int8" and len(shape) == 2:
-        return math.prod(shape) + 4 * shape[0]  # and a scale for every row
-    return math.prod(shape) * itemsize
+def _weights(
+    dtype: str, files: list[Path], shapes: Sequence[tuple[int, ...]], config: Any, device: torch.device
+) -> int:
+    rest = _of_activations(dtype, device, config)
+    if dtype == "int8" and (plan := plan_int8(files, config)) is not None:
+        return plan.memory(rest)
+    return sum(map(math.prod, shapes)) * rest.itemsize
 
 
 def _tensors(header: Any) -> list[Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from cfai.engine.memory import free_memory
-from cfai.errors import EngineFailure
+from cfai.errors import NotEnoughMemory
 
 __all__ = ["PACKED_SHARE", "EngineSettings", "step_tokens_on"]
 
@@ -77,7 +77,7 @@ class EngineSettings:
     def cache_capacity(self, useful: int, bytes_per_token: int, device: torch.device) -> int:
         """How many tokens the KV cache holds: what was asked for, or what is `useful` if there is memory for it.
 
-        Raises `EngineFailure` if there is no memory for what was asked for.
+        Raises `NotEnoughMemory` if there is no memory for what was asked for.
         """
         free = free_memory(device)
         if free is None:
@@ -85,7 +85,7 @@ class EngineSettings:
         if self.cache_tokens is not None:
             if (size := self.cache_tokens * bytes_per_token) > free:
                 needed, there = size / 1e9, free / 1e9
-                raise EngineFailure(
+                raise NotEnoughMemory(
                     f"a KV cache of {self.cache_tokens} tokens needs {needed:.1f} GB, "
                     f"{device.type} has {there:.1f} GB free",
                     hint="ask for fewer cache_tokens",

@@ -53,6 +53,10 @@ _GAUGES: dict[str, tuple[str, str]] = {
     "slots": ("cfai_slots", "Answers that can be made at once."),
     "queue_limit": ("cfai_queue_limit", "Requests that may wait; one more is refused."),
     "memory": ("cfai_weights_bytes", "Memory that the weights take."),
+    "memory_in_all": ("cfai_model_memory_bytes", "Memory of weights, KV cache and steps, or what it will be."),
+    "pinned": ("cfai_model_pinned", "1 for a model that stays in memory."),
+    "idle_seconds": ("cfai_model_idle_seconds", "Time since the last answer ended; none while there is one."),
+    "leaves_in_seconds": ("cfai_model_leaves_in_seconds", "Time until it leaves memory if nobody asks for it again."),
     "cache_tokens": ("cfai_cache_tokens", "Tokens that the KV cache holds."),
     "cache_capacity": ("cfai_cache_capacity_tokens", "Tokens that the KV cache has room for."),
 }
@@ -118,6 +122,7 @@ class _Figures:
     def collect(self) -> Iterator[Metric]:
         yield InfoMetricFamily("cfai", "The running cfai.", {"version": __version__})
         yield self._info()
+        yield self._states()
         for key, (name, text) in _GAUGES.items():
             yield self._gauge(name, text, {model: stats.get(key) for model, stats in self._models.items()})
         load_seconds = {model: metrics.get("load_seconds") for model, metrics in self._metrics.items()}
@@ -135,6 +140,13 @@ class _Figures:
         for model, stats in self._models.items():
             shown = {key: str(stats.get(key) or "") for key in ("device", "dtype", "precision", "batching")}
             family.add_metric([model], shown)
+        return family
+
+    def _states(self) -> Metric:
+        family = GaugeMetricFamily("cfai_model_state", "1 for how the model stands.", labels=["model", "state"])
+        for model, stats in self._models.items():
+            if state := stats.get("state"):
+                family.add_metric([model, state], 1)
         return family
 
     def _gauge(self, name: str, text: str, values: Mapping[str, float | None]) -> Metric:

@@ -17,7 +17,7 @@ from cfai.errors import AiError, IncompleteRequest, NoSuchModel
 from cfai.request_id import of_request
 from cfai.server.body import read_json
 from cfai.server.exchange import respond, send_reply
-from cfai.server.rest import options_of, passed_headers
+from cfai.server.rest import OPTIONS_IN_BODY, options_of, passed_headers
 from cfai.server.resume import Streams
 from cfai.tasks.shapes.failures import openai_failure
 
@@ -50,7 +50,7 @@ class Completions:
         model = model_in(body)
         # What only Cloudflare's endpoint has stands beside OpenAI's fields.
         given = body.get("options")
-        options = {"rejectIfBusy": given["rejectIfBusy"]} if isinstance(given, dict) and "rejectIfBusy" in given else {}
+        options = {name: given[name] for name in OPTIONS_IN_BODY if name in given} if isinstance(given, dict) else {}
         inputs = {name: value for name, value in body.items() if name not in ("model", "options")}
         return Call(model, inputs, {**options, **options_of(scope)}, passed_headers(scope), self._form)
 

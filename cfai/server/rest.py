@@ -19,7 +19,12 @@ from cfai.server.exchange import respond, send_reply
 from cfai.server.inputs import inputs_of
 from cfai.server.resume import Streams
 
-__all__ = ["RestRun", "edge_error", "options_of", "passed_headers"]
+__all__ = ["OPTIONS_IN_BODY", "RestRun", "edge_error", "options_of", "passed_headers"]
+
+OPTIONS_IN_BODY = ("rejectIfBusy", "keepAlive")
+"""What a body's `options` may hold."""
+
+OPTIONS_IN_QUERY = ("asOf", "fidelity", "strictRetired", "keepAlive")
 
 _PASSED_HEADERS = ("x-session-affinity", "cf-aig-metadata")
 
@@ -68,14 +73,14 @@ def _call(scope: Scope, body: Any) -> Call:
 
 
 def _asked_in_body(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: given[name] for name in ("rejectIfBusy",) if name in given}
+    return {name: given[name] for name in OPTIONS_IN_BODY if name in given}
 
 
 def options_of(scope: Scope) -> dict[str, Any]:
     """The options of a run that stand in the query."""
     # The AI SDK adds its unknown settings to the query, so anything but these is ignored.
     query = parse_qs(scope["query_string"].decode("latin-1"))
-    options: dict[str, Any] = {name: query[name][-1] for name in ("asOf", "fidelity", "strictRetired") if name in query}
+    options: dict[str, Any] = {name: query[name][-1] for name in OPTIONS_IN_QUERY if name in query}
     if query.get("queueRequest", [""])[-1] == "true":
         options["queueRequest"] = True
     return options

@@ -41,7 +41,9 @@ async def address() -> AsyncIterator[str]:
     reason = "one at a time: its layers keep a state"
     models = {
         MODEL: busy_model(precision="float32 in place of int8, as the settings say"),
-        "@cf/my/mamba": busy_model(device="cuda:0", dtype="bfloat16", batching=reason),
+        "@cf/my/mamba": busy_model(
+            device="cuda:0", dtype="bfloat16", batching=reason, pinned=True, memory_in_all=4_000_000, state="ready"
+        ),
     }
     async with serving(rest_app(Measured(models))) as address:
         yield address
@@ -52,8 +54,8 @@ async def test_a_table_of_models(address: str) -> None:
     assert result.exit_code == 0
     lines = [line.split() for line in result.stdout.splitlines()]
     assert lines == [
-        ["model", "runs", "on", "memory", "running", "waiting", "tokens/s", "batching"],
-        ["@cf/my/mamba", "cuda:0", "bfloat16", "1.0", "MB", "1/4", "2/32", "0.0", "one", "at", "a", "time"],
+        ["model", "runs", "on", "memory", "running", "waiting", "tokens/s", "leaves", "batching"],
+        ["@cf/my/mamba", "cuda:0", "bfloat16", "4.0", "MB", "1/4", "2/32", "0.0", "pinned", "one", "at", "a", "time"],
         [MODEL, "cpu", "float32", "1.0", "MB", "1/4", "2/32", "0.0", "continuous"],
         ["@cf/my/mamba", "runs", "one", "at", "a", "time:", "its", "layers", "keep", "a", "state"],
         [MODEL, "runs", "as", "float32", "in", "place", "of", "int8,", "as", "the", "settings", "say"],
@@ -70,7 +72,12 @@ async def test_json_for_scripts(address: str) -> None:
         "dtype": "float32",
         "precision": "float32 in place of int8, as the settings say",
         "batching": "continuous",
+        "state": None,
         "memory": 1_000_000,
+        "memory_in_all": None,
+        "pinned": False,
+        "idle_seconds": None,
+        "leaves_in_seconds": None,
         "slots": 4,
         "running": 1,
         "queue_limit": 32,
@@ -85,6 +92,26 @@ async def test_a_model_that_loads_and_says_little() -> None:
         rows = json.loads((await cfai("ps", "--json", "--url", address)).stdout)
     assert table.stdout.splitlines()[1].split() == [MODEL, "loading", "0", "1"]
     assert (rows[0]["memory"], rows[0]["slots"], rows[0]["tokens_per_second"]) == (None, None, None)
+
+
+async def test_since_when_a_model_is_idle_and_when_it_leaves() -> None:
+    models = {
+        "@cf/my/idle": busy_model(running=0, state="ready", pinned=False, idle_seconds=35.2, leaves_in_seconds=264.8),
+        "@cf/my/kept": busy_model(running=0, state="ready", pinned=False, idle_seconds=7200.0, leaves_in_seconds=None),
+        "@cf/my/next": {"running": 0, "waiting": 1, "state": "waiting", "pinned": False, "memory_in_all": 9_000_000},
+    }
+    async with serving(rest_app(Measured(models))) as address:
+        table = await cfai("ps", "--url", address)
+        rows = json.loads((await cfai("ps", "--json", "--url", address)).stdout)
+    idle, kept, waits = (line.split() for line in table.stdout.splitlines()[1:])
+    assert idle[-3:-1] == ["in", "4:25"]
+    assert kept[-2] == "never"
+    assert waits == ["@cf/my/next", "waits", "for", "room", "9.0", "MB", "0", "1"]
+    assert [(row["state"], row["idle_seconds"], row["leaves_in_seconds"]) for row in rows] == [
+        ("ready", 35.2, 264.8),
+        ("ready", 7200.0, None),
+        ("waiting", None, None),
+    ]
 
 
 async def test_tokens_per_second_of_what_runs() -> None:

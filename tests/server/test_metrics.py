@@ -199,6 +199,8 @@ def test_the_neurons_of_the_day_have_no_model_and_those_of_a_model_have(busy: Me
 def test_the_documentation_names_them_all(busy: Measured) -> None:
     page = (Path(__file__).parents[2] / "docs" / "observability.md").read_text("utf-8")
     rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    busy.models[MODEL] |= {"state": "ready", "memory_in_all": 4_000_000, "pinned": False}
+    busy.models[MODEL] |= {"idle_seconds": 1.0, "leaves_in_seconds": 299.0}
     told = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     samples = {re.sub("_(bucket|count|sum)$", "", name) for name in scraped(rest_app(Metered(busy.models)))}
     assert told == {name for name in samples if not name.startswith("process_")}

@@ -408,13 +408,13 @@ async def test_many_loops_and_threads_at_once_break_no_rule(start: Start, device
         timers.append(threading.Timer(rng.random() * 0.002, engine.finish, (rng.choice(errors),)))
         timers[-1].start()
 
-    loaded = start(load, keep_alive=0.005, waiting_limit=8)
+    loaded = start(load, keep_alive=0.002, waiting_limit=30)
     ends = {"answered": 0, "failed": 0, "left": 0}
     lock = threading.Lock()
 
     async def ask(seed: int) -> None:
         mine = random.Random(seed)
-        name = mine.choice([*SIZES, "a", "b"])
+        name = mine.choice([*SIZES] + 4 * ["a", "b", "c"])
         keep_alive = mine.choice([None, 0, 0.002, FOREVER])
         end = "left"
         try:
@@ -432,8 +432,8 @@ async def test_many_loops_and_threads_at_once_break_no_rule(start: Start, device
                     end = "answered"
         except AiError:
             end = "failed"
-        if mine.random() < 0.05:
-            (loaded.pin if mine.random() < 0.4 else loaded.unpin)(weights_of(mine.choice("abc")))
+        if mine.random() < 0.02:
+            (loaded.pin if mine.random() < 0.3 else loaded.unpin)(weights_of(mine.choice("ab")))
         with lock:
             ends[end] += 1
 
