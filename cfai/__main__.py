@@ -2,7 +2,7 @@
 
 import sys
 
-FAILED, INTERRUPTED = 1, 130  # cfai.cli.options has them, too, and is among what is imported late
+FAILED, INTERRUPTED = 1, 130  # cfai.cli.endings has them, too, and is among what is imported late
 
 
 def main() -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cfai.cli.options import ExitCode, SettingsFile, fail
+from cfai.cli.endings import ExitCode, fail
+from cfai.cli.options import SettingsFile
 from cfai.cost import FREE_NEURONS, Cost, shown_neurons, shown_usd
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def _unit(text: str) -> tuple[str, float]:
 
 def _estimate(model: str, load: Load, catalog: Catalog) -> Estimate:
     from cfai.catalog.estimate import Estimate
-    from cfai.cli.options import fail_with
+    from cfai.cli.endings import fail_with
     from cfai.errors import AiError
 
     try:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cfai.cli.endings import ExitCode, fail, need
 from cfai.cli.options import (
     AiUrl,
     AllowHosts,
@@ -24,7 +25,6 @@ from cfai.cli.options import (
     DraftTokens,
     Dtype,
     Environment,
-    ExitCode,
     Fake,
     Faults,
     Fidelity,
@@ -44,8 +44,6 @@ from cfai.cli.options import (
     Tape,
     TapeSpeed,
     Threads,
-    fail,
-    need,
 )
 from cfai.packages import COMMAND_LINE
 

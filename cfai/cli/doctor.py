@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cfai.cli.options import ConfigFile, Environment, ExitCode
+from cfai.cli.endings import ExitCode
+from cfai.cli.options import ConfigFile, Environment
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cfai.cli.options import ExitCode, fail
+from cfai.cli.endings import ExitCode, fail
 
 if TYPE_CHECKING:
     from cfai.bindings.file_fake import FileFake

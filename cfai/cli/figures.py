@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from cfai.cli.options import ExitCode, fail
+from cfai.cli.endings import ExitCode, fail
 from cfai.cost import shown_neurons, shown_wait
 
 __all__ = ["Buckets", "Figures", "ModelFigures", "NoFigures", "Server", "Socket", "Token", "Url", "parse", "servers"]

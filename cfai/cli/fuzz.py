@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from cfai.cli.options import ExitCode, check_server_url, fail
+from cfai.cli.endings import ExitCode, fail
+from cfai.cli.options import check_server_url
 
 if TYPE_CHECKING:
     from cfai.testing.fuzz.case import CaseForm, End, Level

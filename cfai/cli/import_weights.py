@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cfai.cli.options import ExitCode, fail, fail_with, need
+from cfai.cli.endings import ExitCode, fail, fail_with, need
 from cfai.errors import AiError
 
 __all__ = ["import_weights"]

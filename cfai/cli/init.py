@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cfai.cli.options import ExitCode, fail
+from cfai.cli.endings import ExitCode, fail
 
 __all__ = ["init"]
 

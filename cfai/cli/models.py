@@ -80,7 +80,7 @@ def models(
 
 def _check_task(task: str, catalog: Catalog) -> None:
     from cfai.catalog import Search
-    from cfai.cli.options import ExitCode, fail
+    from cfai.cli.endings import ExitCode, fail
     from cfai.wording import nearest
 
     if not any(Search(task=task).finds(model, catalog) for model in catalog.models()):

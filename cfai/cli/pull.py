@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from cfai.cli.options import ExitCode, Offline, SettingsFile, fail, fail_with, need
+from cfai.cli.endings import ExitCode, fail, fail_with, need
+from cfai.cli.options import Offline, SettingsFile
 from cfai.errors import AiError
 
 if TYPE_CHECKING:

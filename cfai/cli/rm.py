@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cfai.cli.options import ExitCode, fail, fail_with
+from cfai.cli.endings import ExitCode, fail, fail_with
 from cfai.errors import AiError
 
 __all__ = ["rm"]

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cfai import sse
+from cfai.cli.endings import ExitCode, fail, fail_with
 from cfai.cli.options import (
     AsOf,
     Demo,
     Device,
     Dtype,
-    ExitCode,
     KeepAlive,
     Memory,
     Models,
@@ -25,8 +25,6 @@ from cfai.cli.options import (
     SettingsFile,
     StrictRetired,
     Threads,
-    fail,
-    fail_with,
 )
 from cfai.errors import AiError, WeightsMissing
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cfai.cli.endings import ExitCode, fail, need
 from cfai.cli.options import (
     AllowHosts,
     Answers,
@@ -22,7 +23,6 @@ from cfai.cli.options import (
     Device,
     DraftTokens,
     Dtype,
-    ExitCode,
     Fake,
     Faults,
     Fidelity,
@@ -43,8 +43,6 @@ from cfai.cli.options import (
     Threads,
     check_server_url,
     checked,
-    fail,
-    need,
 )
 
 if TYPE_CHECKING:

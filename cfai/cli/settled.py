@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cfai.cli.options import ExitCode, fail, parse_models, parse_upstreams
+from cfai.cli.endings import ExitCode, fail
+from cfai.cli.options import parse_models, parse_upstreams
 
 if TYPE_CHECKING:
     from cfai.config.settings import Settings

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cfai.cli.options import ExitCode, fail
+from cfai.cli.endings import ExitCode, fail
 from cfai.wording import shortened
 
 if TYPE_CHECKING:

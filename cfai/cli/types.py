@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cfai.cli.options import ConfigFile, Environment, ExitCode, fail
+from cfai.cli.endings import ExitCode, fail
+from cfai.cli.options import ConfigFile, Environment
 
 if TYPE_CHECKING:
     from cfai.config import Config

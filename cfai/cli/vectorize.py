@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cfai.cli.options import ConfigFile, Environment, ExitCode, Json, PersistTo, fail
+from cfai.cli.endings import ExitCode, fail
+from cfai.cli.options import ConfigFile, Environment, Json, PersistTo
 
 if TYPE_CHECKING:
     from cfai.worker.bindings.vectorize_file import Info, VectorizeFile

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cfai.cli.options import ExitCode, Json, fail_with
+from cfai.cli.endings import ExitCode, fail_with
+from cfai.cli.options import Json
 from cfai.errors import AiError
 
 __all__ = ["verify"]

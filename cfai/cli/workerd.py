@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 
 import typer
 
-from cfai.cli.options import ExitCode, check_server_url, fail
+from cfai.cli.endings import ExitCode, fail
+from cfai.cli.options import check_server_url
 
 __all__ = ["WorkerdConfig", "workerd"]
 

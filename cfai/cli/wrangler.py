@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cfai.cli.options import ExitCode, fail
+from cfai.cli.endings import ExitCode, fail
 
 __all__ = ["plugin_path", "with_local_ai", "wrangler"]
 
