@@ -20,11 +20,22 @@ from cfai.errors import EngineFailure
 from cfai.weights import layout
 from cfai.wording import shortened
 
-__all__ = ["CONFIG_FILE", "FILES", "WEIGHTS_FILE", "Adapter", "AdapterConfig", "AdapterProblem", "read_header"]
+__all__ = [
+    "CONFIG_FILE",
+    "FILES",
+    "WEIGHTS_FILE",
+    "Adapter",
+    "AdapterConfig",
+    "AdapterProblem",
+    "place_of",
+    "read_header",
+]
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 FILES = (CONFIG_FILE, WEIGHTS_FILE)
+
+_PREFIX = "base_model.model."
 
 LONGEST_CONFIG = 1 << 20
 LONGEST_HEADER = 8 << 20
@@ -236,6 +247,20 @@ def read_header(file: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
             raise AdapterProblem(f"{file.name}: the place of {name} does not fit its shape {[*shape]}")
         end = stop
     return {name: (dtype, shape) for name, (dtype, shape, _, _) in tensors.items()}
+
+
+def place_of(key: str) -> tuple[str, str]:
+    """The layer and the half, A or B, that the name of an adapter's tensor means. Raises `AdapterProblem`.
+
+    ```python
+    place_of("base_model.model.lm.q_proj.lora_A.weight")  # ("lm.q_proj", "A")
+    ```
+    """
+    plain = key.replace(".default.weight", ".weight")
+    for half in ("A", "B"):
+        if plain.startswith(_PREFIX) and plain.endswith(f".lora_{half}.weight"):
+            return plain.removeprefix(_PREFIX).removesuffix(f".lora_{half}.weight"), half
+    raise AdapterProblem(f"{key} is no matrix of a LoRA adapter as PEFT writes it, {_PREFIX}LAYER.lora_A.weight")
 
 
 def _tensor(value: Mapping[str, Any]) -> tuple[str, tuple[int, ...], int, int]:

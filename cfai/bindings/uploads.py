@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from cfai.adapters import CONFIG_FILE, FILES, WEIGHTS_FILE, AdapterConfig, AdapterProblem, read_header
+from cfai.adapters import CONFIG_FILE, FILES, WEIGHTS_FILE, AdapterConfig, AdapterProblem, place_of, read_header
 from cfai.errors import BadInput, EngineFailure, IncompleteRequest, RequestTooLarge
 from cfai.wording import shortened
 
@@ -105,7 +105,10 @@ class Upload:
     def _check(self, file_name: str) -> None:
         try:
             if file_name == WEIGHTS_FILE:
-                read_header(self._part)
+                if not (tensors := read_header(self._part)):
+                    raise AdapterProblem(f"{WEIGHTS_FILE} has no weights")
+                for name in tensors:
+                    place_of(name)
                 return
             config = AdapterConfig.parse(self._part.read_bytes())
         except AdapterProblem as problem:

@@ -56,6 +56,8 @@ class Document:
             problem, line = toml_lines.told(error)
             last = len(text.splitlines())
             raise ConfigError(f"not TOML: {problem}", file=self.file, line=line or last) from None
+        except ValueError as error:  # a number of thousands of digits
+            raise ConfigError(f"not TOML: {error}", file=self.file) from None
 
     def _jsonc(self, text: str) -> tuple[Any, Mapping[Place, int]]:
         if not text.strip():

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from cfai.addresses import check_upstream_url
+from cfai.addresses import check_upstream_url, shown_url
 from cfai.catalog import ROW_FIELDS, Catalog
 from cfai.catalog.rows import fields_of
 from cfai.config.document import Table
@@ -91,6 +91,8 @@ ROW_KEYS = tuple(sorted(ROW_FIELDS - {"weights", "bundled", "sources", "uuid", "
 
 _KINDS = {"weights": TEXT, "revision": TEXT, "pinned": SWITCH, "keep_alive": DURATION, "dtype": DTYPE}
 _UPSTREAM_KINDS = {"url": TEXT, "model": TEXT, "token_env": TEXT}
+_OF_WEIGHTS = ("revision", "adapters", "pinned", "keep_alive", "dtype")
+"""Keys that say nothing of a model that a server answers for."""
 MODEL_KEYS = (*_KINDS, "upstream", "adapters", *ROW_KEYS)
 
 
@@ -124,6 +126,9 @@ def read_model(models: Table, model_id: str) -> ModelSettings:
     upstream = _upstream(table)
     if upstream is not None and "weights" in given:
         raise table.error("upstream", f'"{model_id}" has both "weights" and "upstream"; one of them can answer')
+    if upstream is not None and (idle := [key for key in _OF_WEIGHTS if key in table]):
+        problem = f'"{table.path(idle[0])}" is about weights, and {shown_url(upstream.url)} answers in their place'
+        raise table.error(idle[0], problem)
     if "weights" in given:
         given["weights"] = _place(table, given["weights"])
     if "revision" in given and not is_repository(given.get("weights") or ""):
@@ -139,9 +144,9 @@ def read_model(models: Table, model_id: str) -> ModelSettings:
 
 def _place(table: Table, weights: str) -> str:
     """An absolute path, or the name of a repository."""
-    path = _path(table, weights)
+    path = _path(table, "weights", weights)
     # What is not there may be on a disk that is not mounted: only who asks for the model has to know.
-    if weights.startswith((".", "/", "~")) or weights.endswith(".gguf") or path.exists():
+    if weights.startswith((".", "/", "~")) or weights.endswith(".gguf") or _is_there(path):
         return str(path)
     if not is_repository(weights):
         problem = f"there is no folder {path}, and {shown(weights)} is no repository of the hub, org/name"
@@ -149,8 +154,18 @@ def _place(table: Table, weights: str) -> str:
     return weights
 
 
-def _path(table: Table, text: str) -> Path:
-    return table.document.file.absolute().parent / Path(text).expanduser()
+def _path(table: Table, key: str, text: str) -> Path:
+    try:
+        return table.document.file.absolute().parent / Path(text).expanduser()
+    except RuntimeError:  # ~ of nobody
+        raise table.error(key, f'"{table.path(key)}": there is no home folder for {shown(text)}') from None
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name too long to be one
+        return False
 
 
 def _adapters(table: Table) -> dict[str, Path]:
@@ -158,7 +173,7 @@ def _adapters(table: Table) -> dict[str, Path]:
     if adapters is None:
         return {}
     kinds = {name: Kind("the folder of an adapter", TEXT.read, TEXT.spell) for name in adapters.values}
-    return {name: _path(table, place) for name, place in take(adapters, kinds).items()}
+    return {name: _path(adapters, name, place) for name, place in take(adapters, kinds).items()}
 
 
 def _upstream(table: Table) -> UpstreamSettings | None:
@@ -172,6 +187,9 @@ def _upstream(table: Table) -> UpstreamSettings | None:
     )
     kind = within.choice("kind", "openai", ("openai", "cloudflare"))
     given = take(within, _UPSTREAM_KINDS)
+    if re.fullmatch(r"\w+", given.get("token_env", "_"), re.ASCII) is None:  # not shown: it may be the token
+        problem = f'"{within.path("token_env")}" should be the name of a variable, such as "VLLM_TOKEN", not its value'
+        raise within.error("token_env", problem)
     if kind == "cloudflare":
         given = {"url": CLOUDFLARE, "token_env": "CLOUDFLARE_API_TOKEN", **given}
     if "url" not in given:

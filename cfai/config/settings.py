@@ -14,6 +14,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
+from cfai.addresses import shown_url
 from cfai.catalog import Catalog
 from cfai.config.document import Document, Table, read_text
 from cfai.config.model_settings import ModelSettings, UpstreamSettings, read_model, take
@@ -129,7 +130,7 @@ class Settings:
         for name, upstream in upstreams.items():
             own = models.get(name, ModelSettings())
             known = upstream if own.upstream is None or own.upstream.url != upstream.url else own.upstream
-            models[name] = replace(own, weights=None, revision=None, upstream=known)
+            models[name] = ModelSettings(upstream=known, row=own.row, where=own.where)
         return _checked(replace(self, models=models))
 
     def with_pins(self, model_ids: Iterable[str]) -> Settings:
@@ -139,7 +140,7 @@ class Settings:
         load_settings().with_pins(["@cfai/demo/tiny-chat"])
         ```
 
-        Raises `ConfigError` for a model that there is not.
+        Raises `ConfigError` for a model that there is not, and for one that a server answers for.
         """
         models, catalog = dict(self.models), self.catalog
         for model_id in model_ids:
@@ -148,7 +149,11 @@ class Settings:
             except AiError as error:
                 hint = f"; {error.hint}" if error.hint else ""
                 raise ConfigError(f"{error.description}{hint}") from None
-            models[known] = replace(models.get(known, ModelSettings()), pinned=True)
+            own = models.get(known, ModelSettings())
+            if own.upstream is not None:
+                answering = shown_url(own.upstream.url)
+                raise ConfigError(f"{known} cannot be pinned: {answering} answers for it, and nothing is loaded here")
+            models[known] = replace(own, pinned=True)
         return replace(self, models=models)
 
 

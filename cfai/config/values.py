@@ -130,7 +130,7 @@ def _duration(value: Any) -> float:
 
 _FIDELITIES = ("clean", "production")
 
-TEXT = Kind("a string", _text, _text)
+TEXT = Kind("a string that is not empty", _text, _text)
 SWITCH = Kind("true or false", _switch, _spelled_switch)
 SIZE = Kind('a size such as "8GB" or "512MiB", or a number of bytes', _size, _size)
 DURATION = Kind('a time such as "10m", a number of seconds, or -1 for ever', _duration, _duration)

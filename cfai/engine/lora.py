@@ -28,7 +28,7 @@ from torch.overrides import handle_torch_function, has_torch_function_unary
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
-from cfai.adapters import WEIGHTS_FILE, Adapter, AdapterConfig, AdapterProblem, read_header
+from cfai.adapters import WEIGHTS_FILE, Adapter, AdapterConfig, AdapterProblem, place_of, read_header
 from cfai.engine.memory import free_memory
 from cfai.errors import LoraIncompatible, OutOfCapacity
 from cfai.wording import meant
@@ -40,8 +40,6 @@ KEPT_BYTES = 1 << 30
 
 _LAYERS = ("Linear", "FalconLinear", "Conv1D", "Int8Linear")
 """The classes of layers that can have adapters."""
-
-_PREFIX = "base_model.model."
 
 
 def adapted(out: torch.Tensor, x: torch.Tensor, bank: AdapterBank, layer: int) -> torch.Tensor:
@@ -268,14 +266,10 @@ class AdapterBank:
 
     def _place_of(self, key: str) -> tuple[str, str]:
         """The layer and the half, A or B, that a tensor's name means."""
-        plain = key.replace(".default.weight", ".weight")
-        for half in ("A", "B"):
-            if plain.startswith(_PREFIX) and plain.endswith(f".lora_{half}.weight"):
-                name = plain.removeprefix(_PREFIX).removesuffix(f".lora_{half}.weight")
-                if name in self._layers:
-                    return name, half
-                raise AdapterProblem(f"the model has no layer {name} that takes adapters{meant(name, self._layers)}")
-        raise AdapterProblem(f"{key} is no matrix of a LoRA adapter as PEFT writes it, {_PREFIX}LAYER.lora_A.weight")
+        name, half = place_of(key)
+        if name not in self._layers:
+            raise AdapterProblem(f"the model has no layer {name} that takes adapters{meant(name, self._layers)}")
+        return name, half
 
 
 def _layers_of(model: PreTrainedModel) -> dict[str, _Layer]:

@@ -216,7 +216,7 @@ _PROMPT = _Body("completion", ("prompt", "raw", *_OPENAI, *_TEMPLATE))
 _MESSAGES = _Body("chat", ("messages", "raw", *_CONVERSATION))
 _CHAT = _Body("chat", ("messages", *_CONVERSATION))
 _COMPLETION = _Body("completion", ("prompt", *_OPENAI, "best_of", "echo", "suffix"))
-_RESPONSES = _Body("responses", ("input", "stream", "include", *_STORED, *_SAMPLING, *_TOOLS, *_ECHOED))
+_RESPONSES = _Body("responses", ("input", "stream", "include", "lora", *_STORED, *_SAMPLING, *_TOOLS, *_ECHOED))
 
 LLAMA_GUARD = "@cf/meta/llama-guard-3-8b"
 """The one model of the classic family that has a schema of its own."""

@@ -116,6 +116,9 @@ async def test_every_route_takes_it(binding: LocalBinding, store: FinetuneStore,
         ]
         plain, adapted = (one["choices"][0]["message"]["content"] for one in told)
         assert plain != adapted
+        asked = {"model": LORA, "input": "hi", "temperature": 0, "max_output_tokens": 8, "lora": "poet"}
+        response = (await client.post(f"{account}/v1/responses", json=asked)).json()
+        assert response["output"][0]["content"][0]["text"] == adapted
         missing = await client.post(f"{account}/run/{LORA}", json={**ASKED, "lora": "poem"})
         assert missing.status_code == 404
         assert missing.json()["errors"][0]["message"].startswith("AiError: Finetune poem not found (")
@@ -191,6 +194,13 @@ async def test_a_fake_answers_for_any_adapter_of_a_model_that_takes_some() -> No
     assert (await Ai(fake).run(LORA, {"prompt": "x", "lora": "pirate"}))["response"] == "arr"
     assert fake.calls[0].inputs["lora"] == "pirate"
     assert isinstance(await problem(fake, PLAIN, "pirate"), LoraUnsupported)
+
+
+async def test_no_form_of_the_inputs_takes_one_where_the_model_takes_none() -> None:
+    async with Ai(FakeBinding()) as ai:
+        for inputs in ({"input": "hi"}, {"prompt": "hi"}, {"messages": [{"role": "user", "content": "hi"}]}):
+            with pytest.raises(LoraUnsupported):
+                await ai.run("@cf/openai/gpt-oss-120b", {**inputs, "lora": "poet"})
 
 
 async def test_a_worker_names_one_too(

@@ -167,9 +167,14 @@ def test_an_upstream_may_be_a_bare_address_or_cloudflare(tmp_path: Path) -> None
             'unknown key "weigths" in "models.@cf/a/b", did you mean "weights"?',
         ),
         ("[models.'@cf/a/b']\nweights = 'x'", 2, "there is no folder "),
-        ("[models.'@cf/a/b']\nweights = ''", 2, '"models.@cf/a/b.weights" should be a string, not ""'),
+        ("[models.'@cf/a/b']\nweights = ''", 2, 'weights" should be a string that is not empty, not ""'),
         ("[models.'@cf/a/b']\nweights = './x'\nrevision = 'a'", 3, '"models.@cf/a/b.revision" is of a repository'),
         ("[models.'@cf/a/b']\nweights = 'a/b'\nupstream = 'http://x'", 3, 'has both "weights" and "upstream"'),
+        ("[models.'@cf/a/b']\nweights = '~nobody-here/x'", 2, 'there is no home folder for "~nobody-here/x"'),
+        ("[models.'@cf/a/b']\nweights = 'a/b'\nadapters.p = '~nobody-here/x'", 3, "there is no home folder"),
+        (f"[models]\n'@cf/a/b' = '{'x' * 5000}'", 2, "is no repository of the hub"),
+        ("[models.'@cf/a/b']\nupstream = 'http://x'\npinned = true", 3, 'pinned" is about weights, and http://x'),
+        ("[models.'@cf/a/b']\nupstream = 'http://x'\nadapters.p = 'p'", 3, 'adapters" is about weights'),
         ("[models.'@cf/a/b']\nupstream = 'ftp://x'", 2, "no URL of an OpenAI-compatible server"),
         ("[models.'@cf/a/b']\nupstream = 'http://[::1'", 2, "no URL of an OpenAI-compatible server"),
         ("[models.'@cf/a/b'.upstream]\nmodel = 'm'", 1, '"models.@cf/a/b.upstream.url" is missing'),
@@ -369,3 +374,35 @@ def test_weights_can_be_named_over_those_of_the_file(tmp_path: Path) -> None:
     assert models["@cf/mine/new"] == ModelSettings(weights="x/y")
     with pytest.raises(ConfigError, match="mine: ids look like @cf/author/name"):
         load_settings(tmp_path, {}).with_weights({"mine": Source("x/y")})
+
+
+def test_a_token_in_place_of_its_variable_is_refused_and_not_repeated(tmp_path: Path) -> None:
+    write(tmp_path, "[models.'@cf/a/b'.upstream]\nurl = 'http://x'\ntoken_env = 'sk-s3cret'\n")
+    with pytest.raises(
+        ConfigError, match=r'cfai.toml:3: .* should be the name of a variable, such as "VLLM_TOKEN"'
+    ) as it:
+        load_settings(tmp_path, {})
+    assert "s3cret" not in str(it.value)
+
+
+def test_a_number_of_thousands_of_digits_is_refused(tmp_path: Path) -> None:
+    file = write(tmp_path, f"threads = {'9' * 5000}")
+    with pytest.raises(ConfigError) as caught:
+        load_settings(tmp_path, {})
+    assert str(caught.value).startswith(f"{file}: not TOML: ")
+
+
+def test_only_what_is_loaded_here_can_be_pinned(tmp_path: Path) -> None:
+    write(tmp_path, "[models.'@cf/a/b']\nupstream = 'http://u:s3cret@x/v1'\n")
+    with pytest.raises(ConfigError) as caught:
+        load_settings(tmp_path, {"CFAI_PIN": "@cf/a/b"})
+    assert caught.value.problem == (
+        "the variable CFAI_PIN: @cf/a/b cannot be pinned: http://x/v1 answers for it, and nothing is loaded here"
+    )
+
+
+def test_a_server_in_place_of_weights_leaves_what_is_about_them(tmp_path: Path) -> None:
+    write(tmp_path, "[models.'@cf/a/b']\nweights = 'a/b'\npinned = true\ncontext_window = 512\n")
+    there = UpstreamSettings("http://127.0.0.1:1")
+    model = load_settings(tmp_path, {}).with_upstreams({"@cf/a/b": there}).models["@cf/a/b"]
+    assert model == ModelSettings(upstream=there, row={"context_window": 512})

@@ -14,6 +14,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 import torch
+from safetensors.torch import save
 from starlette.testclient import TestClient
 
 from cfai import FakeBinding
@@ -201,6 +202,8 @@ def config(**changes: Any) -> bytes:
         (WEIGHTS, b"\xff" * 64, "adapter_model.safetensors has a header of more than"),
         (WEIGHTS, b"\x02" + b"\0" * 7 + b"{}x", "adapter_model.safetensors has 11 bytes where its header says 10"),
         (WEIGHTS, b"\x04" + b"\0" * 7 + b"null", "adapter_model.safetensors is not a safetensors file"),
+        (WEIGHTS, save({}), "adapter_model.safetensors has no weights"),
+        (WEIGHTS, save({"model.norm.weight": torch.zeros(4)}), "model.norm.weight is no matrix of a LoRA adapter"),
         ("model.safetensors", b"x", "file_name must be adapter_config.json or adapter_model.safetensors"),
         ("../finetune.json", b"x", "file_name must be adapter_config.json or adapter_model.safetensors"),
     ],
