@@ -112,11 +112,16 @@ class Chunks:
 
     def end(self) -> list[Part]:
         """What was held back, once nothing follows."""
-        parts = list(self._parser.end()) if self._parser is not None else []
+        parts = self._released()
         for call in self._calls:
             if call.is_told and not call.has_arguments:
                 parts.append(CallArguments(call.index, "{}"))
         return parts
+
+    def _released(self) -> list[Part]:
+        """Text that may have begun a thought, and now has not; what a server tells apart itself comes as it is."""
+        parser, self._parser = self._parser, None
+        return [] if parser is None else list(parser.end())
 
     def _of_choice(self, choice: Mapping[str, Any]) -> list[Part]:
         delta = choice.get("delta") or choice.get("message") or {}
@@ -124,6 +129,7 @@ class Chunks:
             raise NoChunk(sse.dumps(dict(choice)))
         parts: list[Part] = []
         if thought := _text(delta.get("reasoning_content")) or _text(delta.get("reasoning")):
+            parts += self._released()
             parts.append(Reasoning(thought))
         text = _text(delta.get("content")) or _text(delta.get("refusal")) or _text(choice.get("text"))
         logprobs = _logprobs(choice.get("logprobs")) if self._has_logprobs else ()
@@ -132,6 +138,8 @@ class Chunks:
         calls = [*_objects(delta.get("tool_calls"))]
         if not calls and isinstance(legacy := delta.get("function_call"), Mapping):
             calls = [{"index": 0, "function": legacy}]
+        if calls:
+            parts += self._released()
         for call in calls:
             parts += self._of_call(call)
         return parts

@@ -84,6 +84,14 @@ def test_thinking_that_a_server_leaves_in_the_text_is_told_apart_where_the_form_
     assert read(*chunks, chunk({}, "stop"))[0].text == "<think>hm</think>\nOslo"
 
 
+def test_text_before_a_call_stays_before_it() -> None:
+    reader = Chunks(tells_thinking=True, has_logprobs=False)
+    parts = [
+        part for delta in ({"content": " "}, call(0, "now", "{}", id="c1")) for part in reader.put_body(chunk(delta))
+    ]
+    assert parts == [Text(" "), CallStart(0, "c1", "now"), CallArguments(0, "{}")]
+
+
 @pytest.mark.parametrize(
     ("deltas", "calls"),
     [
