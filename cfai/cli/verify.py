@@ -46,6 +46,7 @@ def verify(
                     "files": verdict.files,
                     "bytes": verdict.size,
                     "problems": verdict.problems,
+                    "damaged": verdict.is_damaged,
                 }
             )
     except AiError as error:
@@ -83,6 +84,8 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         for problem in row["problems"]:
             console.print(Text(f"{row['name']}: {problem}", style="red"), soft_wrap=True)
-        if row["problems"]:
+        if row["problems"] and not row["damaged"]:
+            console.print(Text("the next load makes that again", style="red"), soft_wrap=True)
+        if row["damaged"]:
             again = f"cfai import {row['name']} PATH" if row["name"].startswith("@") else f"cfai pull {row['name']}"
             console.print(Text(f"try: `{again}`, which replaces what is damaged"), soft_wrap=True)

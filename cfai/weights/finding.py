@@ -50,6 +50,12 @@ def find(model: Model, source: Source | None = None, *, offline: bool | None = N
     for repo in repositories(model):
         if (folder := repository_folder(repo)) is not None:
             return folder
+    if any(record is not None and record.damaged for record in map(Record.read, [model.id, *repositories(model)])):
+        again = f"pull {model.id}" if model.weights is not None else f"import {model.id} PATH"
+        raise WeightsMissing(
+            f"The weights of {model.id} are damaged",
+            hint=f"`cfai verify {model.id}` says which files are, `cfai {again}` replaces them",
+        )
     raise WeightsMissing(f"The weights of {model.id} are not on this machine{_origin(model)}", hint=_advice(model))
 
 
@@ -150,4 +156,4 @@ def _fetch(source: Source, offline: bool | None) -> Path:
         )
     from cfai.weights.pull import pull
 
-    return pull(source.place, revision=source.revision).folder
+    return pull(source.place, revision=source.revision, offline=False).folder

@@ -119,6 +119,8 @@ def _parts(path: Path) -> list[_Part]:
     folder, weights = _weights(path)
     config = _config(folder)
     check_architecture(config, str(path))
+    if lost := [file for file in sorted(folder.iterdir()) if is_small(file.name) and not file.exists()]:
+        raise WeightsMissing(f"{lost[0]} is a link to a file that is not there")
     small = [file for file in sorted(folder.iterdir()) if file.is_file() and is_small(file.name) and file.name != INDEX]
     if not {"tokenizer.json", "tokenizer.model"} & {file.name for file in small}:
         raise WeightsMissing(

@@ -56,6 +56,8 @@ def weight_names(index: bytes, called: str = INDEX) -> list[str]:
         raise EngineFailure(f"{called} is no index of safetensors files", hint="fetch it again") from error
     if odd := [name for name in names if Path(name).name != name or not name.endswith(".safetensors")]:
         raise EngineFailure(f"{called} names {odd[0]!r}, which is no safetensors file beside it")
+    if not names:
+        raise EngineFailure(f"{called} names no files")
     return names
 
 

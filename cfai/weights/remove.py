@@ -38,26 +38,22 @@ class Removal:
     size: int
     """Bytes that become free."""
     folders: list[Path]
-    """What goes with all that is in it."""
+    """What goes with all that is in it, a folder before the one that it is in."""
     files: list[Path]
     """What goes out of a folder of the user's own."""
-    repo: str | None
-    """What goes out of the hub's cache."""
+    locks: list[Path]
+    """Held by whoever fetches or imports it."""
 
     def execute(self) -> None:
-        """Remove it. Raises `WeightsMissing` while another process fetches it, and an OSError."""
-        with _undisturbed(self.repo):
+        """Remove it. Raises `WeightsMissing` while another process fetches or imports it, and an OSError."""
+        with _undisturbed(self.name, self.locks):
             if (record := Record.read(self.name)) is not None:
                 record.forget()
             (home() / "weights" / f"{folder_name(self.name)}.begun").unlink(missing_ok=True)
             for file in self.files:
                 file.unlink(missing_ok=True)
             for folder in self.folders:
-                shutil.rmtree(folder)
-                with contextlib.suppress(OSError):  # something else is there
-                    folder.parent.rmdir()
-            if self.repo is not None:
-                _remove_from_cache(self.repo)
+                _remove(folder)
 
 
 def removal_of(name: str, *, catalog: Catalog | None = None) -> Removal:
@@ -77,7 +73,7 @@ def removal_of(name: str, *, catalog: Catalog | None = None) -> Removal:
 
 
 def _names(name: str, catalog: Catalog) -> list[str]:
-    if Record.read(name) is not None or is_repository_name(name):
+    if Record.read(name) is not None or is_repository_name(name) or _own(name).is_dir():
         return [name]
     if name.startswith("@"):
         return repositories(catalog.get(name))
@@ -87,56 +83,62 @@ def _names(name: str, catalog: Catalog) -> list[str]:
 def _removal(name: str, catalog: Catalog) -> Removal | None:
     record = Record.read(name)
     is_repository = is_repository_name(name)
-    cached = Cache(name).folder if is_repository else None
-    repo = name if cached is not None and cached.is_dir() else None
-    folders: list[Path] = []
-    files: list[Path] = []
-    snapshots = list((cached / "snapshots").glob("*")) if cached is not None else []
-    if record is not None and record.kind == "imported":
-        folders.append(home() / "weights" / folder_name(name))
-        snapshots.append(Path(record.folder))
-    elif record is not None and hub_cache() not in Path(record.folder).parents:
-        own = Path(record.folder)
-        files += [own / file for file in record.files if (own / file).is_file()]
-        folders.append(own / ".cfai")
-        snapshots.append(own)
-    folders += [made for folder in snapshots for made in int8_folders(folder)]
-    folders = [folder for folder in folders if folder.is_dir()]
-    if record is None and repo is None:
+    caches = _caches(name, record) if is_repository else []
+    own = _own(name)
+    if record is None and not caches and not own.is_dir():
         return None
-    all_of = [*folders, *([cached] if repo is not None and cached is not None else [])]
-    inside = {path for folder in all_of for path in folder.rglob("*") if path.is_file() and not path.is_symlink()}
+    folders = [cache.folder for cache in caches]
+    files: list[Path] = []
+    locks = [cache.lock for cache in caches]
+    checkpoints = [snapshot for cache in caches for snapshot in (cache.folder / "snapshots").glob("*")]
+    if own.is_dir():  # imported, or half of it
+        folders.append(own)
+        locks.append(own.with_name(f"{own.name}.lock"))
+        checkpoints += own.iterdir()
+    elif record is not None and Path(record.folder) not in checkpoints:
+        mine = Path(record.folder)
+        files += [mine / file for file in record.files if (mine / file).is_file()]
+        folders.append(mine / ".cfai")
+        checkpoints.append(mine)
+    folders += [made for folder in checkpoints for made in int8_folders(folder)]
+    folders = sorted((folder for folder in folders if folder.is_dir()), key=lambda folder: -len(folder.parts))
+    inside = {path for folder in folders for path in folder.rglob("*") if path.is_file() and not path.is_symlink()}
     models = [model.id for model in catalog.models() if name in repositories(model)] if is_repository else [name]
     size = sum(path.stat().st_size for path in inside.union(files))
-    return Removal(name, models, size, folders, files, repo)
+    return Removal(name, models, size, folders, files, locks)
+
+
+def _own(name: str) -> Path:
+    """Where what is imported under a name is."""
+    return home() / "weights" / folder_name(name)
+
+
+def _caches(repo: str, record: Record | None) -> list[Cache]:
+    """The hub's caches that have something of a repository: the one of today, and the one that it was fetched into."""
+    roots = [hub_cache()]
+    if record is not None:
+        roots += Path(record.folder).parents[2:3]
+    found = [Cache(repo, root) for root in dict.fromkeys(roots)]
+    return [cache for cache in found if (cache.folder / "blobs").is_dir() or (cache.folder / "snapshots").is_dir()]
 
 
 @contextlib.contextmanager
-def _undisturbed(repo: str | None) -> Iterator[None]:
+def _undisturbed(name: str, locks: list[Path]) -> Iterator[None]:
     with contextlib.ExitStack() as held:
-        if repo is not None:
+        for lock in locks:
             from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]  # no list of what it exports
 
-            lock = Cache(repo).lock
             lock.parent.mkdir(parents=True, exist_ok=True)
             try:
                 held.enter_context(WeakFileLock(lock, timeout=0.05))
             except TimeoutError as error:
-                raise WeightsMissing(f"another process fetches {repo}", hint="end it first") from error
+                raise WeightsMissing(f"another process fetches or imports {name}", hint="end it first") from error
         yield
 
 
-def _remove_from_cache(repo: str) -> None:
-    from huggingface_hub import scan_cache_dir
-
-    cache = scan_cache_dir(hub_cache())
-    revisions = [
-        revision.commit_hash
-        for cached in cache.repos
-        if cached.repo_id == repo and cached.repo_type == "model"
-        for revision in cached.revisions
-    ]
-    if revisions:
-        cache.delete_revisions(*revisions).execute()
-    # Of what was never whole the hub's own tools know nothing.
-    shutil.rmtree(Cache(repo).folder, ignore_errors=True)
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder.resolve())
+    if folder.is_symlink():  # to a disk with more room
+        folder.unlink()
+    with contextlib.suppress(OSError):  # something else is there
+        folder.parent.rmdir()

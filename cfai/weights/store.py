@@ -43,9 +43,9 @@ class Cache:
     ```
     """
 
-    def __init__(self, repo: str) -> None:
+    def __init__(self, repo: str, root: Path | None = None) -> None:
         name = f"models--{repo.replace('/', '--')}"
-        self.root = hub_cache()
+        self.root = root or hub_cache()
         self.folder = self.root / name
         self.lock = self.root / ".locks" / name / "cfai-pull.lock"
 

@@ -11,7 +11,7 @@ from cfai.errors import EngineFailure, WeightsMissing
 from cfai.weights.digest import Digest
 from cfai.weights.finding import find, repositories, repository_folder, with_imported
 from cfai.weights.layout import read_header, weight_files
-from cfai.weights.made import int8_folders
+from cfai.weights.made import int8_folders, problem_of_int8
 from cfai.weights.records import Record
 
 __all__ = ["Verdict", "here", "verify"]
@@ -29,6 +29,9 @@ class Verdict:
     """Bytes of them."""
     commit: str | None = None
     problems: list[str] = field(default_factory=list)
+    """What is wrong with them, and with what was made of them."""
+    is_damaged: bool = False
+    """Whether they are wrong themselves: what was made of them is made again by the next load."""
 
     @property
     def is_good(self) -> bool:
@@ -49,7 +52,7 @@ def here(catalog: Catalog | None = None) -> list[str]:
 
 
 def verify(name: str, *, catalog: Catalog | None = None, progress: Callable[[str, int], None] | None = None) -> Verdict:
-    """Read all files of a model, or of a repository, and compare their checksums; a safetensors file's header too.
+    """Read all files of a model, or of a repository, and compare their checksums, and int8 weights made of them.
 
     ```python
     verify("@cf/meta/llama-2-7b-chat-int8").problems  # ['model.safetensors has other bytes than it came with']
@@ -65,11 +68,14 @@ def verify(name: str, *, catalog: Catalog | None = None, progress: Callable[[str
     files = dict(_of_record(record) if record is not None else _of_cache(folder))
     problems = [problem for file, digest in files.items() if (problem := _problem(folder, file, digest, progress))]
     problems += _unsound(folder)
-    if record is not None and bool(problems) != record.damaged:
-        replace(record, damaged=bool(problems)).write()
+    is_damaged = bool(problems)
+    if record is not None and is_damaged != record.damaged:
+        replace(record, damaged=is_damaged).write()
+    made = [file for each in int8_folders(folder) for file in sorted(each.glob("*.safetensors"))]
+    problems += [problem for file in made if (problem := problem_of_int8(file)) is not None]
     size = sum((folder / file).stat().st_size for file in files if (folder / file).is_file())
     commit = record.commit if record is not None else None
-    return Verdict(name, folder, len(files), size, commit, problems)
+    return Verdict(name, folder, len(files), size, commit, problems, is_damaged)
 
 
 def _located(name: str, catalog: Catalog) -> tuple[Record | None, Path]:
@@ -112,14 +118,9 @@ def _problem(folder: Path, name: str, digest: Digest, progress: Callable[[str, i
 
 def _unsound(folder: Path) -> Iterable[str]:
     try:
-        files = weight_files(folder)
+        for file in weight_files(folder):
+            read_header(file)
     except (EngineFailure, WeightsMissing) as error:
         yield error.description
-        return
-    for made in int8_folders(folder):
-        files += sorted(made.glob("*.safetensors"))
-    for file in files:
-        try:
-            read_header(file)
-        except (EngineFailure, OSError) as error:
-            yield str(error).partition(": ")[2] or str(error)
+    except OSError as error:
+        yield str(error)

@@ -19,6 +19,7 @@ from cfai.errors import WeightsMissing
 from cfai.weights import Source, find, parse_source
 from cfai.weights.home import home
 from cfai.weights.importing import import_weights
+from cfai.weights.made import int8_folders
 from cfai.weights.records import Record
 from cfai.weights.remove import removal_of
 from cfai.weights.verify import here, verify
@@ -96,12 +97,33 @@ def test_damage_is_mended_by_the_same_import(folder: Path) -> None:
 
 
 def test_rm_leaves_nothing(folder: Path) -> None:
-    import_weights(NEW, folder)
+    made = int8_folders(Path(import_weights(NEW, folder).folder))[0]
+    made.mkdir()
     removal = removal_of(NEW)
     assert removal.size == sum(file.stat().st_size for file in folder.iterdir())
     removal.execute()
     assert Record.read(NEW) is None
     assert not [path for path in home().rglob("*") if path.is_file() and path.suffix != ".lock"]
+
+
+def test_rm_takes_half_an_import(folder: Path) -> None:
+    class Impatient(NobodyWatches):
+        def done(self, file: str) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        import_weights(NEW, folder, watcher=Impatient())
+    removal_of(NEW).execute()
+    assert not [path for path in home().rglob("*") if path.is_file() and path.suffix != ".lock"]
+
+
+def test_of_damaged_weights_it_is_said_that_they_are(folder: Path) -> None:
+    file = Path(import_weights(NEW, folder).folder) / WEIGHTS
+    data = file.read_bytes()
+    file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert not verify(NEW).is_good
+    with pytest.raises(WeightsMissing, match=rf"of {NEW} are damaged"):
+        weights.find(Model(id=NEW))
 
 
 def change_config(**changes: object) -> Callable[[Path], Path]:

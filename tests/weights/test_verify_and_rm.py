@@ -10,7 +10,9 @@ from huggingface_hub import snapshot_download
 
 from cfai import weights
 from cfai.catalog import Catalog
+from cfai.engine import load_checkpoint
 from cfai.errors import NoSuchModel, WeightsMissing
+from cfai.weights.finding import repository_folder
 from cfai.weights.home import home, hub_cache
 from cfai.weights.made import int8_folders
 from cfai.weights.pull import pull
@@ -97,7 +99,9 @@ def test_what_was_made_of_weights_is_looked_at_too(llama: Path, look_alike: Hub)
     for made in int8_folders(folder):
         made.mkdir(parents=True)
         (made / WEIGHTS).write_bytes((llama / WEIGHTS).read_bytes()[:-1])
-    assert len(verify("org/llama").problems) == 2
+    verdict = verify("org/llama")
+    assert (len(verdict.problems), verdict.is_damaged) == (2, False)
+    assert repository_folder("org/llama") == folder  # the next load makes them again
 
 
 def test_the_demo_model_is_sound() -> None:
@@ -156,6 +160,42 @@ def test_rm_takes_only_its_own_out_of_a_folder_of_the_users(llama: Path, look_al
     removal_of("org/llama").execute()
     assert files_below(mine) == [mine / "notes.txt"]
     assert Record.read("org/llama") is None
+
+
+@pytest.mark.parametrize("place", range(16, 20_000, 6_000))
+def test_a_bit_of_int8_weights_that_turns_is_found(place: int, llama: Path, look_alike: Hub) -> None:
+    look_alike.add("org/llama", llama)
+    folder = pull("org/llama").folder
+    load_checkpoint(folder, dtype="int8")
+    assert verify("org/llama").is_good
+    file = int8_folders(folder)[0] / WEIGHTS
+    data = bytearray(file.read_bytes())
+    data[place if place == 16 else -place] ^= 1
+    file.write_bytes(data)
+    verdict = verify("org/llama")
+    assert (len(verdict.problems), verdict.is_damaged) == (1, False)
+
+
+def test_rm_empties_the_cache_that_was_pulled_into(
+    llama: Path, look_alike: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_alike.add("org/llama", llama)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "large"))
+    pull("org/llama")
+    monkeypatch.delenv("HF_HUB_CACHE")
+    removal_of("org/llama").execute()
+    assert not [path for path in files_below(tmp_path / "large") if ".locks" not in path.parts]
+
+
+def test_rm_follows_a_link_to_another_disk(llama: Path, look_alike: Hub, tmp_path: Path) -> None:
+    look_alike.add("org/llama", llama)
+    folder = pull("org/llama").folder.parents[1]
+    folder.rename(tmp_path / "large")
+    folder.symlink_to(tmp_path / "large")
+    assert verify("org/llama").is_good
+    removal_of("org/llama").execute()
+    assert not folder.is_symlink()
+    assert not files_below(tmp_path / "large")
 
 
 def test_rm_frees_what_is_half_fetched(llama: Path, look_alike: Hub) -> None:
