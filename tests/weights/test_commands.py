@@ -271,6 +271,17 @@ def test_an_import_that_is_killed_goes_on(seed: int, llama: Path, tmp_path: Path
     assert [path.name for path in place.iterdir()] == [weights.find(model).name]
 
 
+def test_weights_that_a_server_has_loaded_stay(llama: Path, tmp_path: Path) -> None:
+    assert cfai("import", IMPORTED, str(llama)).exit_code == 0
+    (tmp_path / "cfai-x").mkdir(mode=0o700)  # where `cfai dev` has its sockets
+    mine = {"TMPDIR": str(tmp_path)}
+    with Process("serve", "--socket", str(tmp_path / "cfai-x/ai.sock"), "--pin", IMPORTED, environment=mine) as server:
+        server.read_until(f"loaded {IMPORTED}")
+        status, said = ended(started("rm", IMPORTED, "--yes", **mine))
+    assert (status, f"{IMPORTED} is loaded by a server" in said) == (1, True)
+    assert verify(IMPORTED).is_good
+
+
 def test_a_run_without_weights_offers_to_fetch_them(llama: Path, look_alike: Hub) -> None:
     look_alike.add("meta-llama/Llama-2-7b-chat-hf", llama)
     ours, theirs = pty.openpty()
