@@ -95,7 +95,9 @@ class FakeBinding:
         self._seed = seed
         self._rng = random.Random(seed)
         self._most_calls = most_calls
-        self._cut_notices = CutNotices(on_notice or (lambda line: None))
+        self._on_notice = on_notice or (lambda line: None)
+        self._cut_notices = CutNotices(self._on_notice)
+        self._noted: set[str] = set()
         self._calls_before = 0
         """Those that are not remembered any more."""
         self._cost_before = 0.0
@@ -212,7 +214,12 @@ class FakeBinding:
             if log.model in self._answers or any(one.model == log.model for one in self._when):
                 return None
             raise
-        return self._terms.of(log.options).model(log.model, self.catalog)
+        return self._terms.of(log.options).model(log.model, self.catalog, on_notice=self._note_retired)
+
+    def _note_retired(self, model_id: str, line: str) -> None:
+        if model_id not in self._noted:
+            self._noted.add(model_id)
+            self._on_notice(line)
 
     async def _script(self, log: LoggedCall, model: Model) -> Script | None:
         """What the test said; None where an answer is to be made up."""
@@ -320,7 +327,8 @@ class FakeBinding:
         """The models that there are answers for; all that generate text where answers are made up."""
         told = [*self._answers, *(one.model for one in self._when if one.model is not None)]
         if not self.strict:
-            told += [model.id for model in self.catalog.models() if model.generates_text and model.status == "active"]
+            day = self._terms.as_of
+            told += [model.id for model in self.catalog.models() if model.generates_text and model.is_listed(day)]
         return list(dict.fromkeys(told))
 
     async def aclose(self) -> None:

@@ -265,7 +265,8 @@ class LocalBinding:
         return self._settings_of(model).source
 
     def _note_retired(self, model_id: str, line: str) -> None:
-        self._note_once(("retired", model_id), line)
+        if self.catalog.get(model_id).generates_text:  # the others answer nothing here
+            self._note_once(("retired", model_id), line)
 
     def _note_once(self, about: tuple[str, str], line: str) -> None:
         if about not in self._noticed:

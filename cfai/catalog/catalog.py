@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -135,7 +136,7 @@ class Catalog:
             passed.add(named.id)
         if named is not model and not named.is_retired():
             return named
-        name, size = _name(named.id), _size_of(named.id)
+        name = _name(named.id)
         family = [
             one
             for one in self.models()
@@ -144,7 +145,7 @@ class Catalog:
             and "beta" not in one.flags
             and _family_of(one.id) == _family_of(named.id)
         ]
-        return max(family, key=lambda one: (_size_of(one.id) == size, _likeness(name, _name(one.id))), default=None)
+        return max(family, key=lambda one: (-_halvings(named.id, one.id), _likeness(name, _name(one.id))), default=None)
 
     def _hint(self, model_id: str) -> str:
         near = max(self._near(model_id), default=None)
@@ -214,6 +215,13 @@ def _read(name: str) -> Any:
     return json.loads((resources.files("cfai.catalog") / name).read_text(encoding="utf-8"))
 
 
-def _size_of(model_id: str) -> str:
-    found = re.search(r"(?<![\w.])[\d.]+b\b", _name(model_id))
-    return found[0] if found else ""
+def _halvings(one: str, other: str) -> float:
+    """How often the size of the larger model must be halved to be about that of the smaller one; none is of any."""
+    sizes = [_size_of(one), _size_of(other)]
+    return round(abs(math.log2(sizes[0] / sizes[1]))) if all(sizes) else math.inf
+
+
+def _size_of(model_id: str) -> float:
+    """The billions of parameters that an id names; 0 where it names none."""
+    found = re.search(r"(?<![\w.])(\d+(?:\.\d+)?)b\b", _name(model_id))
+    return float(found[1]) if found else 0

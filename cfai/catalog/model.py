@@ -302,6 +302,22 @@ class Model:
         """Whether it writes text, which is the task that runs on this machine."""
         return self.task == "Text Generation"
 
+    @property
+    def is_dated(self) -> bool:
+        """Whether a day is known on which Cloudflare had it."""
+        return self.created is not None or self.first_seen is not None
+
+    def is_listed(self, as_of: date | None = None, *, with_retired: bool = False) -> bool:
+        """Whether the model list of the day `as_of`, or today's, has it; of days that nobody knows, none has.
+
+        with_retired  also where it was retired by then
+        """
+        if self.status == "unlisted":
+            return False
+        if as_of is None or self.bundled is not None:
+            return with_retired or self.status == "active"
+        return self.is_dated and self.existed(as_of) and (with_retired or not self.is_retired(as_of))
+
     def existed(self, as_of: date) -> bool:
         """Whether Cloudflare had the model by the day `as_of`; models of which no day is known always did."""
         since = min(filter(None, (self.created, self.first_seen)), default=None)

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from cfai.catalog.model import PromptEra
 from cfai.errors import BadInput
 
-__all__ = ["PromptTemplate", "bare_form", "system_of", "template_of"]
+__all__ = ["PromptTemplate", "bare_form", "system_names", "system_of", "template_names", "template_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,26 @@ def system_of(era: PromptEra) -> str | None:
     ```
     """
     return None if era.system is None else str(_read()["systems"][era.system])
+
+
+def template_names() -> list[str]:
+    """The names of the templates.
+
+    ```python
+    template_names()[:2]  # ['bare', 'chatml']
+    ```
+    """
+    return [*_read()["templates"]]
+
+
+def system_names() -> list[str]:
+    """The names of the system messages that a bare prompt got.
+
+    ```python
+    system_names()  # ['chat', 'code']
+    ```
+    """
+    return [*_read()["systems"]]
 
 
 def bare_form(as_of: date | None = None) -> Literal["raw", "template"]:

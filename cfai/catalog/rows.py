@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import date, datetime
 from typing import Any, get_args
 
@@ -20,6 +20,7 @@ from cfai.catalog.model import (
     Status,
     Weights,
 )
+from cfai.catalog.prompts import system_names, template_names
 from cfai.wording import meant, shortened
 
 __all__ = ["ATTRIBUTES", "ROW_FIELDS", "fields_of", "model_of"]
@@ -194,12 +195,36 @@ def _eras(value: Any) -> tuple[Era, ...]:
         # A default that is not told is that of the model's family.
         figures = dict.fromkeys(_DEFAULTS) | {name: figure for name, figure in row.items() if name in _LIMITS}
         eras.append(Era(row["until"], Limits(**figures), row.get("source")))
-    if [era.until for era in eras] != sorted({era.until for era in eras}):
-        raise ValueError("must have the earliest day first, and each day once")
+    _check_order([era.until for era in eras])
     return tuple(eras)
 
 
-_prompt_era = _members({"until": _day, "template": _text, "system": _text, "source": _text}, "until", "template")
+def _check_order(days: list[date]) -> None:
+    if days != sorted({*days}):
+        raise ValueError("must have the earliest day first, and each day once")
+
+
+def _named(names: Callable[[], Collection[str]]) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if (name := _text(value)) not in (known := names()):
+            it_is = f"it is {shortened(repr(name), 60)}{meant(name, known)}"
+            raise ValueError(f"must be one of {', '.join(known)}; {it_is}")
+        return name
+
+    return read
+
+
+_prompt_era = _members(
+    {"until": _day, "template": _named(template_names), "system": _named(system_names), "source": _text},
+    "until",
+    "template",
+)
+
+
+def _prompt_eras(value: Any) -> tuple[PromptEra, ...]:
+    eras = tuple(PromptEra(**_prompt_era(row)) for row in _list(value))
+    _check_order([era.until for era in eras])
+    return eras
 
 
 def _alias(value: Any) -> Alias:
@@ -257,7 +282,7 @@ _FIELDS: Mapping[str, Read] = {
     "answered_by": _as("answered_by", _alias),
     **{name: _as(name, read) for name, read in _LIMITS.items()},
     "earlier": _as("earlier", _eras, nothing=()),
-    "prompts": _as("prompts", lambda value: tuple(PromptEra(**_prompt_era(row)) for row in _list(value)), nothing=()),
+    "prompts": _as("prompts", _prompt_eras, nothing=()),
     "dimensions": _as("dimensions", _count),
     "requests_per_minute": _as("requests_per_minute", _count),
     "prices": _as("prices", _prices, nothing=()),

@@ -43,14 +43,14 @@ def sources_of(model: Model) -> dict[str, tuple[Source, ...]]:
     sources_of(catalog.get("@cf/openai/gpt-oss-20b"))["max_output_tokens"][0].key  # 'models.dev'
     ```
 
-    Raises a LookupError for a figure without a source.
+    A source that a user's own row names in other words goes by these.
     """
     known, usual = _read()
     found: dict[str, tuple[Source, ...]] = {}
     for field, attributes in ATTRIBUTES.items():
         if field != "sources" and any(getattr(model, name) != _UNKNOWN[name] for name in attributes):
             keys = _keys(model, field) or (usual[field],)
-            found[field] = tuple(known[key] for key in keys)
+            found[field] = tuple(known.get(key) or Source(key, key) for key in keys)
     return found
 
 

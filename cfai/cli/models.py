@@ -74,7 +74,8 @@ def models(
         sys.stdout.write(sse.dumps(rows) + "\n")
         return
     _print_table(rows, _RETIRED if retired else _COLUMNS)
-    if day is not None and not retired and (unknown := sum(_has_no_day(model) for model in found)):
+    unknown = sum(not model.is_dated and model.bundled is None for model in found)
+    if day is not None and not retired and unknown:
         typer.echo(f"{unknown} more have no known days: cfai models lists them", err=True)
 
 
@@ -95,11 +96,7 @@ def _is_listed(model: Model, day: date | None, *, retired: bool, is_named: bool)
         return model.is_retired(day)
     if day is None or is_named or model.bundled is not None:
         return True
-    return not _has_no_day(model) and model.existed(day) and not model.is_retired(day)
-
-
-def _has_no_day(model: Model) -> bool:
-    return model.created is None and model.first_seen is None and model.bundled is None
+    return model.is_dated and model.existed(day) and not model.is_retired(day)
 
 
 def _row(model: Model, catalog: Catalog, day: date | None, said: ModelSettings) -> Row:
@@ -159,10 +156,18 @@ def _here(row: Row) -> str:
     return decimal(row["bytes"]) if row["folder"] else "upstream" if row["upstream"] else ""
 
 
+def _context(row: Row) -> str:
+    """The window, or before there was one, what a prompt and what an answer may have."""
+    if row["context_window"]:
+        return f"{row['context_window']:,}"
+    parts = (row["max_input_tokens"], row["max_output_tokens"])
+    return " + ".join(f"{tokens:,}" for tokens in parts if tokens)
+
+
 Columns = Mapping[str, Callable[[Row], str]]
 
 _COLUMNS: Columns = {
-    "context": lambda row: f"{row['context_window']:,}" if row["context_window"] else "",
+    "context": _context,
     "here": _here,
     "": lambda row: "retired" if row["retired"] else "",
     "task": lambda row: row["task"],

@@ -247,7 +247,10 @@ def serve(
         console.print("[bold red]warning:[/bold red]", end=" ")
         console.print(faults_are_on(faults), markup=False, highlight=False, soft_wrap=True)
     if socket:
-        anyio.run(main, binding_app(answering, log_prompts=log_prompts, faults=faults, catalog=settings.catalog))
+        private = binding_app(
+            answering, log_prompts=log_prompts, faults=faults, catalog=settings.catalog, as_of=settings.as_of
+        )
+        anyio.run(main, private)
         return
     app = rest_app(
         answering,
@@ -260,6 +263,7 @@ def serve(
         faults=faults,
         catalog=settings.catalog,
         finetunes=FinetuneStore(limits=limits_on(settings.as_of)),
+        as_of=settings.as_of,
     )
     shown = f"[{host}]" if ":" in host else host
     address = f"{'https' if tls else 'http'}://{shown}:{listener.getsockname()[1]}"

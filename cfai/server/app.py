@@ -8,6 +8,7 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from datetime import date
 from functools import partial
 from typing import Any
 from urllib.parse import quote
@@ -86,6 +87,7 @@ def rest_app(
     faults: str | None = None,
     catalog: Catalog | None = None,
     finetunes: FinetuneStore | None = None,
+    as_of: date | None = None,
 ) -> App:
     """All that `cfai serve` offers, over `binding`.
 
@@ -98,6 +100,7 @@ def rest_app(
     faults  what goes wrong, as `parse_faults` reads it, and let a request ask for others; None lets none ask
     catalog  the models that there are; default those of `binding`
     finetunes  where LoRA adapters are uploaded to; None is cfai's own folder
+    as_of  the day whose models and schemas are listed, that of `binding`; default today's
     """
     asked = _asked_faults(faults)
     catalog = catalog or catalog_of(binding)
@@ -115,8 +118,8 @@ def rest_app(
         guarded(f"{ai}/run/{{model:path}}", run, "POST"),
         guarded(f"{ai}/run", run, "POST"),
         guarded(f"{ai}/streams/{{stream}}", StreamEnd(streams), "DELETE"),
-        guarded(f"{ai}/models/search", Answered(listings.ModelSearch(binding, catalog))),
-        guarded(f"{ai}/models/schema", Answered(partial(listings.model_schema, catalog=catalog))),
+        guarded(f"{ai}/models/search", Answered(listings.ModelSearch(binding, catalog, as_of=as_of))),
+        guarded(f"{ai}/models/schema", Answered(partial(listings.model_schema, catalog=catalog, as_of=as_of))),
         guarded(f"{ai}/tasks/search", Answered(partial(listings.tasks, catalog=catalog))),
         guarded(f"{ai}/authors/search", Answered(partial(listings.authors, catalog=catalog))),
         *(
@@ -132,12 +135,12 @@ def rest_app(
     routes += [
         Route("/health", _health(binding), methods=["GET"]),
         guarded("/metrics", Metrics(binding)),
-        *binding_routes(batches, token, asked),
+        *binding_routes(batches, token, asked, as_of=as_of),
         *preview_routes(token),
         *playground_routes(),
     ]
     app: ASGIApp = _application(routes, batches, streams)
-    app = _asking(RemoteProxy(app, batches, token, asked), asked)
+    app = _asking(RemoteProxy(app, batches, token, asked, as_of=as_of), asked)
     if cors_origins:
         app = CORSMiddleware(
             app,
@@ -152,17 +155,22 @@ def rest_app(
 
 
 def binding_app(
-    binding: Binding, *, log_prompts: bool = False, faults: str | None = None, catalog: Catalog | None = None
+    binding: Binding,
+    *,
+    log_prompts: bool = False,
+    faults: str | None = None,
+    catalog: Catalog | None = None,
+    as_of: date | None = None,
 ) -> App:
     """The binding protocol, OpenAI's endpoints, `/health` and `/metrics` over `binding`, for a private socket.
 
-    log_prompts, faults, catalog  as in `rest_app`
+    log_prompts, faults, catalog, as_of  as in `rest_app`
     """
     asked = _asked_faults(faults)
     catalog = catalog or catalog_of(binding)
     batches, streams = BatchBinding(_Prompts(binding) if log_prompts else binding, catalog=catalog), Streams()
     routes: list[BaseRoute] = [
-        *binding_routes(batches, faults=asked),
+        *binding_routes(batches, faults=asked, as_of=as_of),
         *(
             Route(path, endpoint, methods=[way])
             for path, endpoint, way in _openai_routes("/v1", binding, batches, streams, asked)

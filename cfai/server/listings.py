@@ -6,6 +6,7 @@ The clients of Cloudflare ask for page after page until one is empty, so a page 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import date
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
@@ -43,37 +44,41 @@ class Answered:
 
 
 class ModelSearch:
-    """`models/search`: all of Cloudflare's catalog, and what else `binding` has."""
+    """`models/search`: all of Cloudflare's catalog on the day `as_of`, or today's, and what else `binding` has."""
 
-    def __init__(self, binding: Binding, catalog: Catalog | None = None) -> None:
+    def __init__(self, binding: Binding, catalog: Catalog | None = None, *, as_of: date | None = None) -> None:
         self._binding = binding
         self._catalog = catalog or catalog_of(binding)
+        self._as_of = as_of
 
     async def __call__(self, query: QueryParams) -> Reply:
         here = await self._binding.models_here() if isinstance(self._binding, Listing) else []
-        return _page(model_rows(query, self._catalog, here=here), query)
+        return _page(model_rows(query, self._catalog, here=here, as_of=self._as_of), query)
 
 
-def model_rows(query: Mapping[str, str], catalog: Catalog, *, here: Sequence[str] = ()) -> list[dict[str, Any]]:
+def model_rows(
+    query: Mapping[str, str], catalog: Catalog, *, here: Sequence[str] = (), as_of: date | None = None
+) -> list[dict[str, Any]]:
     """The rows of the models that fit `query`, in the order of their ids.
 
     here  ids of models that run here; they are listed also when Cloudflare lists them no longer
+    as_of  the day whose list it is; default today's
     """
     known = {model.id: model for model in catalog.models()}
     own = {name: known.get(name) or Model(name) for name in here}
-    statuses = {"active", "gone"} if _is_set(query, "include_deprecated") else {"active"}
-    listed = own | {name: model for name, model in known.items() if model.status in statuses}
+    with_retired = _is_set(query, "include_deprecated")
+    listed = own | {name: model for name, model in known.items() if model.is_listed(as_of, with_retired=with_retired)}
     search = _search(query)
     for_openrouter = query.get("format") == "openrouter"
     return [
-        {**model_row(model, catalog), **(_openrouter(model) if for_openrouter else {})}
+        {**model_row(model, catalog, as_of), **(_openrouter(model, as_of) if for_openrouter else {})}
         for _, model in sorted(listed.items())
         if search.finds(model, catalog)
     ]
 
 
-def model_row(model: Model, catalog: Catalog) -> dict[str, Any]:
-    """One model as `models/search` lists it."""
+def model_row(model: Model, catalog: Catalog, as_of: date | None = None) -> dict[str, Any]:
+    """One model as `models/search` lists it, with the limits of the day `as_of`, or today's."""
     task = catalog.task(model.task)
     return {
         "id": model.uuid or _made_up_id(model.id),
@@ -83,12 +88,12 @@ def model_row(model: Model, catalog: Catalog) -> dict[str, Any]:
         "task": {"id": task.uuid or _made_up_id(task.name), "name": task.name, "description": task.description},
         "created_at": model.created_at and model.created_at.isoformat(" ", "milliseconds"),
         "tags": [*model.tags],
-        "properties": _properties(model),
+        "properties": _properties(model, as_of),
     }
 
 
-def model_schema(query: QueryParams, catalog: Catalog) -> Reply:
-    """`models/schema`: the JSON schemas of what a model takes and gives."""
+def model_schema(query: QueryParams, catalog: Catalog, as_of: date | None = None) -> Reply:
+    """`models/schema`: the JSON schemas of what a model takes and gives on the day `as_of`, or today."""
     name = query.get("model")
     if not name:
         raise IncompleteRequest("model", hint="name it in the query: ?model=@cf/...")
@@ -96,7 +101,8 @@ def model_schema(query: QueryParams, catalog: Catalog) -> Reply:
     if not model.generates_text:
         task = task_for(model)
         return success({"input": task.input_schema, "output": task.output_schema})
-    return success({"input": text_generation.input_schema(model), "output": text_generation.output_schema(model)})
+    takes = text_generation.input_schema(model, as_of=as_of)
+    return success({"input": takes, "output": text_generation.output_schema(model, as_of=as_of)})
 
 
 def tasks(query: QueryParams, catalog: Catalog) -> Reply:
@@ -167,13 +173,19 @@ def _is_set(query: Mapping[str, str], name: str) -> bool:
     return query.get(name, "").lower() in ("true", "1")
 
 
-def _properties(model: Model) -> list[dict[str, Any]]:
+def _properties(model: Model, as_of: date | None) -> list[dict[str, Any]]:
+    limits = model.limits(as_of)
+    figures: dict[str, Any] = {
+        "context_window": limits.context_window,
+        "max_input_tokens": limits.max_input_tokens if "max_input_length" not in model.listed else None,
+    }
+    is_planned = as_of is None or model.announced is None or model.announced <= as_of
     known: dict[str, Any] = {
-        "context_window": model.context_window,
-        "max_input_tokens": model.max_input_tokens if "max_input_length" not in model.listed else None,
+        **figures,
         "output_dimensions": model.dimensions,
-        "planned_deprecation_date": model.deprecated,
+        "planned_deprecation_date": model.deprecated if is_planned else None,
         **model.listed,
+        **(figures if limits != model.limits() else {}),
     }
     values: dict[str, Any] = {name: str(value) for name, value in known.items() if value is not None}
     values |= dict.fromkeys(model.flags, "true")
@@ -182,7 +194,7 @@ def _properties(model: Model) -> list[dict[str, Any]]:
     return [{"property_id": name, "value": value} for name, value in sorted(values.items())]
 
 
-def _openrouter(model: Model) -> dict[str, Any]:
+def _openrouter(model: Model, as_of: date | None) -> dict[str, Any]:
     prices = {price.unit: price.usd for price in model.prices}
     per_token = {
         name: _dollars(prices[unit])
@@ -191,7 +203,7 @@ def _openrouter(model: Model) -> dict[str, Any]:
     }
     return {
         "hugging_face_id": model.weights.repo if model.weights else None,
-        "context_length": model.limits().context_window,
+        "context_length": model.limits(as_of).context_window,
         "pricing": per_token,
     }
 

@@ -14,6 +14,7 @@ https://github.com/cloudflare/workers-sdk/tree/main/packages/miniflare/src/worke
 
 from __future__ import annotations
 
+from datetime import date
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from starlette.routing import Router
@@ -38,10 +39,16 @@ class RemoteProxy:
     """Answer what comes in the remote-proxy protocol, on any path, over `binding`; pass the rest on to `app`."""
 
     def __init__(
-        self, app: ASGIApp, binding: Binding, token: str | None = None, faults: AskedFaults | None = None
+        self,
+        app: ASGIApp,
+        binding: Binding,
+        token: str | None = None,
+        faults: AskedFaults | None = None,
+        *,
+        as_of: date | None = None,
     ) -> None:
         self._app = app
-        self._binding = Router(binding_routes(binding, faults=faults), default=_no_route)
+        self._binding = Router(binding_routes(binding, faults=faults, as_of=as_of), default=_no_route)
         self._token = token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

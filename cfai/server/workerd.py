@@ -18,6 +18,7 @@ import gzip
 import os
 import time
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -46,13 +47,18 @@ BINDING_HOST = "workers-binding.ai"
 _PASSED_HEADERS = (b"x-session-affinity", b"cf-aig-metadata")
 
 
-def binding_routes(binding: Binding, token: str | None = None, faults: AskedFaults | None = None) -> list[BaseRoute]:
-    """The paths of `env.AI` over `binding`. With a `token`, requests need it as `Authorization: Bearer ...`."""
+def binding_routes(
+    binding: Binding, token: str | None = None, faults: AskedFaults | None = None, *, as_of: date | None = None
+) -> list[BaseRoute]:
+    """The paths of `env.AI` over `binding`. With a `token`, requests need it as `Authorization: Bearer ...`.
+
+    as_of  the day whose models are listed; default today's
+    """
     run = WorkerdRun(binding, token, faults)
     return [
         Route("/run", run),
         Route("/ai-gateway/run", run),
-        Route("/ai-api/models/search", Bearer(Answered(ModelSearch(binding)), token), methods=["GET"]),
+        Route("/ai-api/models/search", Bearer(Answered(ModelSearch(binding, as_of=as_of)), token), methods=["GET"]),
         Route(
             "/to-everything/markdown/supported", _Fixed(Reply({"result": []}, headers={"content-type": JSON}), token)
         ),

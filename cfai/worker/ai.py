@@ -355,5 +355,5 @@ def as_js_error(error: AiError) -> AiError:
         made.__module__ = JsException.__module__
     error.__class__ = _both[kind]
     if error.hint:  # scripts catch errors and pass on Cloudflare's sentence; this one is for who reads the terminal
-        current().note_once(f"cfai: {error.description}: {error.hint}")
+        current().note_once(f"cfai: {error.description.rstrip('.')}: {error.hint}")
     return error

@@ -166,3 +166,20 @@ def test_a_request_may_ask_for_it() -> None:
         headers={"cf-consn-model-id": GONE},
     )
     assert body.json()["internalCode"] == 5028
+
+
+async def test_a_fake_has_a_note_too_and_of_each_model_one() -> None:
+    notes: list[str] = []
+    fake = FakeBinding({GONE: "yes", NEW: "yes"}, on_notice=notes.append)
+    for model in (GONE, NEW, GONE):
+        await Ai(fake).run(model, INPUTS)
+    assert [GONE in note for note in notes] == [True]
+    assert "is retired at Cloudflare since 2026-05-30" in notes[0]
+
+
+async def test_there_is_no_note_that_a_model_answers_whose_task_does_not_run_here() -> None:
+    notes: list[str] = []
+    async with Ai(LocalBinding(demo=True, on_notice=notes.append)) as ai:
+        with pytest.raises(NoSuchModel, match="5007"):
+            await ai.run("@cf/facebook/bart-large-cnn", {"input_text": "hi"})
+    assert notes == []

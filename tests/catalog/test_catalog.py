@@ -154,6 +154,8 @@ def test_the_name_of_a_family_means_one_that_chats_and_is_there(model_id: str) -
         ("@cf/meta/llama-3-8b-instruct", "@cf/meta/llama-3.1-8b-instruct-fp8"),
         ("@cf/meta/llama-3.1-8b-instruct", "@cf/meta/llama-3.1-8b-instruct-fp8"),
         ("@cf/microsoft/phi-2", "@cf/zai-org/glm-4.7-flash"),
+        ("@hf/thebloke/llama-2-13b-chat-awq", "@cf/meta/llama-3.2-11b-vision-instruct"),
+        ("@hf/google/gemma-7b-it", "@cf/google/gemma-4-26b-a4b-it"),
         ("@cf/facebook/bart-large-cnn", None),
     ],
 )

@@ -159,6 +159,7 @@ def test_every_figure_has_a_source(model: Model) -> None:
     assert from_where.keys() >= {name for name in ROWS[model.id] if name not in ("id", "sources", "family")}
     assert all(from_where.values())
     assert set(model.sources) <= ROWS[model.id].keys()
+    assert {source.key for found in from_where.values() for source in found} <= sources().keys()
     assert all(era.source in sources() for era in model.earlier)
     assert all(era.source in sources() for era in model.prompts)
 

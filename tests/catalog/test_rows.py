@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cfai.catalog import Catalog, Limits, Neurons, Price, Weights
+from cfai.catalog import Catalog, Limits, Neurons, Price, Weights, sources_of
 from cfai.errors import NoSuchModel
 
 CATALOG = Catalog.builtin()
@@ -96,6 +96,19 @@ def test_days_may_be_those_of_toml() -> None:
         ({"successor": LLAMA[:-1]}, f"did you mean '{LLAMA}'?"),
         ({"successor": "@cf/me/mine"}, "successor must be the id of another model, it is '@cf/me/mine'"),
         ({"sources": {"price": "me"}}, "sources has no 'price'; did you mean 'prices'?"),
+        (
+            {"prompts": [{"until": "2024-01-01", "template": "llama"}]},
+            "prompts template must be one of bare, chatml, deepseek, falcon, inst, llama2, ",
+        ),
+        ({"prompts": [{"until": "2024-01-01", "template": "llama"}]}, "it is 'llama'; did you mean 'llama2'?"),
+        (
+            {"prompts": [{"until": "2024-01-01", "template": "bare", "system": "chatt"}]},
+            "prompts system must be one of chat, code; it is 'chatt'; did you mean 'chat'?",
+        ),
+        (
+            {"prompts": [{"until": day, "template": "bare"} for day in ("2024-01-02", "2024-01-01")]},
+            "prompts must have the earliest day first, and each day once",
+        ),
         ([], "a row is an object of fields, not []"),
     ],
 )
@@ -103,6 +116,12 @@ def test_a_row_with_a_mistake_is_refused_with_the_id_and_the_field(row: object, 
     with pytest.raises(ValueError, match=r"^@cf/me/mine: ") as refused:
         CATALOG.with_rows({"@cf/me/mine": row})  # type: ignore[dict-item]
     assert problem in str(refused.value)
+
+
+def test_a_row_names_its_sources_in_words_of_its_own() -> None:
+    catalog = CATALOG.with_rows({"@cf/me/mine": {"context_window": 9, "sources": {"context_window": "measured"}}})
+    (source,) = sources_of(catalog.get("@cf/me/mine"))["context_window"]
+    assert (source.title, source.url) == ("measured", None)
 
 
 @pytest.mark.parametrize("name", ["gpt-4", "", "@cf/me/mine\n", "@cf/x/" + "y" * 300])

@@ -34,6 +34,11 @@ def test_the_catalog_of_a_day_has_what_had_been_added_and_was_not_retired() -> N
     assert all(row["created"] is None or row["created"] <= "2023-11-14" for row in first.values())
 
 
+def test_a_model_without_a_window_shows_what_a_prompt_and_an_answer_may_have() -> None:
+    (line,) = (line for line in cfai("--as-of", "2023-11-14").stdout.splitlines() if line.startswith(INT8))
+    assert line.split()[1:4] == ["2,048", "+", "1,800"]
+
+
 def test_models_without_known_days_are_in_no_days_catalog_and_the_command_says_so(llama: Path) -> None:
     listed = rows("--as-of", "2024-06-01", "--model", f"@cf/me/mine={llama}")
     assert "@cf/nexaaidev/octopus-v2" not in listed

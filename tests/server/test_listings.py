@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 from typing import Any
 
 import pytest
@@ -115,6 +116,37 @@ def test_what_runs_here_is_listed_whether_cloudflare_lists_it_or_not() -> None:
     assert {OWN, GONE}.isdisjoint(names(TestClient(rest_app(FakeBinding()), base_url="http://127.0.0.1:8788")))
     (mine,) = search(client, "author=me")
     assert mine["id"] == search(client, "author=me")[0]["id"]
+
+
+def test_the_list_is_that_of_the_servers_day_with_its_limits_and_what_was_planned_by_then() -> None:
+    early, late = (
+        TestClient(rest_app(FakeBinding.plausible(as_of=day), as_of=day), base_url="http://127.0.0.1:8788")
+        for day in (date(2023, 11, 14), date(2025, 1, 15))
+    )
+    first = {row["name"]: row for row in search(early)}
+    assert {GONE, "@cf/mistral/mistral-7b-instruct-v0.1"} < first.keys()
+    assert all(row["created_at"] is None or row["created_at"] < "2023-11-15" for row in first.values())
+    assert first[GONE]["properties"] == [{"property_id": "max_input_tokens", "value": "2048"}]
+    (row,) = search(late, "search=llama-2-7b-chat-int8")
+    assert row["properties"] == [{"property_id": "context_window", "value": "8192"}]
+    (router,) = search(early, "search=llama-2-7b-chat-int8&format=openrouter")
+    assert router["context_length"] is None
+    assert "@cf/google/gemma-4-26b-a4b-it" not in names(late, "include_deprecated=true")
+    env_ai = late.get("/ai-api/models/search?search=chat-int8", headers={"host": "workers-binding.ai"})
+    assert [row["name"] for row in env_ai.json()["result"]] == [GONE]
+
+
+def test_what_retired_before_the_day_is_listed_on_request_only() -> None:
+    client = TestClient(rest_app(FakeBinding(), as_of=date(2026, 1, 1)), base_url="http://127.0.0.1:8788")
+    retired = "@hf/thebloke/zephyr-7b-beta-awq"
+    assert (retired in names(client), retired in names(client, "include_deprecated=true")) == (False, True)
+    assert GONE in names(client)
+
+
+def test_the_schema_is_that_of_the_servers_day() -> None:
+    client = TestClient(rest_app(FakeBinding(), as_of=date(2025, 9, 1)), base_url="http://127.0.0.1:8788")
+    schema = client.get(f"{AI}/models/schema", params={"model": "@cf/openai/gpt-oss-20b"}).json()["result"]["input"]
+    assert "messages" not in str(schema)
 
 
 def test_openrouters_format_has_prices_per_token(client: TestClient) -> None:
