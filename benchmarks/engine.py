@@ -40,6 +40,7 @@ class Case:
     sequences: int
     prompt: int
     tokens: int
+    unquantised: str
 
     @property
     def folder(self) -> Path:
@@ -50,7 +51,7 @@ class Case:
         """For those who have no int8."""
         if self.dtype != "int8":
             return self.dtype
-        return "float32" if self.device == "cpu" else "float16"
+        return self.unquantised or ("float32" if self.device == "cpu" else "float16")
 
     def prompts(self, *, seed: int) -> list[list[int]]:
         return models.prompt_ids(self.sequences, self.prompt, seed=seed)
@@ -379,6 +380,7 @@ def _cases(given: argparse.Namespace, threads: int, sequences: int, prompt: int)
         sequences=sequences,
         prompt=prompt,
         tokens=given.tokens,
+        unquantised=given.unquantised,
     )
     names = variants_for(sequences, given.dtype, given.device)
     return {name: replace(one, variant=name) for name in names if _wanted(name, given)}
@@ -409,7 +411,7 @@ def _rows(cases: dict[str, Case], runs: dict[str, list[Figures]]) -> list[Figure
 
 
 def _wanted(name: str, given: argparse.Namespace) -> bool:
-    return name in ("cfai", "bandwidth") or not given.beside or name in given.beside
+    return name in ("cfai", "bandwidth") or given.beside is None or name in given.beside
 
 
 def _arguments() -> argparse.Namespace:
@@ -418,12 +420,18 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--dtype", default="float32", choices=models.GGUF_KINDS)
     parser.add_argument(
+        "--unquantised",
+        default="",
+        choices=[kind for kind in models.GGUF_KINDS if kind != "int8"],
+        help="beside int8, the dtype of those who have none; float32 on a CPU, else float16",
+    )
+    parser.add_argument(
         "--threads", type=int, help="CPU threads of every variant; one for a small model, else a core each"
     )
     parser.add_argument("--sequences", type=int, nargs="+", default=[1, 4, 16, 64])
     parser.add_argument("--prompts", type=int, nargs="+", default=[64, 1024], help="tokens of a prompt")
     parser.add_argument("--tokens", type=int, default=64, help="tokens of an answer")
-    parser.add_argument("--beside", nargs="+", choices=[name for name in VARIANTS if name not in ("cfai", "bandwidth")])
+    parser.add_argument("--beside", nargs="*", choices=[name for name in VARIANTS if name not in ("cfai", "bandwidth")])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--cache", type=Path, default=models.CACHE, help="where the models are made")
     parser.add_argument("--json", type=Path, help="write everything that was measured to this file")

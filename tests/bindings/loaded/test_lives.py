@@ -12,13 +12,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from cfai.bindings.loaded import Claim, Lives, Resident, Ticket
+from cfai.bindings.loaded import Claim, Lives, Resident, Ticket, Weights
 from cfai.errors import EngineFailure, NotEnoughMemory
 from cfai.quantities import FOREVER
 from tests.bindings.loaded.doubles import Device, EngineDouble, weights_of
 
 IS_LONG = bool(os.environ.get("CFAI_LONG"))
-EXAMPLES, STEPS = (400, 50) if IS_LONG else (30, 30)
+EXAMPLES, STEPS = (400, 50) if IS_LONG else (100, 50)
 
 SIZES = {"tiny": 1, "small": 2, "middle": 4, "large": 6, "whole": 10, "huge": 12}
 BUDGET = 10
@@ -88,6 +88,16 @@ class MemoryMachine(RuleBasedStateMachine):
         )
         self.tickets.append(ticket)
         self.lives.ask(ticket, self.now)
+
+    @rule(model=models, keep_alive=st.sampled_from(KEEP_ALIVES))
+    def somebody_is_answered(self, model: str, keep_alive: float | None) -> None:
+        """All that a call needs, one thing after the other, as far as the others let it go on."""
+        ticket: Ticket[EngineDouble] = Ticket(weights_of(model), keep_alive=keep_alive)
+        self.tickets.append(ticket)
+        self.lives.ask(ticket, self.now)
+        self._carry_out_for(weights_of(model))
+        if ticket.is_decided:
+            self._give_back(ticket)
 
     @precondition(lambda self: self.tickets)
     @rule(data=st.data())
@@ -175,6 +185,22 @@ class MemoryMachine(RuleBasedStateMachine):
             resident.engines[0].is_alive = False
             kind = NotEnoughMemory if outcome == "no memory" else EngineFailure
             self.lives.failed(resident, kind(outcome), self.now)
+
+    def _carry_out_for(self, weights: Weights) -> None:
+        """What is ordered for one model, and what must leave for it."""
+        done = True
+        while done:
+            done = False
+            for orders, carry_out in (
+                (self.to_look_at, self._look_at),
+                (self.to_load, self._begin_to_load),
+                (self.loading, self._end_load),
+                (self.to_close, self._close),
+            ):
+                for resident in [each for each in orders if each.weights == weights or orders is self.to_close]:
+                    if resident in orders:
+                        carry_out(resident)
+                        done = True
 
     def _close(self, resident: Resident[EngineDouble]) -> None:
         self.to_close.remove(resident)

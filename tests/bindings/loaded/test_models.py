@@ -148,6 +148,15 @@ async def test_pinned_models_stay(start: Start) -> None:
     await until(lambda: not loaded.lives())
 
 
+async def test_another_one_leaves_in_place_of_a_pinned_one(start: Start) -> None:
+    loaded = start()
+    pinned = await once(loaded, "a", pinned=True)
+    for name in ("b", "c"):  # each finds room for one beside the pinned model, which was used before
+        await once(loaded, name)
+        assert names(loaded) == ["a", name]
+    assert await once(loaded, "a") is pinned
+
+
 @pytest.mark.parametrize(
     ("usual", "own", "stays"), [(300, None, 300), (10, None, 10), (300, 5, 5), (0, 60, 60), (FOREVER, 7, 7)]
 )
