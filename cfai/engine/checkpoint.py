@@ -127,6 +127,7 @@ def _whole(folder: Path, config: Any, dtype: torch.dtype, progress: Progress | N
             trust_remote_code=False,
             local_files_only=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # else the error does not name them
         )
     _check_report(folder, report)
     return model
@@ -233,7 +234,13 @@ def _elements(shape: list[int]) -> int:
 
 def _check_report(folder: Path, report: Mapping[str, Any]) -> None:
     # from_pretrained fills what it does not find with random numbers and goes on.
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+    if others := sorted(report.get("mismatched_keys") or ()):
+        name, stored, wanted = others[0]
+        raise EngineFailure(
+            f"{folder}: {name} is {[*stored]}, and config.json makes it {[*wanted]} ({len(others)} such in all)",
+            hint="is config.json that of these weights?",
+        )
+    for kind in ("missing_keys", "unexpected_keys"):
         if keys := sorted(map(str, report.get(kind) or ())):
             raise EngineFailure(f"{folder}: {kind.replace('_', ' ')} {', '.join(keys[:3])} ({len(keys)} in all)")
 

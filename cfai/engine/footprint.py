@@ -46,7 +46,11 @@ class Footprint:
         return self.weights + self.cache + self.work + self.spare
 
     def __str__(self) -> str:
-        return f"weights {shown_size(self.weights)} as {self.dtype}, KV cache {shown_size(self.cache)}"
+        spare = f", faster forms of weights {shown_size(self.spare)}" if self.spare else ""
+        return (
+            f"weights {shown_size(self.weights)} as {self.dtype}, KV cache {shown_size(self.cache)}, "
+            f"work {shown_size(self.work)}{spare}"
+        )
 
 
 def footprint(folder: Path, settings: EngineSettings, *, budget: int | None = None) -> Footprint:

@@ -17,6 +17,7 @@ from cfai.weights.listing import HubFile, Listing
 __all__ = ["Broken", "Hub", "HubUnreachable", "Stopped"]
 
 HUB = "https://huggingface.co"
+NO_HUB = "is HF_ENDPOINT a hub?"
 ATTEMPTS = 6
 """How often in a row a request is made that brings nothing."""
 
@@ -83,7 +84,7 @@ class Hub:
         info = self.patiently(ask, f"the listing of {repo}")
         commit = str(info.sha or "")
         if not _COMMIT.fullmatch(commit):
-            raise HubUnreachable(f"{self.endpoint} names no commit for {repo}", hint="is HF_ENDPOINT a hub?")
+            raise HubUnreachable(f"{self.endpoint} names no commit for {repo}", hint=NO_HUB)
         return Listing(repo, asked, commit, [_file(sibling) for sibling in info.siblings or ()])
 
     @contextlib.contextmanager
@@ -143,7 +144,7 @@ class Hub:
         try:
             yield
         except errors.GatedRepoError as error:
-            raise self._gated(repo, error) from error
+            raise self._gated(repo) from error
         except errors.RevisionNotFoundError as error:
             raise WeightsMissing(
                 f"{repo} has no revision {revision!r}", hint=f"see {self.endpoint}/{repo}/tree/main"
@@ -161,9 +162,14 @@ class Hub:
             status = error.response.status_code
             if status in _PASSING:
                 raise Broken(f"HTTP status {status}", _retry_after(error.response.headers)) from error
+            host, said = error.response.url.host, error.server_message or _first_line(error)
             if status in (401, 403):
-                raise self._gated(repo, error) from error
-            raise HubUnreachable(f"{self.endpoint} answers {status} for {repo}: {_first_line(error)}") from error
+                raise WeightsMissing(
+                    f"{host} answers {status} for {file or 'the listing'} of {repo}: {said}",
+                    hint="a fine-grained token needs the right to read gated repositories; a proxy, or a mirror, may "
+                    "refuse too (HTTPS_PROXY, HF_ENDPOINT)",
+                ) from error
+            raise HubUnreachable(f"{host} answers {status} for {repo}: {said}") from error
         except httpx2.ProxyError as error:
             raise HubUnreachable(
                 f"the proxy does not let {repo} be fetched: {error}",
@@ -172,7 +178,7 @@ class Hub:
         except httpx2.TransportError as error:
             raise Broken(str(error) or type(error).__name__) from error
 
-    def _gated(self, repo: str, error: Exception) -> WeightsMissing:
+    def _gated(self, repo: str) -> WeightsMissing:
         if self.has_token:
             what = f"{repo} is gated, and the account of your token has no access to it"
             steps = f"ask for it at {self.endpoint}/{repo} (some owners let you wait), and run the same command again"
@@ -188,6 +194,8 @@ class Hub:
 def _file(sibling: Any) -> HubFile:
     is_large = sibling.lfs is not None
     digest = Digest("sha256", str(sibling.lfs.sha256)) if is_large else Digest("git", str(sibling.blob_id))
+    if not re.fullmatch(r"[0-9a-f]{40,64}", digest.value):  # it becomes the name of a file
+        raise HubUnreachable(f"the listing has {digest} as the checksum of {sibling.rfilename}", hint=NO_HUB)
     return HubFile(str(sibling.rfilename), int((sibling.lfs.size if is_large else sibling.size) or 0), digest)
 
 

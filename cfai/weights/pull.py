@@ -82,6 +82,7 @@ def pull(
     ended.
     """
     watcher = watcher or NobodyWatches()
+    local_dir = None if local_dir is None else local_dir.expanduser().resolve()
     model = (catalog or Catalog.builtin()).get(name) if name.startswith("@") else None
     repo = name if model is None else _repository(model)
     if revision is None and model is not None and model.weights is not None and repo == model.weights.repo:
@@ -97,7 +98,7 @@ def pull(
             f"{repo} is not on this machine, and connections are switched off",
             hint="run it without --offline, CFAI_OFFLINE and HF_HUB_OFFLINE where there is a network",
         )
-    store: Store = Cache(repo) if local_dir is None else Folder(local_dir.absolute())
+    store: Store = Cache(repo) if local_dir is None else Folder(local_dir)
     try:
         with _only_one(store.lock, repo, watcher):
             # The one that was waited for may have fetched it.
@@ -133,7 +134,7 @@ def _here(repo: str, revision: str | None, local_dir: Path | None) -> Record | N
     record = Record.read(repo)
     if record is None or not record.is_there or revision not in (None, record.commit):
         return None
-    return record if local_dir is None or Path(record.folder) == local_dir.absolute() else None
+    return record if local_dir is None or Path(record.folder) == local_dir else None
 
 
 @contextlib.contextmanager
@@ -166,6 +167,8 @@ def _fetch(
     if (record := _here(repo, listing.commit, local_dir)) is not None:
         return Pulled(record, 0)
     listing.check()
+    if local_dir is not None:
+        _check_others(store, listing)
     write_whole(begun, f"{listing.revision} {listing.commit}".encode())
     parts = _Parts(hub, store, listing)
     parts.fetch([file for file in listing.small if file.name in ("config.json", INDEX)], NobodyWatches())
@@ -207,6 +210,20 @@ def _look(hub: Hub, repo: str, revision: str | None, begun: Path) -> Listing:
         except WeightsMissing:  # a branch that was rewritten
             begun.unlink()
     return hub.look(repo, revision)
+
+
+def _check_others(store: Store, listing: Listing) -> None:
+    """Raise `WeightsMissing` rather than write over a file of the user's own."""
+    record = Record.read(listing.repo)
+    if record is not None and Path(record.folder) == store.root:
+        return
+    for file in listing.files:
+        place = store.place(file)
+        if "/" not in file.name and place.is_file() and not file.digest.matches(place):
+            raise WeightsMissing(
+                f"{place} is another file than that of {listing.repo}, and nothing is written over it",
+                hint="let --local-dir name an empty folder, or move the file away",
+            )
 
 
 def _config(store: Store, listing: Listing) -> Mapping[str, Any]:

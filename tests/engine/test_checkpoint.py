@@ -142,6 +142,14 @@ def test_a_missing_tensor_is_not_filled_with_random_numbers(folder: Path) -> Non
     assert "missing keys lm_head.weight (1 in all)" in str(refusal(folder))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_a_config_of_other_weights_is_refused_by_what_does_not_fit(dtype: str, folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 60}))
+    with pytest.raises(EngineFailure, match=r"down_proj\.weight is \[32, 64\], and config\.json makes it \[32, 60\]"):
+        load_checkpoint(folder, device="cpu", dtype=dtype)
+
+
 def test_a_tensor_too_many_is_refused(folder: Path) -> None:
     tensors = load_file(folder / "model.safetensors")
     save_file({**tensors, "extra": torch.zeros(2)}, folder / "model.safetensors", metadata={"format": "pt"})

@@ -203,6 +203,14 @@ def test_a_gated_repository_is_explained_and_its_copy_offered(
     assert not look_alike.leaked, "the host of large files gets no token"
 
 
+def test_a_refusal_without_a_gate_is_not_called_one(llama: Path, look_alike: look_alikes.Hub) -> None:
+    look_alike.add("org/llama", llama)
+    look_alike.faults[WEIGHTS] += [Fault(status=403)]
+    with pytest.raises(WeightsMissing, match=r"localhost answers 403 for model\.safetensors of org/llama") as caught:
+        pull("org/llama", hub=impatient())
+    assert "gated:" not in caught.value.description
+
+
 def test_the_open_copy_is_the_models_too(llama: Path, look_alike: look_alikes.Hub, catalog: Catalog) -> None:
     look_alike.add("org/open", llama)
     got = pull("org/open")
@@ -404,3 +412,11 @@ def test_a_repository_that_is_named_is_fetched_when_it_is_wanted(llama: Path, lo
 def test_a_folder_of_ones_own_is_made(llama: Path, look_alike: look_alikes.Hub, tmp_path: Path) -> None:
     look_alike.add("org/llama", make_llama(tmp_path / "there"))
     assert pull("org/llama", local_dir=tmp_path / "a" / "b").folder == tmp_path / "a" / "b"
+
+
+def test_a_file_of_the_users_own_is_not_written_over(llama: Path, look_alike: look_alikes.Hub, tmp_path: Path) -> None:
+    look_alike.add("org/llama", llama)
+    (tmp_path / "config.json").write_text("mine")
+    with pytest.raises(WeightsMissing, match=r"config\.json is another file than that of org/llama"):
+        pull("org/llama", local_dir=tmp_path)
+    assert (tmp_path / "config.json").read_text() == "mine"
