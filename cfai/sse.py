@@ -41,7 +41,7 @@ def loads(data: str) -> Any:
     """The JSON value of one event's data; None where it is not JSON, as for `[DONE]`."""
     try:
         return json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 from anyio.lowlevel import current_token
 
 from cfai import sse
+from cfai.addresses import shown_url
 from cfai.binding import ENDPOINTS, EVENT_STREAM, JSON, Call, Reply
 from cfai.errors import AiError, BadInput, ConnectionDropped, EngineFailure, InvalidModelName
 from cfai.results import ByteStream
@@ -55,7 +56,7 @@ class HttpBinding:
     ) -> None:
         if chunks not in ("events", "network"):
             raise ValueError(f"chunks must be events or network, it is {chunks!r}")
-        self._address = str(socket or base_url)
+        self._address = str(socket or shown_url(base_url))
         self._base_url = base_url.rstrip("/").removesuffix("/client/v4")
         self._account = account
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
@@ -167,7 +168,8 @@ class HttpBinding:
 
     def _broken(self, error: Exception) -> AiError:
         return EngineFailure(
-            f"{self._address} does not answer: {error or type(error).__name__}", hint="start it with `cfai serve`"
+            f"{self._address} does not answer: {error or type(error).__name__}",
+            hint="is it running, and is that its address? `cfai serve` starts one on this machine",
         )
 
     async def aclose(self) -> None:

@@ -162,6 +162,20 @@ def _seen(value: Any) -> dict[str, Any]:
     return {"first_seen": first, "last_seen": last}
 
 
+_FLAGS = (
+    *("async_queue", "beta", "function_calling", "lora", "partner", "realtime", "reasoning", "require_workers_paid"),
+    "vision",
+)
+
+
+def _flags(value: Any) -> frozenset[str]:
+    flags = _texts(value)
+    for flag in flags:
+        if flag not in _FLAGS:
+            raise ValueError(f"must be of {', '.join(_FLAGS)}; one is {flag!r}{meant(flag, _FLAGS)}")
+    return frozenset(flags)
+
+
 def _prices(value: Any) -> tuple[Price, ...]:
     prices = []
     for price in _list(value):
@@ -270,7 +284,7 @@ _FIELDS: Mapping[str, Read] = {
     "description": _as("about", _text, nothing=""),
     "uuid": _as("uuid", _text),
     "tags": _as("tags", _texts, nothing=()),
-    "flags": _as("flags", lambda value: frozenset(_texts(value)), nothing=frozenset()),
+    "flags": _as("flags", _flags, nothing=frozenset()),
     "json_mode": _as("json_mode", _flag, nothing=False),
     "streaming": _as("streaming", _flag),
     "listed": _as("listed", _listed, nothing={}),

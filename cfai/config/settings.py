@@ -215,7 +215,7 @@ def find_settings(start: Path) -> Path | None:
         own = folder / SETTINGS_NAME
         pyproject = folder / PYPROJECT
         has_table = _has_table(pyproject)
-        if _is_there(own):
+        if _is_there(own) or own.is_symlink():  # one that leads nowhere is a mistake, not none
             if has_table:
                 raise ConfigError(f"there is a {own.name} beside it; keep one of them", file=pyproject)
             return own
@@ -247,7 +247,8 @@ def _has_table(pyproject: Path) -> bool:
     if "tool" not in text or "cfai" not in text:
         return False
     try:
-        return "cfai" in Document(pyproject, text).top.values.get("tool", {})
+        tool = Document(pyproject, text).top.values.get("tool")
+        return isinstance(tool, dict) and "cfai" in tool
     except ConfigError:
         # What other tools keep there is theirs, and no fault in it stops cfai.
         if "[tool.cfai" in text:

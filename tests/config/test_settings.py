@@ -170,6 +170,12 @@ def test_an_upstream_may_be_a_bare_address_or_cloudflare(tmp_path: Path) -> None
         ("[models.'@cf/a/b']\nweights = ''", 2, 'weights" should be a string that is not empty, not ""'),
         ("[models.'@cf/a/b']\nweights = './x'\nrevision = 'a'", 3, '"models.@cf/a/b.revision" is of a repository'),
         ("[models.'@cf/a/b']\nweights = 'a/b'\nupstream = 'http://x'", 3, 'has both "weights" and "upstream"'),
+        ("[models.'@cf/a/b']\nweights = 'a/b'\nflags = ['loras']", 3, "one is 'loras'; did you mean 'lora'?"),
+        (
+            "[models.'@cf/a/b']\nweights = 'a/b'\nprompts = [{ until = 2025-01-01, template = 'chatm' }]",
+            3,
+            "it is 'chatm'; did you mean 'chatml'?",
+        ),
         ("[models.'@cf/a/b']\nweights = '~nobody-here/x'", 2, 'there is no home folder for "~nobody-here/x"'),
         ("[models.'@cf/a/b']\nweights = 'a/b'\nadapters.p = '~nobody-here/x'", 3, "there is no home folder"),
         (f"[models]\n'@cf/a/b' = '{'x' * 5000}'", 2, "is no repository of the hub"),
@@ -383,6 +389,17 @@ def test_a_token_in_place_of_its_variable_is_refused_and_not_repeated(tmp_path: 
     ) as it:
         load_settings(tmp_path, {})
     assert "s3cret" not in str(it.value)
+
+
+def test_a_pyproject_that_other_tools_have_to_mend_is_passed_over(tmp_path: Path) -> None:
+    write(tmp_path, "tool = 3  # cfai\n", "pyproject.toml")
+    assert load_settings(tmp_path, {}).source is None
+
+
+def test_a_link_that_leads_nowhere_is_told(tmp_path: Path) -> None:
+    (tmp_path / "cfai.toml").symlink_to(tmp_path / "gone.toml")
+    with pytest.raises(ConfigError, match=r"cfai.toml: cannot be read"):
+        load_settings(tmp_path, {})
 
 
 def test_a_number_of_thousands_of_digits_is_refused(tmp_path: Path) -> None:

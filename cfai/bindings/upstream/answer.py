@@ -110,7 +110,7 @@ class UpstreamAnswer:
             costs[0].cached_tokens,
             reasoning_tokens=sum(choice.reasoning_tokens for choice in self._choices),
         )
-        neurons = self._asked.model.neurons_of(usage.prompt_tokens, usage.completion_tokens)
+        neurons = self._asked.model.neurons_of(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
         self._on_usage(usage, None in told)
         return replace(usage, neurons=neurons)
 

@@ -33,6 +33,9 @@ __all__ = ["Chunks", "ErrorInStream", "NoChunk"]
 _FINISHES: Mapping[str, Finish] = {"length": "length", "tool_calls": "tool_calls", "function_call": "tool_calls"}
 """What is not among them, such as `stop`, `eos` and `content_filter`, is an end by itself."""
 
+MOST_TOKENS = 2**53
+"""A count of more is no count, and not every client can read it."""
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -84,10 +87,7 @@ class Chunks:
         if data.strip() == "[DONE]":
             self.is_done = True
             return []
-        try:
-            body = sse.loads(data)
-        except RecursionError:
-            raise NoChunk(data) from None
+        body = sse.loads(data)
         if not isinstance(body, Mapping):
             raise ErrorInStream(data) if data.lstrip().startswith('{"error"') else NoChunk(data)
         return self.put_body(body)
@@ -104,7 +104,8 @@ class Chunks:
                 continue  # one was asked for
             self.has_choices = True
             parts += self._of_choice(choice)
-            self._finish = choice.get("finish_reason") or self._finish
+            if finish := choice.get("finish_reason"):
+                self._finish = str(finish)
         if parts:
             self.pieces += 1
             self.reasoning_pieces += any(isinstance(part, Reasoning) for part in parts)
@@ -202,7 +203,7 @@ def _usage(told: Mapping[str, Any]) -> Usage | None:
     try:
         usage = Usage.from_json(told)
         counts = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens)
-        if not all(isinstance(count, int) and count >= 0 for count in counts):
+        if not all(isinstance(count, int) and 0 <= count <= MOST_TOKENS for count in counts):
             return None
     except (AttributeError, TypeError):
         return None

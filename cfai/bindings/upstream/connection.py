@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
+import anyio
 from anyio.lowlevel import current_token
 
 from cfai import sse
@@ -77,23 +78,26 @@ class Connection:
         import httpx2
 
         try:
-            response = await self._client().get(f"{self.url}/models", timeout=CONNECT_SECONDS)
-        except httpx2.TransportError as error:
-            raise self.broken(error) from error
-        body = sse.loads(response.text[:LONGEST_BODY])
-        if response.status_code in _NO_LIST:
-            return []
-        if not response.is_success:
-            raise refusal(server, response.status_code, body or response.text[:LONGEST_ERROR], endpoint="models")
+            async with self._client().stream("GET", f"{self.url}/models", timeout=CONNECT_SECONDS) as response:
+                if response.status_code in _NO_LIST:
+                    return []
+                if not response.is_success:
+                    raise refusal(server, response.status_code, await _error_in(response), endpoint="models")
+                with anyio.fail_after(CONNECT_SECONDS):
+                    text = await read_body(response.aiter_bytes())
+        except (httpx2.TransportError, httpx2.InvalidURL, httpx2.DecodingError, TimeoutError) as error:
+            raise self.broken(error, CONNECT_SECONDS) from error
+        body = sse.loads(text.decode("utf-8", "replace"))
         rows = body.get("data") if isinstance(body, Mapping) else None
         return [str(row["id"]) for row in rows or () if isinstance(row, Mapping) and row.get("id")]
 
-    def broken(self, error: Exception) -> AiError:
-        """The error for a connection that cannot be made, falls silent or breaks."""
+    def broken(self, error: Exception, waited: float | None = None) -> AiError:
+        """The error for a connection that cannot be made, falls silent for `waited` seconds, or breaks."""
         import httpx2
 
-        if isinstance(error, httpx2.TimeoutException) and not isinstance(error, httpx2.ConnectTimeout):
-            silent = f"{self.shown} has sent nothing for {self._timeout:g} s"
+        is_silence = isinstance(error, httpx2.TimeoutException | TimeoutError)
+        if is_silence and not isinstance(error, httpx2.ConnectTimeout):
+            silent = f"{self.shown} has sent nothing for {waited or self._timeout:g} s"
             timeout = RequestTimeout()
             return AiError.of(timeout.code, timeout.description, status=timeout.status, hint=silent)
         problem = str(error) or type(error).__name__

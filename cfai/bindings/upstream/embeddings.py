@@ -39,7 +39,7 @@ async def embed(connection: Connection, server: Server, model: Model, inputs: An
         text = (await read_body(response.aiter_bytes())).decode("utf-8", "replace")
     vectors = _vectors(sse.loads(text), len(texts))
     if vectors is None:
-        said = shortened(words_in(text), 120)
+        said = shortened(words_in(text, server.secrets), 120)
         raise EngineFailure(f"{server.url} answers with what are no vectors of {len(texts)} texts: {said}")
     _check_length(vectors, model, server)
     answer = task.embedded(checked, vectors)

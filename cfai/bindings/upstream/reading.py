@@ -188,7 +188,7 @@ class Reading:
         text = (await read_body(body)).decode("utf-8", "replace")
         answer = sse.loads(text)
         if not isinstance(answer, dict):
-            raise self._nonsense(f"{kind or 'no content type'}: {words_in(text)}")
+            raise self._nonsense(f"{kind or 'no content type'}: {words_in(text, self._server.secrets)}")
         await self._put(self.chunks.put_body(answer))
         if not self.chunks.has_choices:
             raise self._nonsense(text)
@@ -213,7 +213,8 @@ class Reading:
         return refusal(self._server, status, body, endpoint=self._endpoint)
 
     def _nonsense(self, what: str) -> AiError:
+        said = words_in(what, self._server.secrets)
         return EngineFailure(
-            f"{self._server.url} answers with what is no chat completion: {shortened(words_in(what), 120)}",
+            f"{self._server.url} answers with what is no chat completion: {shortened(said, 120)}",
             hint="is it an OpenAI-compatible server, and is this the address of its endpoints, mostly ending in /v1?",
         )

@@ -83,9 +83,7 @@ def refusal(server: Server, status: int, body: Any, *, endpoint: str) -> AiError
     refusal(server, 429, {"error": {"message": "busy"}}, endpoint="embeddings")  # an OutOfCapacity
     ```
     """
-    words = words_in(body)
-    for secret in server.secrets:
-        words = words.replace(secret, "***")
+    words = words_in(body, server.secrets)
     said = f"{server.url}/{endpoint} answers {status}{f': {words}' if words else ''}"
     if (numbers := _numbers(words, body)) is not None:
         return ContextExceeded(*numbers, hint=said)
@@ -112,9 +110,11 @@ def refusal(server: Server, status: int, body: Any, *, endpoint: str) -> AiError
     return EngineFailure(said, hint="its own log says more")
 
 
-def words_in(body: Any) -> str:
-    """What a body of an error says, on one line and not long, in whichever of the usual forms it is."""
+def words_in(body: Any, secrets: Iterable[str]) -> str:
+    """What a body says, on one line and not long, in whichever of the usual forms of an error it is."""
     found = _words(body)
+    for secret in secrets:  # before it is cut, since half a secret is one too
+        found = found.replace(secret, "***")
     return shortened(re.sub(r"[\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+", " ", found).strip(), LONGEST_WORDS)
 
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.abc import SocketAttribute, SocketStream
 
 from cfai import Ai, ByteStream, Call, Reply, UpstreamBinding
+from cfai.catalog import Catalog
 from cfai.errors import BadInput, ConnectionDropped, ContextExceeded, EngineFailure, NoSuchModel
 from tests.bindings.upstream.servers import (
     ASKED,
@@ -423,6 +425,46 @@ async def test_the_model_is_the_one_that_the_server_has_or_the_one_of_that_name(
         assert isinstance(error, NoSuchModel)
         assert "name what" in error.hint
         assert ", ".join(names) in error.hint
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "said"),
+    [
+        ("200 OK\r\ncontent-encoding: gzip", b"no gzip", "does not answer: "),
+        ("200 OK", b"[" * 100_000, "it lists: none"),
+        ("500 Oh", b"[" * 100_000, "it lists: none"),
+        ("401 No", b"[" * 100_000, "answers 401"),
+    ],
+)
+async def test_a_list_of_models_that_is_none_is_an_error_of_the_call(head: str, body: bytes, said: str) -> None:
+    async def listing(stream: SocketStream) -> None:
+        async with stream:
+            await stream.receive()
+            await stream.send(f"HTTP/1.1 {head}\r\nconnection: close\r\n\r\n".encode() + body)
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(SocketAttribute.local_port)
+    async with listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, listing)
+        upstream = UpstreamBinding(f"http://127.0.0.1:{port}/v1")
+        reply = await upstream.send(Call(MODEL, ASKED))
+        await upstream.aclose()
+        tasks.cancel_scope.cancel()
+    assert said in f"{reply.error}; {reply.error.hint if reply.error else ''}"
+
+
+async def test_an_address_that_cannot_be_asked_is_an_error_of_the_call() -> None:
+    upstream = UpstreamBinding("http://127.0.0.1:1/v1\x7f")
+    reply = await upstream.send(Call(MODEL, ASKED))
+    await upstream.aclose()
+    assert "does not answer" in str(reply.error)
+
+
+async def test_cached_tokens_cost_what_they_cost() -> None:
+    usage = {"prompt_tokens": 1000, "completion_tokens": 0, "prompt_tokens_details": {"cached_tokens": 1000}}
+    catalog = Catalog.builtin().with_rows({MODEL: {"neurons": {"in": 50_000, "out": 50_000, "cached": 10_000}}})
+    reply = await answered(Server(stream_of(chunk({"content": "a"}, "stop", usage=usage))), catalog=catalog)
+    assert reply.headers["cf-ai-neurons"] == "10.00"
 
 
 async def test_a_retired_model_is_answered_with_a_note_or_refused_as_cloudflare_does() -> None:

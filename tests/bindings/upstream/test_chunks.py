@@ -43,8 +43,8 @@ def test_text_comes_piece_by_piece_and_the_finish_with_the_last_choice() -> None
     assert reader.is_whole
 
 
-@pytest.mark.parametrize("reason", ["stop", "eos", "content_filter", "end_turn"])
-def test_a_finish_of_any_other_name_is_an_end_by_itself(reason: str) -> None:
+@pytest.mark.parametrize("reason", ["stop", "eos", "content_filter", "end_turn", 5, ["stop"], {"reason": "stop"}])
+def test_a_finish_of_any_other_name_is_an_end_by_itself(reason: Any) -> None:
     assert read(chunk({"content": "x"}, reason))[0].finish == "stop"
 
 
@@ -61,7 +61,10 @@ def test_usage_is_found_wherever_a_server_tells_it(usage_in: str) -> None:
     assert (usage.prompt_tokens, usage.completion_tokens) == (3, 2)
 
 
-@pytest.mark.parametrize("usage", [{"prompt_tokens": "3"}, {"prompt_tokens": -1}, {"prompt_tokens_details": 4}, [], 7])
+@pytest.mark.parametrize(
+    "usage",
+    [{"prompt_tokens": "3"}, {"prompt_tokens": -1}, {"prompt_tokens": 10**400}, {"prompt_tokens_details": 4}, [], 7],
+)
 def test_usage_that_is_none_counts_as_none(usage: Any) -> None:
     assert read(chunk({"content": "a"}, "stop", usage=usage))[1].usage is None
 

@@ -150,6 +150,19 @@ def test_no_secret_stands_in_a_message() -> None:
     assert "***" in str(error)
 
 
+def test_half_a_secret_is_one_too() -> None:
+    error = refused(401, {"error": {"message": f"{'x' * 293} s3cret"}})
+    assert "s3c" not in json.dumps(error.to_body())
+
+
+@pytest.mark.parametrize("content_type", ["text/html", "text/event-stream", "application/json"])
+async def test_no_secret_stands_in_what_is_no_answer(content_type: str) -> None:
+    for body in (b"data: your key is t0ken\n\n", b'{"key": "t0ken"}'):
+        reply = await answered(Answering(body, content_type=content_type), token="t0ken")
+        assert reply.status == 500
+        assert "t0ken" not in json.dumps(reply.body)
+
+
 async def test_neither_the_token_nor_the_password_of_the_address_is_ever_shown() -> None:
     body = json.dumps({"error": {"message": "user:pa55 may not use key t0ken"}}).encode()
     async with asking(Answering(body, status=401, content_type="application/json"), token="t0ken") as binding:

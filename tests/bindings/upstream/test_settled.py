@@ -84,6 +84,13 @@ async def test_cloudflare_without_an_account_or_a_token_is_an_error_of_the_call(
     assert f"{missing} not set" in str(error)
 
 
+async def test_a_cloudflare_that_is_gone_is_named_without_the_password_in_its_address() -> None:
+    settings = UpstreamSettings("http://user:pa55@127.0.0.1:1/client/v4", kind="cloudflare")
+    environ = {"CLOUDFLARE_ACCOUNT_ID": "a", "CLOUDFLARE_API_TOKEN": "t0ken"}
+    reply = await upstream_binding(settings, environ=environ).send(Call(LLAMA, ASKED))
+    assert str(reply.error).startswith("8500: http://127.0.0.1:1/client/v4 does not answer: ")
+
+
 async def test_cloudflare_is_asked_in_its_own_protocol_with_the_account_and_the_token() -> None:
     fake = FakeBinding({LLAMA: ["Hel", "lo"], "@cf/openai/whisper": {"text": "hello"}})
     async with serving(rest_app(fake, token="t0ken")) as address:
