@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
+import math
 import os
 import re
 import threading
@@ -15,7 +17,7 @@ from typing import Any
 from cfai.clock import Clock, RealClock, seconds_since_1970
 from cfai.cost import FREE_NEURONS, Cost, shown_neurons
 
-__all__ = ["COSTS", "KEEP_DAYS", "Account"]
+__all__ = ["COSTS", "KEEP_DAYS", "Account", "read_line"]
 
 log = logging.getLogger("cfai.cost")
 
@@ -45,10 +47,11 @@ class Account:
     def __init__(self, folder: Path | None = None, *, clock: Clock | None = None) -> None:
         self._folder = folder
         self._clock = clock or RealClock()
-        self._start = seconds_since_1970(self._clock)
         self._lock = threading.Lock()
         self._day = ""
         self._neurons = 0.0
+        self._unwritten = 0.0
+        """Those of them that are in no file."""
         self._read = 0
         """Bytes of the day's file that are counted."""
         self._is_told = False
@@ -56,7 +59,8 @@ class Account:
     @property
     def now(self) -> datetime:
         """This moment, in UTC."""
-        return datetime.fromtimestamp(self._start + self._clock.now(), UTC)
+        # Asked anew each time: a machine that slept has a day that its steady clock did not see begin.
+        return datetime.fromtimestamp(seconds_since_1970(self._clock) + self._clock.now(), UTC)
 
     @property
     def today(self) -> float:
@@ -79,6 +83,7 @@ class Account:
             self._begin_day()
             if not self._written(model, cost):
                 self._neurons += cost.neurons or 0.0
+                self._unwritten += cost.neurons or 0.0
 
     def shown(self) -> str:
         """The gauge in words: `12.3 of 10,000 free neurons today`."""
@@ -91,7 +96,7 @@ class Account:
     def _begin_day(self) -> None:
         day = self.now.date().isoformat()
         if day != self._day:
-            self._day, self._neurons, self._read = day, 0.0, 0
+            self._day, self._neurons, self._unwritten, self._read = day, 0.0, 0.0, 0
 
     @property
     def _file(self) -> Path | None:
@@ -113,9 +118,17 @@ class Account:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 self._forget_old(file.parent)
             # One write of a whole line to the file's end: lines of several processes do not mix.
-            descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            descriptor = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
             try:
-                os.write(descriptor, f"{json.dumps(row, ensure_ascii=False)}\n".encode())
+                line = f"{json.dumps(row, ensure_ascii=False)}\n".encode()
+                if os.lseek(descriptor, 0, os.SEEK_END):
+                    os.lseek(descriptor, -1, os.SEEK_END)
+                    if os.read(descriptor, 1) != b"\n":  # what a process that was killed left
+                        line = b"\n" + line
+                if os.write(descriptor, line) < len(line):
+                    # The disk is full. What is there of the line ends with it, so that the next is one of its own.
+                    os.write(descriptor, b"\n")
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             finally:
                 os.close(descriptor)
         except OSError as error:
@@ -131,16 +144,38 @@ class Account:
         if file is None:
             return
         with contextlib.suppress(OSError), file.open("rb") as lines:
+            if lines.seek(0, os.SEEK_END) < self._read:  # it was removed, or begun anew
+                self._neurons, self._read = self._unwritten, 0
             lines.seek(self._read)
             for line in lines:
                 if not line.endswith(b"\n"):  # it is being written
                     return
                 self._read += len(line)
-                with contextlib.suppress(ValueError, TypeError, AttributeError):
-                    self._neurons += float(json.loads(line).get("neurons") or 0.0)
+                if (row := read_line(line)) is not None:
+                    self._neurons += row[2].neurons or 0.0
 
     def _forget_old(self, folder: Path) -> None:
         oldest = (self.now - timedelta(days=KEEP_DAYS - 1)).date().isoformat()
         for file in folder.iterdir():
             if _NAME.fullmatch(file.name) and file.stem < oldest:
                 file.unlink(missing_ok=True)
+
+
+def read_line(line: bytes) -> tuple[str, str, Cost] | None:
+    """When, by which model and for how much, of a line that an `Account` wrote; None for any other.
+
+    ```python
+    read_line(b'{"at": "2026-01-31T09:00:00Z", "model": "@cf/x/y", "in": 39, "cached": 0, "out": 1, "neurons": 1.2}')
+    ```
+    """
+    try:
+        row = json.loads(line)
+        at, model = str(row["at"]), str(row["model"])
+        inputs, outputs, cached = (int(row[name]) for name in ("in", "out", "cached"))
+        neurons = None if row["neurons"] is None else float(row["neurons"])
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError):  # cut short, or somebody else's
+        return None
+    # What is no amount, NaN above all, would spoil the sum of the day.
+    if min(inputs, outputs, cached) < 0 or not 0 <= (neurons or 0.0) < math.inf:
+        return None
+    return at, model, Cost(inputs, outputs, cached, neurons)

@@ -133,7 +133,9 @@ class Asked:
             # What nobody asked for gives way to what the weights were made for and the cache holds.
             room = max(1, min(window or capacity, capacity) - prompt_tokens)
             max_tokens = min(room, self.default_max_tokens or room)
-        both = f"the prompt has {prompt_tokens} tokens and max_tokens is {max_tokens}; both count"
+        is_asked = self.request.max_tokens is not None
+        most_made = f"max_tokens is {max_tokens}; both count" if is_asked else "an answer needs room for one at least"
+        both = f"the prompt has {prompt_tokens} tokens and {most_made}"
         for tokens, most, hint in (
             (prompt_tokens, limits.max_input_tokens, "shorten the prompt"),
             (max_tokens, limits.max_output_tokens, "ask for fewer max_tokens"),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cfai.binding import Reply
+from cfai.bindings.account import read_line
 from cfai.bindings.metered import Told, cost_of
 from cfai.bindings.tape.entries import Entry
 from cfai.bindings.tape.errors import BadTape
@@ -73,13 +73,10 @@ def _of_log(content: bytes) -> list[Spent]:
 
 def _row(line: bytes) -> Spent | None:
     """A line as `Account` writes them; None for any other."""
-    try:
-        row = json.loads(line)
-        neurons = row["neurons"]
-        cost = Cost(int(row["in"]), int(row["out"]), int(row["cached"]), None if neurons is None else float(neurons))
-        return Spent(str(row["at"])[:10], str(row["model"]), 1, cost)
-    except (ValueError, TypeError, LookupError):  # a line that was cut short, or somebody else's
+    if (read := read_line(line)) is None:
         return None
+    at, model, cost = read
+    return Spent(at[:10], model, 1, cost)
 
 
 def _of_tape(entries: Iterable[Entry], catalog: Catalog) -> list[Spent]:

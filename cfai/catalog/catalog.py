@@ -84,6 +84,8 @@ class Catalog:
                 if len(model_id) > _LONGEST_ID or not _FORM.fullmatch(model_id):
                     raise ValueError("ids look like @cf/author/name")
                 fields = fields_of(row)
+                if "prices" in row:  # what they come to counts, and no longer Cloudflare's own figures
+                    fields = {"neurons": None, **fields}
                 if (task := fields.get("task")) is not None and task not in self._tasks:
                     choose("task", task, self._tasks)
                 told = dict.fromkeys(row, "settings") | dict(fields.pop("sources", {}))

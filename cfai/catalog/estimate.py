@@ -147,7 +147,7 @@ def _neurons(model: Model, load: Load) -> float | None:
     if strange := sorted(load.units.keys() - set(model.units)):
         known = f"it is priced per {' and per '.join(model.units)}" if model.units else "its price is not known"
         raise ValueError(f"{model.id} has no price per {strange[0]}: {known}{meant(strange[0], model.units)}")
-    if model.neurons is not None:
+    if model.token_neurons is not None:
         return model.neurons_of(load.input_tokens, load.output_tokens, round(load.input_tokens * load.cached))
     work = {**_work_of_any_request(load), **load.units}
     if model.units and not work.keys() & set(model.units):

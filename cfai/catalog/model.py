@@ -267,12 +267,24 @@ class Model:
 
         cached_tokens  those of the prompt that were read before, which cost less where the model list says so
         """
-        if self.neurons is None:
+        if (each := self.token_neurons) is None:
             return None
-        cached = 0 if self.neurons.cached_input is None else min(cached_tokens, prompt_tokens)
-        cost = (prompt_tokens - cached) * self.neurons.input + completion_tokens * (self.neurons.output or 0)
-        cost += cached * (self.neurons.cached_input or 0)
+        cached = 0 if each.cached_input is None else min(cached_tokens, prompt_tokens)
+        cost = (prompt_tokens - cached) * each.input + completion_tokens * (each.output or 0)
+        cost += cached * (each.cached_input or 0)
         return float(f"{cost / 1e6:.6g}")
+
+    @property
+    def token_neurons(self) -> Neurons | None:
+        """Cloudflare's own figures, or else what its prices per token come to; None where neither is known."""
+        if self.neurons is not None:
+            return self.neurons
+        million = {unit: neurons * 1e6 for unit, neurons in map(_neurons_per_unit, self.prices)}
+        if not million.keys() & {"input tokens", "output tokens"}:
+            return None
+        return Neurons(
+            million.get("input tokens", 0.0), million.get("output tokens"), million.get("cached input tokens")
+        )
 
     def neurons_for(self, work: Mapping[str, float]) -> float | None:
         """What `work` costs, by the units of the model's prices; None where no price is known.

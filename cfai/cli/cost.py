@@ -16,7 +16,7 @@ from cfai.cost import FREE_NEURONS, Cost, shown_neurons, shown_usd
 
 if TYPE_CHECKING:
     from cfai.bindings.spent import Spent
-    from cfai.catalog import Catalog
+    from cfai.catalog import Catalog, Model
     from cfai.catalog.estimate import Estimate, Load
 
 __all__ = ["cost"]
@@ -28,6 +28,12 @@ FOOTNOTE = (
 
 UNKNOWN = "not known"
 """What stands where no price is."""
+
+DAY = frozenset({"requests", "input_tokens", "output_tokens", "cached", "peak", "unit"})
+"""The parameters that describe a day of requests."""
+
+MOST = 10**12
+"""Of requests, tokens and units: more than anybody has, and what can be reckoned with."""
 
 
 def cost(
@@ -41,15 +47,15 @@ def cost(
             show_default=False,
         ),
     ] = None,
-    requests: Annotated[int, typer.Option(min=1, help="Requests per day.")] = 1000,
-    input_tokens: Annotated[int, typer.Option("--in", min=0, help="Tokens in, per request.")] = 500,
-    output_tokens: Annotated[int, typer.Option("--out", min=0, help="Tokens out, per request.")] = 200,
+    requests: Annotated[int, typer.Option(min=1, max=MOST, help="Requests per day.")] = 1000,
+    input_tokens: Annotated[int, typer.Option("--in", min=0, max=MOST, help="Tokens in, per request.")] = 500,
+    output_tokens: Annotated[int, typer.Option("--out", min=0, max=MOST, help="Tokens out, per request.")] = 200,
     cached: Annotated[
         float, typer.Option(min=0, max=1, help="The share of the input that was sent before, such as 0.5.")
     ] = 0.0,
     peak: Annotated[
         int | None,
-        typer.Option(min=0, help="Requests in the busiest minute.  [default: a tenth of the day in an hour]"),
+        typer.Option(min=0, max=MOST, help="Requests in the busiest minute.  [default: a tenth of the day in an hour]"),
     ] = None,
     unit: Annotated[
         list[str],
@@ -73,8 +79,10 @@ def cost(
         estimates = [_estimate(name, load, catalog) for name in (what, against) if name is not None]
         _write(_told(load, estimates) if json else _table(load, estimates), json)
         return
+    if what is None:
+        _refuse_a_day(context)
     spent = _spent(what, catalog)
-    other = None if against is None else _with(spent, _estimate(against, Load(1), catalog))
+    other = None if against is None else _with(spent, _model(against, catalog))
     _write(_listed(spent, against, other) if json else _days(spent, what, against, other), json)
 
 
@@ -90,22 +98,43 @@ def _unit(text: str) -> tuple[str, float]:
         value = float(amount)
     except ValueError:
         value = -1.0
-    if not equals or not 0 <= value < float("inf"):
-        fail(f"--unit {text!r} has no amount", ExitCode.USAGE, hint='write --unit "audio minute=2"')
+    if not equals or not 0 <= value <= MOST:
+        fail(f"--unit {text!r} has no amount from 0 to {MOST:,}", ExitCode.USAGE, hint='write --unit "audio minute=2"')
     return name.strip(), value
 
 
-def _estimate(model: str, load: Load, catalog: Catalog) -> Estimate:
-    from cfai.catalog.estimate import Estimate
+def _refuse_a_day(context: typer.Context) -> None:
+    """What describes a day of requests says nothing of what was spent."""
+    for option in context.command.params:
+        given = context.get_parameter_source(option.name) if option.name in DAY else None
+        if given is not None and given.name != "DEFAULT":
+            fail(
+                f"{option.opts[0]} is of a day of requests to a model, and none is named",
+                ExitCode.USAGE,
+                hint=f"cfai cost @cf/meta/llama-3.2-1b-instruct {option.opts[0]} ...",
+            )
+
+
+def _model(name: str, catalog: Catalog) -> Model:
     from cfai.cli.endings import fail_with
     from cfai.errors import AiError
 
     try:
-        return Estimate.of(model, load, catalog=catalog)
+        return catalog.get(name)
     except AiError as error:
         fail_with(error)
+
+
+def _estimate(model: str, load: Load, catalog: Catalog) -> Estimate:
+    from cfai.catalog.estimate import Estimate
+
+    known = _model(model, catalog)
+    try:
+        return Estimate.of(known.id, load, catalog=catalog)
     except ValueError as error:
-        fail(str(error), ExitCode.USAGE, hint='say how much a request needs: --unit "audio minute=2"')
+        units = known.units
+        hint = f'say how much of it a request needs: --unit "{units[0]}=2"' if units else "leave --unit out"
+        fail(str(error), ExitCode.USAGE, hint=hint)
 
 
 # What would be
@@ -129,7 +158,8 @@ def _table(load: Load, estimates: Sequence[Estimate]) -> Iterator[str]:
     for name, estimate in zip(names, estimates, strict=True):
         yield f"{name}  {estimate.model.id}".strip()
     yield ""
-    yield f"{load.requests:,} requests a day, each with {_work(load, estimates)}"
+    work = _work(load, estimates)
+    yield f"{load.requests:,} requests a day{f', each with {work}' if work else ''}"
     yield ""
     if len(estimates) > 1:
         yield _line("", names)
@@ -159,7 +189,7 @@ def _token_rows(load: Load, estimates: Sequence[Estimate]) -> list[tuple[str, li
 
 
 def _counts_tokens(load: Load, estimates: Sequence[Estimate]) -> bool:
-    return not load.units or any(one.model.generates_text for one in estimates)
+    return any(one.model.generates_text or one.model.token_neurons for one in estimates)
 
 
 def _work(load: Load, estimates: Sequence[Estimate]) -> str:
@@ -179,7 +209,7 @@ def _remarks(name: str, estimate: Estimate) -> Iterator[str]:
         yield f"{mark}without max_tokens an answer ends after {default} tokens: send it."
     if estimate.neurons is None:
         yield f"{mark}its price is not known, which does not mean that it is free."
-    elif estimate.load.cached and model.neurons is not None and model.neurons.cached_input is None:
+    elif estimate.load.cached and (each := model.token_neurons) is not None and each.cached_input is None:
         yield f"{mark}cached tokens cost what the others do."
     if estimate.neurons is not None and model.last_seen is not None:
         yield f"{mark}prices of the model list of {model.last_seen:%Y-%m-%d}."
@@ -188,7 +218,7 @@ def _remarks(name: str, estimate: Estimate) -> Iterator[str]:
 
 
 def _line(label: str, cells: Sequence[str]) -> str:
-    return f"{label:<32}{''.join(f'{cell:>23}' for cell in cells)}"
+    return f"{label:<32}{''.join(f' {cell:>22}' for cell in cells)}"
 
 
 def _neurons(neurons: float | None) -> str:
@@ -228,10 +258,10 @@ def _spent(what: str | None, catalog: Catalog) -> list[Spent]:
         fail(str(error), ExitCode.USAGE, hint="a model begins with @, such as @cf/meta/llama-3.2-1b-instruct")
 
 
-def _with(spent: Sequence[Spent], other: Estimate) -> Cost:
+def _with(spent: Sequence[Spent], other: Model) -> Cost:
     """The same tokens with another model; its tokenizer would make a few more or fewer of them."""
     total = Cost.total(one.cost for one in spent)
-    neurons = other.model.neurons_of(total.input_tokens, total.output_tokens, total.cached_tokens)
+    neurons = other.neurons_of(total.input_tokens, total.output_tokens, total.cached_tokens)
     return Cost(total.input_tokens, total.output_tokens, total.cached_tokens, neurons)
 
 

@@ -24,6 +24,8 @@ class LoadingBar:
             disable=not console.is_terminal,
         )
         self._task = self._progress.add_task("starting", total=None)
+        self._held: list[str] | None = None
+        """What is said while an answer is printed."""
 
     def start(self) -> None:
         self._progress.start()
@@ -33,8 +35,23 @@ class LoadingBar:
         self._progress.update(self._task, description=f"loading {model}", completed=done, total=total)
 
     def say(self, line: str) -> None:
-        """A line of its own above the bar."""
+        """A line of its own above the bar, or below the answer that is being printed."""
+        if self._held is not None:
+            self._held.append(line)
+            return
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    @contextlib.contextmanager
+    def answering(self) -> Iterator[None]:
+        """While an answer is printed there is no bar, and nothing is said into the middle of its lines."""
+        self.stop()
+        self._held = []
+        try:
+            yield
+        finally:
+            held, self._held = self._held, None
+            for line in held:
+                self.say(line)
 
     def stop(self) -> None:
         self._progress.stop()

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cfai.cli.endings import ExitCode, fail, fail_with
+from cfai.cli.options import SettingsFile
 from cfai.errors import AiError
 
 __all__ = ["rm"]
@@ -17,6 +18,7 @@ def rm(
     context: typer.Context,
     names: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Model ids or hub repositories.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    settings_file: SettingsFile = None,
 ) -> None:
     """Remove weights, with what cfai made of them and what is half fetched, and say how much that frees.
 

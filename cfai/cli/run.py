@@ -89,8 +89,8 @@ def run(
             binding = accounted(binding, settings, is_kept=True)
             async with Ai(binding) as ai:
                 result = await ai.run(model, inputs)
-                bar.stop()
-                await (_print_stream(result, json) if stream else _print_result(result, json))
+                with bar.answering():
+                    await (_print_stream(result, json) if stream else _print_result(result, json))
 
     try:
         try:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cfai.cli.endings import ExitCode, fail_with
-from cfai.cli.options import Json
+from cfai.cli.options import Json, SettingsFile
 from cfai.errors import AiError
 
 __all__ = ["verify"]
@@ -21,6 +21,7 @@ def verify(
         typer.Argument(metavar="[MODEL...]", help="Model ids or hub repositories; all that are here by default."),
     ] = None,
     json: Json = False,
+    settings_file: SettingsFile = None,
 ) -> None:
     """Read the weights on this machine and compare their checksums with those they came with.
 
@@ -32,12 +33,13 @@ def verify(
     from cfai.weights.verify import here
     from cfai.weights.verify import verify as look
 
-    catalog = settled(context).catalog
+    settings = settled(context)
+    catalog = settings.catalog
     rows: list[dict[str, Any]] = []
     try:
         for name in dict.fromkeys(names or here(catalog)):
             with reading(name) as progress:
-                verdict = look(name, catalog=catalog, progress=progress)
+                verdict = look(name, catalog=catalog, source=settings.source_of(name), progress=progress)
             rows.append(
                 {
                     "name": name,

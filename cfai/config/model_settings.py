@@ -16,6 +16,7 @@ from cfai.config.document import Table
 from cfai.config.problems import shown
 from cfai.config.values import DTYPE, DURATION, SWITCH, TEXT, Kind
 from cfai.errors import InvalidModelName, NoSuchModel
+from cfai.weights import with_imported
 from cfai.weights.source import Source, is_repository_name
 
 __all__ = ["MODEL_KEYS", "ModelSettings", "UpstreamSettings", "read_model", "take"]
@@ -221,15 +222,15 @@ def _plain(value: Any) -> Any:
 
 def _check_id(models: Table, model_id: str, model: ModelSettings) -> None:
     try:
-        Catalog.builtin().get(model_id)
+        with_imported(Catalog.builtin()).get(model_id)
     except InvalidModelName:
         problem = f'"{model_id}" cannot be the id of a model; one looks like "@cf/mine/llama", with a name of your own'
         raise models.error(model_id, problem) from None
     except NoSuchModel as error:
         if model.weights is None and model.upstream is None:
             near = re.search(r"did you mean (\S+)\?", error.hint)
-            ways = f'weights = "org/name" or upstream = "http://..." makes a new one of it{_or(near)}'
-            raise models.error(model_id, f'there is no model "{model_id}"; {ways}') from None
+            ways = 'weights = "org/name" or upstream = "http://..." makes a new one of it, and so does `cfai import`'
+            raise models.error(model_id, f'there is no model "{model_id}"; {ways}{_or(near)}') from None
 
 
 def _or(near: re.Match[str] | None) -> str:

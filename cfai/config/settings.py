@@ -86,6 +86,17 @@ class Settings:
         known = with_imported(Catalog.builtin())
         return known.with_rows({name: model.catalog_row for name, model in self.models.items()})
 
+    def source_of(self, name: str) -> Source | None:
+        """Where the weights of a model are, if these settings say it.
+
+        ```python
+        load_settings().source_of("@cf/mine/llama")  # Source("./llama")
+        ```
+        """
+        catalog = self.catalog
+        sources = {catalog.get(model_id).id: model.source for model_id, model in self.models.items()}
+        return sources.get(catalog.get(name).id) if name.startswith("@") else None
+
     def over(self, **given: Any) -> Settings:
         """These settings with those of `given` that are not None in their place, as a command line has them.
 

@@ -13,6 +13,7 @@ from cfai.weights.finding import find, repositories, repository_folder, with_imp
 from cfai.weights.layout import read_header, weight_files
 from cfai.weights.made import int8_folders, problem_of_int8
 from cfai.weights.records import Record
+from cfai.weights.source import Source
 
 __all__ = ["Verdict", "here", "verify"]
 
@@ -51,20 +52,27 @@ def here(catalog: Catalog | None = None) -> list[str]:
     return sorted(names)
 
 
-def verify(name: str, *, catalog: Catalog | None = None, progress: Callable[[str, int], None] | None = None) -> Verdict:
+def verify(
+    name: str,
+    *,
+    catalog: Catalog | None = None,
+    source: Source | None = None,
+    progress: Callable[[str, int], None] | None = None,
+) -> Verdict:
     """Read all files of a model, or of a repository, and compare their checksums, and int8 weights made of them.
 
     ```python
     verify("@cf/meta/llama-2-7b-chat-int8").problems  # ['model.safetensors has other bytes than it came with']
     ```
 
+    source    what the user named for the model, as `find` takes it
     progress  called with a file's name and the bytes of each chunk that was read
 
     What `pull` or `import` brought has the checksums of that day, what other programs put into the hub's cache has them
     in the names of its files, and of a folder without any only the headers are looked at. Damaged weights that `pull`
     brought are not found any more until they are pulled again. Raises `WeightsMissing` for a name that nothing has.
     """
-    record, folder = _located(name, catalog or with_imported(Catalog.builtin()))
+    record, folder = _located(name, catalog or with_imported(Catalog.builtin()), source)
     files = dict(_of_record(record) if record is not None else _of_cache(folder))
     problems = [problem for file, digest in files.items() if (problem := _problem(folder, file, digest, progress))]
     problems += _unsound(folder)
@@ -78,7 +86,12 @@ def verify(name: str, *, catalog: Catalog | None = None, progress: Callable[[str
     return Verdict(name, folder, len(files), size, commit, problems, is_damaged)
 
 
-def _located(name: str, catalog: Catalog) -> tuple[Record | None, Path]:
+def _located(name: str, catalog: Catalog, source: Source | None) -> tuple[Record | None, Path]:
+    if source is not None:
+        record = Record.read(source.place) if source.is_repository else None
+        if record is not None:
+            return record, Path(record.folder)
+        return None, find(catalog.get(name), source, offline=True)
     if (record := Record.read(name)) is not None:
         return record, Path(record.folder)
     if name.startswith("@"):

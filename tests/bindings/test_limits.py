@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from cfai.bindings import Script
 from cfai.bindings.account import KEEP_DAYS, Account
 from cfai.bindings.limits import LimitsBinding
 from cfai.bindings.metered import MeteredBinding
+from cfai.bindings.spent import spent_in
 from cfai.clock import VIRTUAL_START, VirtualClock
 from cfai.cost import USD_PER_NEURON, Cost, cost_headers, parse_limits
 from cfai.errors import DailyLimit, RateLimited
@@ -25,6 +27,11 @@ SLOW = "@cf/qwen/qwen1.5-14b-chat-awq"
 LLAMA = "@cf/meta/llama-3.3-70b-instruct-fp8-fast"
 """The 300 requests per minute of its task, 204,805 neurons per million tokens out."""
 BGE = "@cf/baai/bge-large-en-v1.5"
+
+
+def row(neurons: object) -> str:
+    """A line as accounts write them."""
+    return f'{{"at": "2026-01-01T00:00:00Z", "model": "{LLAMA}", "in": 1, "cached": 0, "out": 1, "neurons": {neurons}}}'
 
 
 def told(text: str, **usage: int) -> Script:
@@ -219,11 +226,63 @@ def test_a_line_that_is_torn_or_foreign_costs_nothing_else(tmp_path: Path) -> No
     account.add(LLAMA, Cost(neurons=1.0))
     (file,) = tmp_path.iterdir()
     with file.open("a") as lines:
-        lines.write('[]\nnonsense\n{"neurons": "many"}\n{"neurons": 2}\n{"neur')
+        lines.write('[]\nnonsense\n{"neurons": "many"}\n' + row(2) + "\n" + row(4)[:20])
     assert account.today == 3.0
     with file.open("a") as lines:
-        lines.write('ons": 4}\n')
+        lines.write(row(4)[20:] + "\n")
     assert account.today == 7.0
+
+
+@pytest.mark.parametrize("neurons", ["NaN", "Infinity", "-50", "1e999", "[" * 100_000, "9" * 5000, "true"])
+def test_no_line_of_the_days_file_switches_the_limits_off(tmp_path: Path, neurons: str) -> None:
+    account = Account(tmp_path, clock=VirtualClock())
+    account.add(LLAMA, Cost(neurons=1.0))
+    (file,) = tmp_path.iterdir()
+    with file.open("a") as lines:
+        lines.write(row(neurons) + "\n" + row(2) + "\n")
+    assert account.today in (3.0, 4.0)
+    assert sum(spent.cost.neurons or 0.0 for spent in spent_in(tmp_path)) == account.today
+
+
+def test_a_torn_line_does_not_swallow_the_next_answer(tmp_path: Path) -> None:
+    account = Account(tmp_path, clock=VirtualClock())
+    account.add(LLAMA, Cost(neurons=1.0))
+    (file,) = tmp_path.iterdir()
+    with file.open("a") as lines:
+        lines.write(row(4)[:20])
+    account.add(LLAMA, Cost(neurons=2.0))
+    assert account.today == Account(tmp_path, clock=VirtualClock()).today == 3.0
+
+
+def test_a_days_file_that_was_removed_begins_anew(tmp_path: Path) -> None:
+    account = Account(tmp_path, clock=VirtualClock())
+    for _ in range(3):
+        account.add(LLAMA, Cost(neurons=1.0))
+    assert account.today == 3.0
+    (file,) = tmp_path.iterdir()
+    file.unlink()
+    account.add(LLAMA, Cost(neurons=1.0))
+    assert account.today == 1.0
+
+
+class _Sleeper:
+    """The clock of a machine that may be asleep, when its steady count stands still."""
+
+    def __init__(self) -> None:
+        self.asleep = 0.0
+
+    def now(self) -> float:
+        return time.time() - self.asleep
+
+    async def sleep(self, seconds: float) -> None:
+        raise NotImplementedError
+
+
+def test_a_machine_that_slept_over_midnight_has_the_new_day() -> None:
+    clock = _Sleeper()
+    account = Account(clock=clock)
+    clock.asleep = 86_400.0
+    assert abs(account.now.timestamp() - time.time()) < 60
 
 
 def test_an_account_that_cannot_be_written_counts_all_the_same(tmp_path: Path, caplog: Any) -> None:

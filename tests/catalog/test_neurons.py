@@ -34,6 +34,15 @@ def test_input_that_was_read_before_is_cheaper_where_the_list_has_a_price_for_it
     assert llama.neurons_of(1000, 10, 900) == llama.neurons_of(1000, 10)
 
 
+def test_a_price_of_ones_own_is_what_an_answer_costs() -> None:
+    prices = [["per M input tokens", 0.1], ["per M cached input tokens", 0.05], ["per M output tokens", 0.3]]
+    catalog = CATALOG.with_rows({name: {"prices": prices} for name in ("@cf/mine/chat", "@cf/moonshotai/kimi-k2.6")})
+    for name in ("@cf/mine/chat", "@cf/moonshotai/kimi-k2.6"):
+        neurons = catalog.get(name).neurons_of(2_000_000, 1_000_000, 1_000_000)
+        assert neurons is not None
+        assert neurons * 0.011 / 1000 == pytest.approx(0.45, rel=1e-5)
+
+
 @pytest.mark.parametrize("model", [model for model in CATALOG.models() if model.generates_text], ids=lambda m: m.id)
 def test_a_price_and_its_neurons_are_one_figure(model: Model) -> None:
     prices = {price.unit: price.usd for price in model.prices}

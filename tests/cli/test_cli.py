@@ -73,6 +73,16 @@ def test_run_prints_the_answer(llama: Path) -> None:
     assert streamed.stdout.endswith("\n")
 
 
+def test_run_says_that_an_answer_was_cut_below_it(endless_llama: Path, tmp_path: Path) -> None:
+    settings = tmp_path / "cfai.toml"
+    settings.write_text(f'[models."{MODEL}"]\nweights = "{endless_llama}"\ndefault_max_tokens = 5\n')
+    process = subprocess.run(
+        [sys.executable, "-m", "cfai", "run", MODEL, "New York", "--settings", str(settings)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True,
+    )  # fmt: skip
+    assert "\ncfai: an answer" in process.stdout
+
+
 def test_run_prints_raw_events_or_json(llama: Path) -> None:
     events = cfai("run", MODEL, "New York", *GREEDY, "--json", "--model", f"{MODEL}={llama}").stdout
     assert events.startswith('data: {"response":"')

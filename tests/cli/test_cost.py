@@ -76,6 +76,12 @@ def test_a_model_without_a_price_says_so() -> None:
         (["@cf/meta/lama-3.2-1b-instruct"], 3, "did you mean @cf/meta/llama-3.2-1b-instruct?"),
         (["@cf/openai/whisper"], 2, "priced per audio minute"),
         (["@cf/openai/whisper", "--unit", "audio minute"], 2, "has no amount"),
+        (["@cf/openai/whisper", "--unit", "audio minute=1e308"], 2, "has no amount from 0 to"),
+        (["@cf/black-forest-labs/flux-2-dev", "--unit", "step=4"], 2, "leave --unit out"),
+        ([LLAMA, "--requests", "9" * 400], 2, "Invalid value for '--requests'"),
+        ([LLAMA, "--in", "9" * 400], 2, "Invalid value for '--in'"),
+        (["--requests", "10"], 2, "is of a day of requests to a model, and none is named"),
+        (["--against", "@cf/meta/lama-3.2-1b-instruct"], 3, "did you mean @cf/meta/llama-3.2-1b-instruct?"),
         (["nothing.json"], 2, "cannot be read"),
         ([LLAMA, "--cached", "2"], 2, "cached"),
     ],
@@ -84,6 +90,19 @@ def test_what_cannot_be_meant_is_told(arguments: list[str], code: int, problem: 
     result = cfai(*arguments)
     assert result.exit_code == code
     assert problem in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_huge_figures_stay_apart() -> None:
+    result = cfai(LLAMA, "--requests", str(10**12), "--in", str(10**9), "--against", KIMI)
+    assert result.exit_code == 0
+    (day,) = [line for line in result.stdout.splitlines() if line.startswith("neurons per day")]
+    assert len(day[32:].split()) == 2
+
+
+def test_a_model_that_makes_no_text_is_told_without_tokens() -> None:
+    told = cfai("@cf/black-forest-labs/flux-2-dev").stdout
+    assert "1,000 requests a day\n" in told
+    assert "tokens" not in told
 
 
 def test_without_anything_it_tells_what_the_servers_here_have_spent(home: Path) -> None:
@@ -99,6 +118,8 @@ def test_without_anything_it_tells_what_the_servers_here_have_spent(home: Path) 
     assert "1 answer, 10 tokens in, 5 out, no price known" in told
     assert f"with {KIMI}" in told
     assert max(map(len, told.splitlines())) <= 80
+    whisper = cfai("--against", "@cf/openai/whisper")
+    assert "with @cf/openai/whisper\n                88 tokens in, 7 out, no price known" in whisper.stdout
     listed = json.loads(cfai("--json").stdout)
     assert [row["requests"] for row in listed["spent"]] == [2, 1]
     assert listed["total"]["neurons"] == pytest.approx(2.4896)

@@ -9,6 +9,7 @@ from cfai import ModelSettings, Settings, UpstreamSettings, load_settings
 from cfai.config import ConfigError
 from cfai.config.settings import KINDS
 from cfai.weights import Source
+from cfai.weights.importing import import_weights
 
 WHOLE = """\
 memory = "8GB"
@@ -362,6 +363,17 @@ def test_a_model_of_ones_own_is_one_of_the_catalog(tmp_path: Path) -> None:
     assert (mine.weights.repo, mine.weights.revision, mine.limits().context_window) == ("org/llama", "4f2c9a1", 4096)
     assert mine.limits(date(2024, 1, 1)).max_output_tokens == 2048
     assert catalog.get("@cf/meta/llama-3.1-8b-instruct").limits().context_window == 1000
+
+
+def test_a_model_that_was_imported_can_have_other_figures(
+    tmp_path: Path, llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CFAI_HOME", str(tmp_path / "home"))
+    (tmp_path / "cfai.toml").write_text('[models."@cf/mine/chat"]\ncontext_window = 512\n')
+    with pytest.raises(ConfigError, match="and so does `cfai import`"):
+        load_settings(tmp_path, {})
+    import_weights("@cf/mine/chat", llama)
+    assert load_settings(tmp_path, {}).catalog.get("@cf/mine/chat").limits().context_window == 512
 
 
 def test_what_is_said_of_all_models_outside_the_file_holds_for_each(tmp_path: Path) -> None:

@@ -135,6 +135,13 @@ def test_settings_name_a_repository_for_an_id(llama: Path, look_alike: Hub, tmp_
     assert result.stdout.startswith(f"@cf/my/one: org/llama at {commit}, fetched")
 
 
+def test_settings_name_a_folder_that_can_be_verified(llama: Path, look_alike: Hub, tmp_path: Path) -> None:
+    settings = tmp_path / "cfai.toml"
+    settings.write_text(f'[models."@cf/my/one"]\nweights = "{llama}"\n')
+    result = cfai("verify", "@cf/my/one", "--settings", str(settings))
+    assert "sound, without checksums" in result.stdout, result.stderr
+
+
 def test_a_proxy_and_a_mirror_are_taken(llama: Path, look_alike: Hub) -> None:
     look_alike.add("org/llama", llama)
     # The look-alike is its own proxy: it is asked for whole addresses, of a host that is nowhere.
