@@ -25,8 +25,9 @@ def import_weights(
 ) -> None:
     """Take a checkpoint under a model's id, checked; a GGUF file becomes safetensors.
 
-    Files are copied, so that the model stays what it is whatever becomes of them; --link takes no room instead, on the
-    same file system, and whoever writes into the files changes the model.
+    Files are copied, so that the model stays what it is whatever becomes of
+    them; --link takes no room instead, on the same file system, and whoever
+    writes into the files changes the model.
 
     Exit codes: 0 it is here, 2 no model id, 3 nothing that runs here, 130 Ctrl-C.
     """

@@ -40,8 +40,8 @@ def pull(
 ) -> None:
     """Fetch the weights of models from the hub, checked, and on from where an earlier pull ended.
 
-    Exit codes: 0 all are here, 2 bad options, 3 none that can be had or run here, 4 the hub does not answer (the same
-    command goes on later), 130 Ctrl-C.
+    Exit codes: 0 all are here, 2 bad options, 3 none that can be had or run
+    here, 4 the hub does not answer (the same command goes on later), 130 Ctrl-C.
     """
     from cfai.cli.settled import settled
 
