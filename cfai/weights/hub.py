@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import random
 import re
@@ -138,9 +139,9 @@ class Hub:
 
     @contextlib.contextmanager
     def _problems(self, repo: str, revision: str, file: str | None = None) -> Iterator[None]:
-        import httpx2
         from huggingface_hub import errors
 
+        network = _http_library()
         try:
             yield
         except errors.GatedRepoError as error:
@@ -170,12 +171,12 @@ class Hub:
                     "refuse too (HTTPS_PROXY, HF_ENDPOINT)",
                 ) from error
             raise HubUnreachable(f"{host} answers {status} for {repo}: {said}") from error
-        except httpx2.ProxyError as error:
+        except network.ProxyError as error:
             raise HubUnreachable(
                 f"the proxy does not let {repo} be fetched: {error}",
                 hint="look at HTTPS_PROXY, HTTP_PROXY and NO_PROXY",
             ) from error
-        except httpx2.TransportError as error:
+        except network.TransportError as error:
             raise Broken(str(error) or type(error).__name__) from error
 
     def _gated(self, repo: str) -> WeightsMissing:
@@ -197,6 +198,13 @@ def _file(sibling: Any) -> HubFile:
     if not re.fullmatch(r"[0-9a-f]{40,64}", digest.value):  # it becomes the name of a file
         raise HubUnreachable(f"the listing has {digest} as the checksum of {sibling.rfilename}", hint=NO_HUB)
     return HubFile(str(sibling.rfilename), int((sibling.lfs.size if is_large else sibling.size) or 0), digest)
+
+
+def _http_library() -> Any:
+    """What huggingface_hub asks with, which names the errors: httpx before its version 2, then httpx2."""
+    from huggingface_hub import get_session
+
+    return importlib.import_module(type(get_session()).__module__.partition(".")[0])
 
 
 def _retry_after(headers: Any) -> float | None:
