@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -12,6 +13,10 @@ from tests.models import make_llama
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what runs in its background like this, and every process of a test would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Two processes whose threads wait for each other in turns take many times as long as two threads.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ANY_LOOP = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"], indirect=True)
 """For tests of code that both event loops run."""
