@@ -17,7 +17,17 @@ COMMAND_LINE = (*WORKER, "prometheus_client", "rich", "starlette", "typer", "wat
 """Of the commands, with models or without."""
 
 MODELS = (
-    *("huggingface_hub", "jinja2", "llguidance", "numpy", "safetensors", "sentencepiece", "tokenizers", "torch"),
+    *(
+        "filelock",
+        "huggingface_hub",
+        "jinja2",
+        "llguidance",
+        "numpy",
+        "safetensors",
+        "sentencepiece",
+        "tokenizers",
+        "torch",
+    ),
     "transformers",
 )
 """Of models that answer on this machine."""

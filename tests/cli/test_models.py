@@ -46,7 +46,8 @@ def test_models_without_known_days_are_in_no_days_catalog_and_the_command_says_s
     assert "more have no known days: cfai models lists them" in cfai("--as-of", "2024-06-01").stderr
 
 
-def test_what_is_retired_has_its_day_and_what_is_used_now() -> None:
+def test_what_is_retired_has_its_day_and_what_is_used_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     listed = rows("--retired")
     assert all(row["retired"] and row["retired_since"] for row in listed.values())
     assert listed[INT8]["retired_since"] == "2026-05-30"

@@ -8,6 +8,7 @@ import pytest
 from cfai.catalog import Catalog, Model
 from cfai.catalog.model import Weights
 from tests.hub import Hub, hub
+from tests.models import make_llama
 
 GONE = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "CFAI_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_TOKEN")
 
@@ -19,6 +20,12 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.setenv("CFAI_HOME", str(tmp_path / "cfai"))
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama with nothing beside its files: where models run, int8 weights are kept in the folder."""
+    return make_llama(tmp_path_factory.mktemp("weights-llama"))
 
 
 @pytest.fixture(scope="session")
