@@ -25,31 +25,28 @@ import torch
 
 from cfai.adapters import Adapter
 from cfai.engine.answer import Answer
-from cfai.engine.attention import Unbatchable
-from cfai.engine.checkpoint import Checkpoint, Progress, load_checkpoint
-from cfai.engine.devices import device_of
-from cfai.engine.footprint import LONGEST_CONTEXT, Footprint
+from cfai.engine.checkpoint import Checkpoint, Progress
+from cfai.engine.footprint import Footprint
 from cfai.engine.lora import AdapterBank
-from cfai.engine.memory import free_memory, give_back, is_out_of_memory, let_go
-from cfai.engine.regions import Regions
-from cfai.engine.runner import Pending, Runner, form_of
+from cfai.engine.memory import give_back, is_out_of_memory, let_go
+from cfai.engine.opening import open_model
+from cfai.engine.runner import Pending, Runner
 from cfai.engine.sampling import BROKEN
 from cfai.engine.scheduler import Scheduler, Step
 from cfai.engine.sequence import Sampling, Sequence, Token
-from cfai.engine.settings import EngineSettings, step_tokens_on
+from cfai.engine.settings import EngineSettings
 from cfai.engine.solo import Soloist
+from cfai.engine.stepping import Stepper
 from cfai.engine.stream import Crossing, TextStream
 from cfai.errors import (
     AiError,
     BadInput,
     ContextExceeded,
     EngineFailure,
-    NotEnoughMemory,
     OutOfCapacity,
     RequestAborted,
 )
 from cfai.metrics import ModelMetrics
-from cfai.quantities import shown_size
 from cfai.ready import Ready
 
 __all__ = ["LocalEngine"]
@@ -67,9 +64,6 @@ UNHEALTHY = 2
 
 CLOSE_SECONDS = 10.0
 """How long closing waits for a step or a load to end."""
-
-OUT_OF_MEMORY_SECONDS = 60.0
-"""A second failure for want of memory within this time halves the slots."""
 
 EXIT_SECONDS = 2.0
 """How long the interpreter's exit waits. Python ends threads that are inside torch by force, and the process with
@@ -116,13 +110,13 @@ class LocalEngine:
         self._checkpoint: Checkpoint | None = None
         self._scheduler: Scheduler | None = None
         self._runner: Runner | None = None
+        self._stepper: Stepper | None = None
         self._soloist: Soloist | None = None
         self._weights_bytes = 0
         self._adapters: AdapterBank | None = None
         self._why_alone = ""
         self._under_way: Pending | None = None
         self._broken_in_a_row = 0
-        self._out_of_memory_at = -OUT_OF_MEMORY_SECONDS
         self._answers: dict[Sequence, Answer] = {}
         self._crossing = Crossing()
         self._lock = threading.Lock()
@@ -264,25 +258,14 @@ class LocalEngine:
 
     def _give_back(self) -> None:
         """Python's cycles, torch's blocks and malloc's: what none of them holds is the system's again."""
-        self._checkpoint = self._runner = self._soloist = self._adapters = None
+        self._checkpoint = self._runner = self._stepper = self._soloist = self._adapters = None
         give_back()
 
     def _load_and_step(self) -> None:
         try:
-            self._load()
+            self._open()
         except AiError as error:
-            cause = error.__cause__  # what torch said to whoever read the files
-            let_go(error)
-            self.ready.set(self._no_memory_for(cause) if cause and is_out_of_memory(cause) else error)
-            return
-        except BaseException as error:
-            if is_out_of_memory(error):
-                problem: AiError = self._no_memory_for(error)
-            else:
-                log.exception("loading %s failed", self._folder)
-                problem = EngineFailure(f"{self._folder} does not load: {error}")
-            let_go(error)
-            self.ready.set(problem)
+            self.ready.set(error)
             return
         self.ready.set()
         failure: AiError = EngineFailure("the engine thread ended")
@@ -298,47 +281,23 @@ class LocalEngine:
             if isinstance(failure, _DeviceLost) and self._on_lost is not None:
                 self._on_lost(str(failure))
 
-    def _load(self) -> None:
+    def _open(self) -> None:
         started = time.monotonic()
-        settings, footprint = self._settings, self._footprint
-        dtype = settings.dtype or (footprint.dtype if footprint else None)
-        loaded = load_checkpoint(self._folder, device=settings.device, dtype=dtype, progress=self._report)
-        if loaded.device.type == "cpu":
-            torch.set_num_threads(settings.threads_for(loaded.model.num_parameters()))
-        slots = settings.slots_on(loaded.device)
-        context = loaded.max_positions or LONGEST_CONTEXT
-        adapters = self._adapters = AdapterBank(loaded.model)
-        try:
-            with torch.inference_mode():
-                form = form_of(loaded)
-                token = sum(shape.bytes for shape in form.shapes)
-                if footprint is None or settings.cache_tokens is not None:
-                    capacity = settings.cache_capacity(slots * context, token, loaded.device)
-                else:
-                    capacity = max(1, min(slots * context, footprint.cache // token))
-                self._runner = Runner(
-                    loaded,
-                    form,
-                    slots=slots,
-                    rows=2 * slots,
-                    capacity=capacity,
-                    longest=context,
-                    adapters=adapters,
-                    spare=footprint.spare if footprint else None,
-                )
-        except Unbatchable as reason:
-            self._why_alone = str(reason)
-            log.warning("%s answers one request at a time: %s", self.name, reason)
-            self._soloist = Soloist(loaded, adapters)
-            slots, capacity = 1, context
-        self._scheduler = Scheduler(
-            slots=slots,
-            queue_limit=settings.queue_limit,
-            step_tokens=step_tokens_on(loaded.device),
-            regions=Regions(capacity),
-            draft_tokens=settings.draft_tokens if self._runner is not None else 0,
-        )
-        self._checkpoint, self._weights_bytes = loaded, loaded.memory
+        opened = open_model(self._folder, self._settings, self._footprint, name=self.name, progress=self._report)
+        loaded, scheduler, adapters = opened.checkpoint, opened.scheduler, opened.adapters
+        self._runner, self._soloist, self._why_alone = opened.runner, opened.soloist, opened.why_alone
+        if self._runner is not None:
+            self._stepper = Stepper(
+                self._runner,
+                scheduler,
+                adapters,
+                name=self.name,
+                fail=self._fail,
+                hand_out=self._hand_out,
+                catch_up=self._hand_out_what_is_under_way,
+            )
+        self._checkpoint, self._scheduler, self._adapters = loaded, scheduler, adapters
+        self._weights_bytes = loaded.memory
         self._metrics.load_seconds = time.monotonic() - started
         log.info("loaded %s in %.2f s (%s, %s)", self.name, self._metrics.load_seconds, loaded.device, loaded.dtype)
 
@@ -347,17 +306,6 @@ class LocalEngine:
             raise RequestAborted()
         if self._progress is not None:
             self._progress(done, total)
-
-    def _no_memory_for(self, error: BaseException) -> NotEnoughMemory:
-        device = self._settings.device or ""
-        free = free_memory(device_of(self._settings.device))
-        needs = f", which needs {shown_size(self._footprint.total)} ({self._footprint})" if self._footprint else ""
-        there = f"; {shown_size(free)} are free" if free is not None else ""
-        log.warning("no memory to load %s: %s", self._folder, error)
-        return NotEnoughMemory(
-            f"{device} has no memory left for {self.name}{needs}{there}".strip(),
-            hint="close what else uses the device, or choose a smaller model or dtype, or fewer cache_tokens",
-        )
 
     def _step_until_closed(self) -> None:
         settle, steps = SETTLE_SECONDS, 0
@@ -437,72 +385,10 @@ class LocalEngine:
             and all(work.sequence.sampling.constraint is None for work in step.works)
         )
 
-    def _bring_adapters(self, step: Step) -> Step:
-        """The step without the sequences whose adapters cannot be had; these have ended."""
-        busy = {each.adapter for each in self._loaded_scheduler.running if each.adapter is not None}
-        for sequence in [work.sequence for work in step.works]:
-            if sequence.adapter is not None and not sequence.is_finished:
-                try:
-                    assert self._adapters is not None
-                    self._adapters.bring(sequence.adapter, busy=busy)
-                except Exception as error:
-                    self._hand_out_what_is_under_way()  # its own last tokens may be among them
-                    self._fail(sequence, error)
-        return Step([work for work in step.works if not work.sequence.is_finished], step.copies)
-
     def _set_going(self, step: Step) -> Pending | None:
-        if any(work.sequence.adapter is not None for work in step.works):
-            step = self._bring_adapters(step)
-            if not step.works:
-                return None
-        runner = self._runner
-        if runner is None:
-            self._perform_alone(step.works[0].sequence)
-            return None
-        try:
-            return runner.run(step)
-        except Exception as error:
-            # The tokens of the step before come first, whatever becomes of this one.
-            self._hand_out_what_is_under_way()
-            if is_out_of_memory(error):
-                self._note_out_of_memory()
-                let_go(error)
-                return self._run_without_the_newest(step, error)
-            if len(step.works) == 1 or isinstance(error, torch.AcceleratorError):
-                self._fail(step.works[0].sequence, error)
-                return None
-        # One sequence's failure is its own: whoever gets through alone goes on.
-        log.warning("%s: a step of %d sequences failed; each is tried alone", self.name, len(step.works))
-        for work in step.works:
-            if work.sequence.is_finished:
-                continue
-            try:
-                pending = runner.run(Step([work]))
-            except Exception as error:
-                self._fail(work.sequence, error)
-            else:
-                self._hand_out(pending)
-        return None
-
-    def _run_without_the_newest(self, step: Step, error: Exception) -> Pending | None:
-        """There is no memory for all of them: whoever came last gives way, until there is."""
-        assert self._runner is not None
-        works = [work for work in step.works if not work.sequence.is_finished]
-        while works:
-            newest = max(works, key=lambda work: work.sequence.number)
-            self._fail(newest.sequence, error)
-            works.remove(newest)
-            if not works:
-                break
-            try:
-                # The copies are made, by the step that failed.
-                return self._runner.run(Step(works))
-            except Exception as another:
-                if not is_out_of_memory(another):
-                    for work in works:
-                        self._fail(work.sequence, another)
-                    break
-                let_go(another)
+        if self._stepper is not None:
+            return self._stepper.set_going(step)
+        self._perform_alone(step.works[0].sequence)
         return None
 
     def _hand_out(self, pending: Pending) -> None:
@@ -552,15 +438,6 @@ class LocalEngine:
             self._soloist.perform(sequence, take)
         except Exception as error:
             self._fail(sequence, error)
-
-    def _note_out_of_memory(self) -> None:
-        """Once may be bad luck. Twice in a minute, and there are too many at once."""
-        now = time.monotonic()
-        scheduler = self._loaded_scheduler
-        if now - self._out_of_memory_at < OUT_OF_MEMORY_SECONDS and scheduler.slots > 1:
-            scheduler.slots //= 2
-            log.warning("%s: out of memory again; %d sequences at once from now on", self.name, scheduler.slots)
-        self._out_of_memory_at = now
 
     def _fail(self, sequence: Sequence, error: Exception) -> None:
         if isinstance(error, torch.AcceleratorError):

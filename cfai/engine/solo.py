@@ -35,7 +35,8 @@ class Soloist:
         prompt = torch.tensor([sequence.ids], device=self._device)
         self._sampler.begin(0, sequence.sampling, sequence.ids)
         draw = _Draw(self._sampler, sequence)
-        adapter = sequence.adapter
+        if (adapter := sequence.adapter) is not None:
+            self._adapters.bring(adapter, busy={adapter})
         with contextlib.nullcontext() if adapter is None else self._adapters.step([(adapter, 1)]):
             self._model.generate(
                 prompt,
