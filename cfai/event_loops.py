@@ -1,16 +1,17 @@
-"""What asyncio and trio call by different names: work that a loop does for another thread, and work of its own.
+"""What anyio does not have: work that a loop does for another thread, work of its own, and the first of several.
 
-Everything else goes through anyio, which has neither, because both step out of the order of its task groups.
+Asyncio and trio call the first two by different names, and both step out of the order of task groups.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, cast
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol, TypeVar, cast
 
+import anyio
 from anyio.lowlevel import EventLoopToken, current_token
 
-__all__ = ["run_soon", "start_task"]
+__all__ = ["Readable", "first_of", "run_soon", "start_task"]
 
 
 class _Loop(Protocol):
@@ -52,3 +53,36 @@ def start_task(work: Callable[[], Awaitable[None]]) -> object:
     import trio
 
     return trio.lowlevel.spawn_system_task(work)
+
+
+class Readable(Protocol):
+    """What one task reads and others fill."""
+
+    arrival: anyio.Event | None
+    """Set by who fills it, when there is something."""
+
+    @property
+    def has_something(self) -> bool:
+        """Reading on does not have to wait."""
+
+
+R = TypeVar("R", bound=Readable)
+
+
+async def first_of(readables: Sequence[R]) -> R:
+    """The first of several, all read by this task, that has something to read.
+
+    Give the one that was read last the last place, and none is read more often than the others.
+
+    ```python
+    stream = await first_of([one, another])
+    ```
+    """
+    while True:
+        for readable in readables:
+            if readable.has_something:
+                return readable
+        arrival = anyio.Event()
+        for readable in readables:
+            readable.arrival = arrival
+        await arrival.wait()

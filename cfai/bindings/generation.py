@@ -7,20 +7,19 @@ A call may ask for several answers to one prompt (`n`); each is a sequence of it
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import anyio
 from anyio import to_thread
 
-from cfai import sse
 from cfai.adapters import Adapter
+from cfai.bindings.answering import Answering
 from cfai.bindings.asked import Asked, CutNotices, least
 from cfai.bindings.loaded import Lease
 from cfai.catalog import system_of, template_of
 from cfai.cost import Cost
 from cfai.errors import AiError, BadInput, ContextExceeded, OutOfCapacity, RequestAborted
+from cfai.event_loops import first_of
 from cfai.tasks import text_generation
 from cfai.tasks.grammars import json_grammar, tool_grammar
 from cfai.tasks.output_parser import OutputParser
@@ -37,15 +36,12 @@ __all__ = ["Generation"]
 LONG_TEXT = 10_000
 """From this many characters on, a prompt is tokenised outside the event loop."""
 
-SHORTEST_WAIT = 0.01
-"""Seconds between two comments at least, so that what is waited for has time to come."""
-
 MOST_BYTES_PER_TOKEN = 16
 """A prompt longer than this times the context window is refused without tokenising it."""
 
 
-class Generation:
-    """The answer to one call; iterated, the events of its stream.
+class Generation(Answering):
+    """The answer that a model of this process makes.
 
     adapter        the LoRA adapter that the call names
     keep_alive     seconds after which a stream that has no piece yet gives a comment
@@ -63,13 +59,11 @@ class Generation:
         reject_if_busy: bool,
         cut_notices: CutNotices | None = None,
     ) -> None:
-        self.request = asked.request
-        self._asked = asked
+        super().__init__(asked, keep_alive=keep_alive)
         self._adapter = adapter
         self._lease = lease
         self._model = asked.model
         self._shape = asked.shape
-        self._keep_alive = keep_alive
         self._reject_if_busy = reject_if_busy
         self._cut_notices = cut_notices
         self._max_tokens = 0
@@ -78,13 +72,9 @@ class Generation:
         self._choices: list[_Choice] = []
         self._open: list[_Choice] = []
         """The choices that have not ended."""
-        self._events: deque[bytes] = deque()
-        self._has_begun = False
-        self._has_ended = False
-        self._closed = False
+        self._is_closed = False
 
     async def begin(self) -> None:
-        """Return when the first piece is there; raise what stands in its way. May be cancelled and called again."""
         self._loaded = await self._lease.engine()
         if not self._choices:
             await self._submit()
@@ -106,8 +96,8 @@ class Generation:
         if len(self._open) == 1:
             await self._open[0].stream.wait()
             return self._open[0]
-        await self._open[0].stream.first_of([choice.stream for choice in self._open])
-        ready = next(choice for choice in self._open if choice.stream.has_something)
+        stream = await first_of([choice.stream for choice in self._open])
+        ready = next(choice for choice in self._open if choice.stream is stream)
         self._open.remove(ready)
         self._open.append(ready)  # the last place, so that no choice is read more often than the others
         return ready
@@ -122,7 +112,7 @@ class Generation:
         constraints: list[Constraint | None] = [None] * self.request.n
         if self._tools or self.request.answer_schema is not None:
             constraints = await to_thread.run_sync(self._constrain, thinking, max_tokens)
-        if self._closed:
+        if self._is_closed:
             raise RequestAborted()
         if self._reject_if_busy and self._engine.is_busy:
             raise OutOfCapacity("every slot is taken, and the call says rejectIfBusy")
@@ -278,33 +268,12 @@ class Generation:
             reasoning_tokens=sum(choice.reasoning_tokens for choice in self._choices),
         )
 
-    async def __anext__(self) -> bytes:
-        while not self._events:
-            if self._closed or self._has_ended:
-                raise StopAsyncIteration
-            try:
-                await self._advance()
-            except AiError as error:
-                # A stream that has begun ends the same way whatever happened: an EventSource that sees a cut
-                # connects again and runs the prompt once more.
-                self._has_ended = True
-                self._give_back()
-                self._events.extend(self._shape.failure(error))
-        return self._events.popleft()
-
-    async def _advance(self) -> None:
-        """Wait for the next piece, or for the end of a choice, and put its events in line."""
-        if not self._has_begun:
-            with anyio.move_on_after(max(self._keep_alive, SHORTEST_WAIT)) as waiting:
-                await self.begin()
-            if waiting.cancelled_caught:
-                self._events.append(sse.KEEP_ALIVE)
-            return
+    async def _read_on(self) -> None:
         choice = await self._first()
         try:
             piece = await choice.stream.__anext__()
         except StopAsyncIteration:
-            if not self._closed:  # else by another task, while this one waited
+            if not self._is_over:  # else by another task, while this one waited
                 self._end(choice)
             return
         for part in choice.parts(piece):
@@ -316,19 +285,19 @@ class Generation:
         self._events.extend(self._shape.finish(choice.finish, choice.index))
         self._open.remove(choice)
         if not self._open:
-            self._has_ended = True
-            self._give_back()
+            self._is_over = True
+            self._let_go()
             self._note_cut()
             self._events.extend(self._shape.end(self._usage()))
 
     async def aclose(self) -> None:
-        self._closed = True
+        self._is_over = self._is_closed = True
         self._events.clear()
         for choice in self._choices:
             await choice.stream.aclose()
-        self._give_back()
+        self._let_go()
 
-    def _give_back(self) -> None:
+    def _let_go(self) -> None:
         self._loaded = None
         self._lease.close()
 

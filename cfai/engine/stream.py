@@ -16,14 +16,14 @@ Closing sets a flag that the engine looks at before every step, so an abandoned 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 from anyio.lowlevel import EventLoopToken, current_token
 
 from cfai.errors import AiError
-from cfai.event_loops import run_soon
+from cfai.event_loops import first_of, run_soon
 
 if TYPE_CHECKING:
     from cfai.engine.sequence import Token
@@ -58,7 +58,7 @@ class TextStream:
         self._pieces: deque[tuple[str, int]] = deque()
         self._ended = False
         self._error: AiError | None = None
-        self._arrival: anyio.Event | None = None
+        self.arrival: anyio.Event | None = None
 
     # the engine thread
 
@@ -78,32 +78,17 @@ class TextStream:
     # the event loop
 
     def wake(self) -> None:
-        if self._arrival is not None:
-            self._arrival.set()
+        if self.arrival is not None:
+            self.arrival.set()
 
     async def wait(self) -> None:
         """Return when there is something to read: a piece, the end, or an error. The error is not raised here."""
-        await self.first_of([self])
+        await first_of([self])
 
     @property
     def has_something(self) -> bool:
         """Reading on does not have to wait."""
         return bool(self._pieces) or self._ended or self.is_closed
-
-    @staticmethod
-    async def first_of(streams: Sequence[TextStream]) -> TextStream:
-        """The first of several streams, all read by this task, that has something to read: a piece, the end, an error.
-
-        Give the one that was read last the last place, and none is read more often than the others.
-        """
-        while True:
-            for stream in streams:
-                if stream.has_something:
-                    return stream
-            arrival = anyio.Event()
-            for stream in streams:
-                stream._arrival = arrival
-            await arrival.wait()
 
     async def __anext__(self) -> str:
         await self.wait()

@@ -21,6 +21,7 @@ from cfai.engine import EngineSettings, LocalEngine, Sampling, TextStream
 from cfai.engine.attention import Batch
 from cfai.engine.prompt import PromptRenderer
 from cfai.errors import AiError, BadInput, ContextExceeded, EngineFailure, OutOfCapacity, RequestAborted, WeightsMissing
+from cfai.event_loops import first_of
 from cfai.tasks.grammars import json_grammar
 from tests.architectures import make_checkpoint
 from tests.models import make_json_tokenizer
@@ -647,7 +648,7 @@ async def test_one_task_reads_several_streams(engine: LocalEngine) -> None:
     said: dict[TextStream, str] = dict.fromkeys(streams, "")
     open_ = [*streams]
     while open_:
-        stream = await TextStream.first_of(open_)
+        stream = await first_of(open_)
         open_.remove(stream)
         try:
             said[stream] += await anext(stream)

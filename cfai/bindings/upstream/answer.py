@@ -7,29 +7,24 @@ A call may ask for several answers (`n`), which many servers do not know: each i
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import anyio
-
-from cfai import sse
+from cfai.bindings.answering import Answering
 from cfai.bindings.asked import Asked
 from cfai.bindings.upstream.chunks import Chunks
 from cfai.bindings.upstream.reading import Reading
-from cfai.errors import AiError, BadInput
+from cfai.errors import BadInput
+from cfai.event_loops import first_of
 from cfai.tasks.json_fit import misfit
 from cfai.tasks.parts import Answer, Finish, Part, Text, Usage
 
 __all__ = ["UpstreamAnswer"]
 
-SHORTEST_WAIT = 0.01
-"""Seconds between two comments at least, so that what is waited for has time to come."""
 
-
-class UpstreamAnswer:
-    """The answer to one call; iterated, the events of its stream.
+class UpstreamAnswer(Answering):
+    """The answer that an upstream server makes.
 
     ask         starts the request for the answer of that number
     keep_alive  seconds after which a stream that has no piece yet gives a comment
@@ -44,17 +39,12 @@ class UpstreamAnswer:
         keep_alive: float,
         on_usage: Callable[[Usage, bool], None],
     ) -> None:
-        self.request = asked.request
-        self._asked = asked
+        super().__init__(asked, keep_alive=keep_alive)
         self._ask = ask
-        self._keep_alive = keep_alive
         self._on_usage = on_usage
         self._choices: list[_Choice] = []
         self._open: list[_Choice] = []
         """The choices that have not ended."""
-        self._events: deque[bytes] = deque()
-        self._has_begun = False
-        self._has_ended = False
 
     @property
     def is_running(self) -> bool:
@@ -62,7 +52,6 @@ class UpstreamAnswer:
         return any(not choice.reading.has_ended for choice in self._choices)
 
     async def begin(self) -> None:
-        """Return when the first part is there; raise what stands in its way. May be cancelled and called again."""
         if not self._choices:
             self._choices = [_Choice(index, self._ask(index), self._asked) for index in range(self.request.n)]
             self._open = [*self._choices]
@@ -75,7 +64,7 @@ class UpstreamAnswer:
 
     async def _first(self) -> _Choice:
         """The first open choice that has something to read, once there is one."""
-        ready = await Reading.first_of([choice.reading for choice in self._open])
+        ready = await first_of([choice.reading for choice in self._open])
         choice = next(choice for choice in self._open if choice.reading is ready)
         self._open.remove(choice)
         self._open.append(choice)  # the last place, so that no choice is read more often than the others
@@ -114,31 +103,12 @@ class UpstreamAnswer:
         self._on_usage(usage, None in told)
         return replace(usage, neurons=neurons)
 
-    async def __anext__(self) -> bytes:
-        while not self._events:
-            if self._has_ended:
-                raise StopAsyncIteration
-            try:
-                await self._advance()
-            except AiError as error:
-                # A stream that has begun ends the same way whatever happened, so that no client runs the prompt again.
-                self._has_ended = True
-                self._events.extend(self._asked.shape.failure(error))
-        return self._events.popleft()
-
-    async def _advance(self) -> None:
-        """Wait for the next part, or for the end of a choice, and put its events in line."""
-        if not self._has_begun:
-            with anyio.move_on_after(max(self._keep_alive, SHORTEST_WAIT)) as waiting:
-                await self.begin()
-            if waiting.cancelled_caught:
-                self._events.append(sse.KEEP_ALIVE)
-            return
+    async def _read_on(self) -> None:
         choice = await self._first()
         try:
             part = await anext(choice.reading)
         except StopAsyncIteration:
-            if not self._has_ended:  # else by another task, while this one waited
+            if not self._is_over:  # else by another task, while this one waited
                 self._end(choice)
             return
         choice.note([part])
@@ -149,19 +119,22 @@ class UpstreamAnswer:
         self._events.extend(self._asked.shape.finish(choice.finish, choice.index))
         self._open.remove(choice)
         if not self._open:
-            self._has_ended = True
+            self._is_over = True
             self._events.extend(self._asked.shape.end(self._usage()))
 
     async def aclose(self) -> None:
-        self._has_ended = True
+        self._is_over = True
         self._events.clear()
         for choice in self._choices:
             await choice.reading.aclose()
 
-    def __del__(self) -> None:
-        # A stream that was dropped unread must not keep the server busy. This may run in any thread at any place.
+    def _let_go(self) -> None:
         for choice in self._choices:
             choice.reading.abandon()
+
+    def __del__(self) -> None:
+        # A stream that was dropped unread must not keep the server busy. This may run in any thread at any place.
+        self._let_go()
 
 
 class _Choice:

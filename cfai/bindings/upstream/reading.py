@@ -23,7 +23,7 @@ from cfai.bindings.upstream.chunks import Chunks, ErrorInStream, NoChunk
 from cfai.bindings.upstream.connection import read_body
 from cfai.bindings.upstream.refusals import Server, refusal, words_in
 from cfai.errors import AiError, EngineFailure
-from cfai.event_loops import run_soon, start_task
+from cfai.event_loops import first_of, run_soon, start_task
 from cfai.tasks.parts import Part
 from cfai.wording import shortened
 
@@ -59,7 +59,7 @@ class Reading:
         self._parts: deque[Part] = deque()
         self._error: AiError | None = None
         self._has_ended = False
-        self._arrival: anyio.Event | None = None
+        self.arrival: anyio.Event | None = None
         self._room: anyio.Event | None = None
         self._over = anyio.Event()
         self._scope = anyio.CancelScope()
@@ -81,23 +81,8 @@ class Reading:
         """The error with which the answer ended before any part that is still unread."""
         return self._error if not self._parts else None
 
-    @staticmethod
-    async def first_of(readings: Sequence[Reading]) -> Reading:
-        """The first of several, all read by this task, that has something to read.
-
-        Give the one that was read last the last place, and none is read more often than the others.
-        """
-        while True:
-            for reading in readings:
-                if reading.has_something:
-                    return reading
-            arrival = anyio.Event()
-            for reading in readings:
-                reading._arrival = arrival
-            await arrival.wait()
-
     async def __anext__(self) -> Part:
-        await self.first_of([self])
+        await first_of([self])
         if self._parts:
             part = self._parts.popleft()
             if self._room is not None:
@@ -202,8 +187,8 @@ class Reading:
             await self._room.wait()
 
     def _wake(self) -> None:
-        if self._arrival is not None:
-            self._arrival.set()
+        if self.arrival is not None:
+            self.arrival.set()
 
     def _failed(self, body: object) -> AiError:
         """An error that came as an event: servers put the status there that the head cannot have any more."""
