@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
+from starlette.types import Receive, Scope, Send
 
 from cfai import Ai, ByteStream, Call, Reply, UpstreamBinding
 from cfai.catalog import Catalog
@@ -266,6 +267,24 @@ async def test_a_stream_that_is_dropped_unread_ends_the_request() -> None:
         del reply
         gc.collect()
         await until(lambda: server.left == 1)
+
+
+async def test_one_answer_that_fails_ends_the_requests_for_the_others_before_anybody_closes() -> None:
+    whole, cut = (
+        Server(stream_of(*HELLO, done=False), hangs=True),
+        Server(stream_of(*HELLO, done=False), breaks=True),
+    )
+
+    async def server(scope: Scope, receive: Receive, send: Send) -> None:
+        await (cut if whole.asked else whole)(scope, receive, send)
+
+    async with asking(server) as binding:
+        reply = await binding.send(Call(MODEL, {**ASKED, "n": 2, "stream": True}, form="chat"))
+        assert isinstance(reply.body, ByteStream)
+        while b"[DONE]" not in await anext(reply.body):
+            pass
+        await until(lambda: whole.left == 1)
+        await reply.aclose()
 
 
 async def test_a_stream_that_waits_for_its_first_piece_is_kept_alive_by_comments() -> None:
