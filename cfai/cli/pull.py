@@ -45,7 +45,7 @@ def pull(
     """
     from cfai.cli.settled import settled
 
-    need(["huggingface_hub", "httpx2"])
+    need(["filelock", "huggingface_hub", "httpx2"])
     if local_dir is not None and len(names) > 1:
         fail("--local-dir takes the files of one model, and several are named", ExitCode.USAGE)
     settings = settled(context)

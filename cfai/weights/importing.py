@@ -7,13 +7,12 @@ what is in it, and the record that `find` reads names it: before that nothing of
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from cfai.weights.digest import CHUNK, Digest, digest_of
 from cfai.weights.home import home
 from cfai.weights.layout import INDEX, PICKLES, SINGLE, is_whole, read_header, weight_files
 from cfai.weights.listing import is_small
+from cfai.weights.lock import ROOM_LEFT, alone
 from cfai.weights.made import int8_folders
 from cfai.weights.records import FileRecord, Record, folder_name, write_whole
 from cfai.weights.watcher import NobodyWatches, Watcher
@@ -33,9 +33,6 @@ __all__ = ["import_weights"]
 
 JOURNAL = ".cfai-import.json"
 """What has come, in the folder where it is collected."""
-
-ROOM_LEFT = 64 * 1024 * 1024
-"""Bytes of a disk that are left free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +67,8 @@ def import_weights(name: str, path: Path, *, link: bool = False, watcher: Watche
     partial = place / "partial"
     try:
         origin = state_of(path)
-        with _only_one(place.with_name(f"{place.name}.lock"), name, watcher):
+        waits = f"another process imports {name}; waiting for it"
+        with alone(place.with_name(f"{place.name}.lock"), on_wait=lambda: watcher.says(waits)):
             if path.suffix.lower() == ".gguf":
                 files = _convert(path, partial, watcher)
             else:
@@ -95,23 +93,6 @@ def state_of(path: Path) -> str:
     """
     there = path.stat()
     return str(path) if path.is_dir() else f"{path} {there.st_size} {there.st_mtime_ns}"
-
-
-@contextlib.contextmanager
-def _only_one(lock: Path, name: str, watcher: Watcher) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    held = FileLock(lock)
-    try:
-        held.acquire(timeout=0)
-    except Timeout:
-        watcher.says(f"another process imports {name}; waiting for it")
-        held.acquire()
-    try:
-        yield
-    finally:
-        held.release()
 
 
 def _parts(path: Path) -> list[_Part]:

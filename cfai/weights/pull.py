@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from cfai.weights.home import home, is_offline
 from cfai.weights.hub import Hub, HubUnreachable
 from cfai.weights.layout import INDEX, SINGLE, weight_names
 from cfai.weights.listing import HubFile, Listing
+from cfai.weights.lock import ROOM_LEFT, alone
 from cfai.weights.records import FileRecord, Record, folder_name, write_whole
 from cfai.weights.source import is_repository_name
 from cfai.weights.store import Cache, Folder, Store
@@ -35,9 +35,6 @@ AT_ONCE = 4
 
 MUCH = 256 * 1024 * 1024
 """Bytes of weights that take longer to fetch than it takes to ask transformers whether they can be loaded."""
-
-ROOM_LEFT = 64 * 1024 * 1024
-"""Bytes of a disk that are left free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +97,8 @@ def pull(
         )
     store: Store = Cache(repo) if local_dir is None else Folder(local_dir)
     try:
-        with _only_one(store.lock, repo, watcher):
+        waits = f"another process fetches {repo}; waiting for it"
+        with alone(store.lock, on_wait=lambda: watcher.says(waits)):
             # The one that was waited for may have fetched it.
             if (record := _here(repo, revision, local_dir)) is not None:
                 return Pulled(record, 0)
@@ -135,20 +133,6 @@ def _here(repo: str, revision: str | None, local_dir: Path | None) -> Record | N
     if record is None or not record.is_there or revision not in (None, record.commit):
         return None
     return record if local_dir is None or Path(record.folder) == local_dir else None
-
-
-@contextlib.contextmanager
-def _only_one(lock: Path, repo: str, watcher: Watcher) -> Iterator[None]:
-    from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]  # no list of what it exports
-
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as held:
-        try:
-            held.enter_context(WeakFileLock(lock, timeout=0.05))
-        except TimeoutError:
-            watcher.says(f"another process fetches {repo}; waiting for it")
-            held.enter_context(WeakFileLock(lock))
-        yield
 
 
 def _fetch(

@@ -7,11 +7,13 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from cfai.catalog import Catalog
 from cfai.errors import WeightsMissing
 from cfai.weights.finding import repositories, with_imported
 from cfai.weights.home import home, hub_cache
+from cfai.weights.lock import alone
 from cfai.weights.made import int8_folders
 from cfai.weights.records import Record, folder_name
 from cfai.weights.source import is_repository_name
@@ -126,14 +128,12 @@ def _caches(repo: str, record: Record | None) -> list[Cache]:
 def _undisturbed(name: str, locks: list[Path]) -> Iterator[None]:
     with contextlib.ExitStack() as held:
         for lock in locks:
-            from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]  # no list of what it exports
-
-            lock.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                held.enter_context(WeakFileLock(lock, timeout=0.05))
-            except TimeoutError as error:
-                raise WeightsMissing(f"another process fetches or imports {name}", hint="end it first") from error
+            held.enter_context(alone(lock, on_wait=lambda: _refuse(name)))
         yield
+
+
+def _refuse(name: str) -> NoReturn:
+    raise WeightsMissing(f"another process fetches or imports {name}", hint="end it first")
 
 
 def _remove(folder: Path) -> None:
