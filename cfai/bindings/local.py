@@ -186,7 +186,8 @@ class LocalBinding:
 
     async def _prepare(self, call: Call) -> Generation:
         terms = self._terms.of(call.options)
-        model = terms.model(call.model, self.catalog, on_notice=self._note_retired)
+        notes: list[tuple[str, str]] = []
+        model = terms.model(call.model, self.catalog, on_notice=lambda *note: notes.append(note))
         if not model.generates_text:
             raise NoSuchModel(call.model, hint=f"its task, {model.task}, does not run here")
         asked = Asked.of(call, model, terms)
@@ -194,8 +195,11 @@ class LocalBinding:
         if (lora := asked.request.lora) is not None:
             adapter = await to_thread.run_sync(self._adapters.find, model, lora, abandon_on_cancel=True)
         rejects = bool(call.options.get("rejectIfBusy"))
+        found = await self._weights_of(model)
+        for note in notes:  # that it still answers here is true only now
+            self._note_once(("retired", note[0]), note[1])
         lease = self._loaded.use(
-            await self._weights_of(model),
+            found,
             session=call.headers.get("x-session-affinity"),
             keep_alive=_keep_alive_of(call, self._settings_of(model)),
             pinned=model.id in self._pinned,
@@ -263,10 +267,6 @@ class LocalBinding:
 
     def _source_of(self, model: Model) -> weights.Source | None:
         return self._settings_of(model).source
-
-    def _note_retired(self, model_id: str, line: str) -> None:
-        if self.catalog.get(model_id).generates_text:  # the others answer nothing here
-            self._note_once(("retired", model_id), line)
 
     def _note_once(self, about: tuple[str, str], line: str) -> None:
         if about not in self._noticed:

@@ -93,7 +93,7 @@ def _in(
         return Footprint(dtype, weights, token * (settings.cache_tokens or context), work)
     capacity = settings.cache_within(budget, taken=weights + work, context=context, token=token, device=device)
     is_packed = device.type == "cpu" and rest == torch.float32 and dtype != "int8"
-    left = max(0, budget - weights - work - capacity * token)
+    left = max(0, budget // 2 - weights - work - capacity * token)  # what is only faster leaves room for another model
     spare = min(weights, int(left * PACKED_SHARE)) if is_packed else 0
     return Footprint(dtype, weights, capacity * token, work, spare)
 

@@ -34,7 +34,8 @@ LEAST_TOKENS = 2048
 """A model whose cache would have room for fewer tokens than this, or than its context, is not loaded."""
 
 PACKED_SHARE = 0.3
-"""How much of a CPU's memory that is left the second forms of weights may take, which make batches faster."""
+"""How much of a CPU's memory that is left, or that half of a budget leaves, the second forms of weights may take, which
+make batches faster."""
 
 STEP_MEMORY = 2 << 30
 """Bytes that steps, CUDA graphs and libraries may need beside weights and cache."""

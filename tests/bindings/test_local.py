@@ -350,10 +350,7 @@ async def test_a_model_that_breaks_in_the_middle_ends_its_stream_properly(local:
 
 
 async def test_weights_that_are_damaged_are_a_status_and_the_next_request_works(llama: Path, tmp_path: Path) -> None:
-    broken = tmp_path / "broken"
-    broken.mkdir()
-    for file in llama.iterdir():
-        (broken / file.name).write_bytes(file.read_bytes())
+    broken = shutil.copytree(llama, tmp_path / "broken")
     whole = (broken / "model.safetensors").read_bytes()
     (broken / "model.safetensors").write_bytes(whole[:-5])
     binding = LocalBinding({"@cf/my/model": broken})

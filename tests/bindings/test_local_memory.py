@@ -228,6 +228,15 @@ async def test_a_cache_takes_a_share_of_the_budget_and_no_less_than_an_answer_ne
     assert tiny.total > 1000, "it says what it needs at least"
 
 
+async def test_what_is_only_faster_leaves_room_for_another_model(llama: Path) -> None:
+    settings = EngineSettings(device="cpu", slots=1, cache_tokens=16)
+    bare = footprint(llama, settings, budget=10**9)
+    needed = bare.weights + bare.cache + bare.work
+    for budget in (2 * needed, 3 * needed, 10 * needed):
+        assert footprint(llama, settings, budget=budget).total <= budget // 2
+    assert footprint(llama, settings, budget=10 * needed).spare > 0
+
+
 async def test_weights_that_do_not_fit_in_float32_are_taken_in_half(llama: Path) -> None:
     settings = EngineSettings(device="cpu", slots=1, cache_tokens=16)
     whole = footprint(llama, settings, budget=10**9)
