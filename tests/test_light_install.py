@@ -65,8 +65,8 @@ def test_without_torch_there_are_the_fake_the_tape_the_faults_the_plugin_and_cfa
         [python, "-m", "cfai", "serve", "--port=0"], cwd=tmp_path, env=OWN, capture_output=True, text=True, check=False
     )
     assert refused.returncode == 1
-    assert "this needs huggingface-hub, which is not installed" in refused.stderr
-    assert "pip install huggingface-hub jinja2 llguidance numpy" in refused.stderr
+    assert "this needs filelock, which is not installed" in refused.stderr
+    assert "pip install filelock huggingface-hub jinja2 llguidance numpy" in refused.stderr
     assert "--fake, which makes answers up" in refused.stderr
     assert "Traceback" not in refused.stderr
 

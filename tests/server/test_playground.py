@@ -639,6 +639,7 @@ def snippets(demo: str, open_page: Callable[..., Page]) -> Callable[[str, bool],
         page.get_by_label("Message", exact=True).fill(QUESTION)
         page.get_by_role("tab", name="Code").click()
         page.get_by_label("Language").select_option(language)
+        expect(page.locator("#snippet")).to_contain_text(re.compile("@cf/|@cfai/"))  # the server has said which it has
         return page.locator("#snippet").text_content() or ""
 
     return write
