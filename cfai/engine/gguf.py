@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from tokenizers import normalizers, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cfai.engine.loading import Progress, loading
@@ -35,6 +37,7 @@ def convert_gguf(file: Path, folder: Path, *, progress: Progress | None = None) 
     try:
         with loading(progress):
             tokenizer = AutoTokenizer.from_pretrained(file.parent, **where)
+            _space_in_front_once(tokenizer)
             model, report = AutoModelForCausalLM.from_pretrained(
                 file.parent,
                 dtype=dtype,
@@ -44,11 +47,27 @@ def convert_gguf(file: Path, folder: Path, *, progress: Progress | None = None) 
             )
             if missing := sorted(map(str, report.get("missing_keys") or ())):
                 raise EngineFailure(f"{file} lacks {', '.join(missing[:3])} ({len(missing)} in all)")
+            if isinstance(end := model.config.eos_token_id, int):  # some transformers take another for the tokenizer's
+                tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
     except (OSError, ValueError, KeyError, IndexError, TypeError, RuntimeError, NotImplementedError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise WeightsMissing(f"transformers cannot read {file}: {reason}") from error
+
+
+def _space_in_front_once(tokenizer: Any) -> None:
+    """Have SentencePiece's space stand before the text only, not behind every special token of it too.
+
+    Older transformers convert the file's pieces in the other way, and the file does not say which one was meant.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return
+    steps = (json.loads(backend.to_str()).get("normalizer") or {}).get("normalizers", [])
+    if [step["type"] for step in steps] == ["Prepend", "Replace"] and backend.pre_tokenizer is None:
+        backend.normalizer = normalizers.Sequence([])
+        backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
 
 
 def _as_floats() -> dict[str, Any]:
