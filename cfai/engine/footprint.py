@@ -92,9 +92,10 @@ def _in(
     if budget is None:
         return Footprint(dtype, weights, token * (settings.cache_tokens or context), work)
     capacity = settings.cache_within(budget, taken=weights + work, context=context, token=token, device=device)
-    is_packed = device.type == "cpu" and rest == torch.float32 and dtype != "int8"
     left = max(0, budget // 2 - weights - work - capacity * token)  # what is only faster leaves room for another model
-    spare = min(weights, int(left * PACKED_SHARE)) if is_packed else 0
+    spare = (
+        min(_copies(text, weights, rest), int(left * PACKED_SHARE)) if device.type == "cpu" and dtype != "int8" else 0
+    )
     return Footprint(dtype, weights, capacity * token, work, spare)
 
 
@@ -143,6 +144,15 @@ def _cache_bytes(text: Any) -> int:
         return layers * heads * (sum(sizes) or 2 * int(rank))
     size = getattr(text, "head_dim", None) or int(_one_of(text, "hidden_size", "n_embd", default=1)) // heads
     return layers * 2 * int(getattr(text, "num_key_value_heads", None) or heads) * int(size)
+
+
+def _copies(text: Any, weights: int, dtype: torch.dtype) -> int:
+    """Bytes that copies of weights in a faster form can take at most, on a CPU."""
+    if dtype == torch.float32:
+        return weights
+    if not getattr(text, "tie_word_embeddings", False):  # others are packed where they are
+        return 0
+    return int(getattr(text, "vocab_size", 0) or 0) * int(_one_of(text, "hidden_size", "n_embd", default=0)) * 2
 
 
 def _work(text: Any, settings: EngineSettings, device: torch.device) -> int:

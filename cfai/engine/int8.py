@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from cfai.engine.int8_matrices import Int8Matrix, matrix_for, multiply, quantise_rows
+from cfai.engine.int8_matrices import Int8Matrix, matrix_for, quantise_rows
+from cfai.engine.matrices import joined, layers_below, parents_in, replace, rows_in
 
-__all__ = ["Int8Embedding", "Int8Linear", "Rows", "matrices_of", "quantise", "rows_in"]
-
-IS_TRANSPOSED = {"Linear": False, "FalconLinear": False, "Conv1D": True}
-"""The classes of layers that become int8, and whether their weight is [inputs, outputs]."""
-
-STAYS_FLOAT = {"dt_proj"}
-"""Layers whose weight their model multiplies itself: Mamba's."""
-
-SIBLINGS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
-"""Layers of one module that are given the same tensor: one product is faster than two or three."""
-
+__all__ = ["Int8Embedding", "Rows", "matrices_of", "quantise"]
 
 Rows = Callable[[str, Any], tuple[torch.Tensor, torch.Tensor]]
 """What gives the rows of a layer and their scales (see `quantise_rows`), by its name in the model and itself."""
@@ -30,7 +21,7 @@ Rows = Callable[[str, Any], tuple[torch.Tensor, torch.Tensor]]
 def quantise(model: PreTrainedModel, device: torch.device, dtype: torch.dtype, *, rows_of: Rows | None = None) -> None:
     """Make the linear layers and the input embedding of `model` int8 and the rest `dtype`, all on `device`.
 
-    The layers become `Int8Linear`, the embedding `Int8Embedding`. It goes from module to module and lets go of one's
+    The layers become `MatrixLinear`, the embedding `Int8Embedding`. It goes from module to module and lets go of one's
     weights before the next. What is no module of its own, as the experts of Mixture-of-Experts models, stays float.
 
     rows_of  where the rows come from; None takes the layers' own weights
@@ -42,17 +33,19 @@ def quantise(model: PreTrainedModel, device: torch.device, dtype: torch.dtype, *
     rows_of = rows_of or (lambda _, layer: quantise_rows(rows_in(layer), device))
     embedding: Any = model.get_input_embeddings()
     small = _small_embedding(embedding, _name_of(embedding, model), rows_of, device, dtype)
-    for prefix, parent in list(model.named_modules()):
-        for layers in _layers_below(parent):
+    for prefix, parent in parents_in(model):
+        for layers in layers_below(parent):
             if small is not None and layers[0][1].weight is embedding.weight:  # output and input are one matrix
                 halves = [(small.rows.data, small.scales)]
             else:
-                halves = [_on(device, rows_of(_joined(prefix, name), layer)) for name, layer in layers]
-            _replace(parent, layers, halves, make)
+                halves = [_on(device, rows_of(joined(prefix, name), layer)) for name, layer in layers]
+            replace(parent, layers, _matrix_of(layers, halves, make))
             del layers
-        for name, child in parent.named_children():
-            if child is embedding and small is not None:
-                setattr(parent, name, small)
+    if small is not None:
+        for parent in list(model.modules()):
+            for name, child in parent.named_children():
+                if child is embedding:
+                    setattr(parent, name, small)
     for module in model.modules():
         if not isinstance(module, Int8Matrix | Int8Embedding):
             for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
@@ -68,42 +61,11 @@ def matrices_of(model: PreTrainedModel) -> dict[str, Any]:
     embedding: Any = model.get_input_embeddings()
     found = {} if _factor_of(embedding) is None else {_name_of(embedding, model): embedding}
     for prefix, parent in model.named_modules():
-        found |= {_joined(prefix, name): layer for layers in _layers_below(parent) for name, layer in layers}
+        found |= {joined(prefix, name): layer for layers in layers_below(parent) for name, layer in layers}
     first: dict[int, str] = {}
     for name, layer in found.items():
         first.setdefault(id(layer.weight), name)
     return {name: found[name] for name in first.values()}
-
-
-def rows_in(layer: Any, weight: torch.Tensor | None = None) -> torch.Tensor:
-    """The `weight` of a layer, by default its own, as [outputs, inputs]."""
-    weight = layer.weight if weight is None else weight
-    return weight.T if IS_TRANSPOSED.get(type(layer).__name__, False) else weight
-
-
-class Int8Linear(nn.Module):
-    """`nn.Linear` with int8 weights: a matrix of its own, or the rows `start` to `stop` of one for several layers."""
-
-    def __init__(self, matrix: Int8Matrix, shared: _Shared | None = None, start: int = 0, stop: int = 0) -> None:
-        super().__init__()
-        self.matrix = matrix
-        self.in_features = matrix.inputs
-        self.out_features = (stop - start) if shared else matrix.outputs
-        self._shared = shared
-        self._start = start
-
-    @property
-    def weight(self) -> torch.Tensor:
-        """A tensor with the weight's shape and device, for whoever asks about those; the numbers are others."""
-        return self.matrix.scales[self._start :][: self.out_features, None].expand(-1, self.in_features)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self._shared is None:
-            return multiply(x, self.matrix)
-        return self._shared.product(x, self._start)[..., self._start : self._start + self.out_features]
-
-    def extra_repr(self) -> str:
-        return f"in_features={self.in_features}, out_features={self.out_features}"
 
 
 class Int8Embedding(nn.Module):
@@ -128,27 +90,6 @@ class Int8Embedding(nn.Module):
         return (self.rows[ids] * (self.scales[ids] * self._factor)[..., None]).to(self._dtype)
 
 
-class _Shared:
-    """The product of layers that are asked one after the other with the same tensor: the first one computes it."""
-
-    def __init__(self, matrix: Int8Matrix, starts: set[int]) -> None:
-        self._matrix = matrix
-        self._starts = starts
-        self._waiting: set[int] = set()
-        self._input: torch.Tensor | None = None
-        self._product: torch.Tensor | None = None
-
-    def product(self, x: torch.Tensor, start: int) -> torch.Tensor:
-        product = self._product
-        if product is None or x is not self._input or start not in self._waiting:
-            product = multiply(x, self._matrix)
-            self._input, self._product, self._waiting = x, product, set(self._starts)
-        self._waiting.discard(start)
-        if not self._waiting:
-            self._input = self._product = None
-        return product
-
-
 def _small_embedding(
     embedding: Any, name: str, rows_of: Rows, device: torch.device, dtype: torch.dtype
 ) -> Int8Embedding | None:
@@ -168,48 +109,20 @@ def _name_of(child: nn.Module, model: nn.Module) -> str:
     return names[child]
 
 
-def _joined(prefix: str, name: str) -> str:
-    return f"{prefix}.{name}" if prefix else name
-
-
 def _on(device: torch.device, halves: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     rows, scales = halves
     return rows.to(device), scales.to(device)
 
 
-def _layers_below(parent: nn.Module) -> Iterator[list[tuple[str, Any]]]:
-    """The layers right below `parent` and their names, those that will share a matrix together."""
-    layers: dict[str, Any] = {
-        name: child
-        for name, child in parent.named_children()
-        if type(child).__name__ in IS_TRANSPOSED and name not in STAYS_FLOAT
-    }
-    for names in SIBLINGS:
-        kinds = {(layers[n].weight.shape[1], layers[n].bias is None) if n in layers else None for n in names}
-        if len(kinds) == 1 and None not in kinds:
-            yield [(name, layers.pop(name)) for name in names]
-    while layers:
-        yield [layers.popitem()]
-
-
-def _replace(
-    parent: nn.Module,
+def _matrix_of(
     layers: list[tuple[str, Any]],
     halves: list[tuple[torch.Tensor, torch.Tensor]],
     make: Callable[..., Int8Matrix],
-) -> None:
+) -> Int8Matrix:
+    """One matrix of the rows and scales of one or several layers."""
     biases = [layer.bias for _, layer in layers if layer.bias is not None]
     if len(layers) == 1:
         [(rows, scales)] = halves
     else:
         rows, scales = (torch.cat(parts) for parts in zip(*halves, strict=True))
-    matrix = make(rows, scales, torch.cat(biases) if biases else None)
-    if len(layers) == 1:
-        setattr(parent, layers[0][0], Int8Linear(matrix))
-        return
-    starts = [0]
-    for part, _ in halves:
-        starts.append(starts[-1] + len(part))
-    shared = _Shared(matrix, set(starts[:-1]))
-    for (name, _), start, stop in zip(layers, starts, starts[1:], strict=False):
-        setattr(parent, name, Int8Linear(matrix, shared, start, stop))
+    return make(rows, scales, torch.cat(biases) if biases else None)

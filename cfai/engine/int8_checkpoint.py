@@ -21,10 +21,11 @@ from typing import Any, Protocol
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
-from cfai.engine.int8 import matrices_of, quantise, rows_in
+from cfai.engine.int8 import matrices_of, quantise
 from cfai.engine.int8_matrices import quantise_rows
 from cfai.engine.kept import DamagedInt8, Keeper, KeptInt8, find_kept, keeper_for
 from cfai.engine.loading import Progress, loading
+from cfai.engine.matrices import rows_in
 from cfai.engine.tensors import DTYPES, TensorFiles
 
 __all__ = ["Int8Plan", "load_int8", "plan_int8"]

@@ -20,7 +20,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812  # everybody's name for it
-from torch.overrides import handle_torch_function, has_torch_function_unary
+
+from cfai.engine.matrices import Matrix
 
 __all__ = [
     "FloatMatrix",
@@ -29,7 +30,6 @@ __all__ = [
     "VnniMatrix",
     "has_vnni",
     "matrix_for",
-    "multiply",
     "quantise_rows",
 ]
 
@@ -85,37 +85,21 @@ def has_vnni() -> bool:
     return torch.allclose(matrix(torch.ones(2, 64)), torch.tensor(64 * 127.0), rtol=1e-4)
 
 
-def multiply(x: torch.Tensor, matrix: Int8Matrix) -> torch.Tensor:
-    """`x`, [..., inputs], times the transposed `matrix`, plus its bias: [..., outputs] in the dtype of `x`.
-
-    One call to whoever records torch calls with a `TorchFunctionMode`, however it is computed.
-    """
-    if has_torch_function_unary(x):
-        recorded: torch.Tensor = handle_torch_function(multiply, (x,), x, matrix)
-        return recorded
-    product = matrix.product(x.reshape(-1, matrix.inputs))
-    return product.view(*x.shape[:-1], matrix.outputs)
-
-
-class Int8Matrix(nn.Module):
+class Int8Matrix(Matrix):
     """A matrix of int8 `rows`, [outputs, inputs], their float32 `scales`, [outputs], and a `bias`, [outputs]."""
 
     scales: torch.Tensor
 
     def __init__(self, rows: torch.Tensor, scales: torch.Tensor, bias: torch.Tensor | None = None) -> None:
-        super().__init__()
-        self.outputs, self.inputs = rows.shape
+        super().__init__(*rows.shape)
         # Parameters, so that the model's weights are counted.
         self.rows = nn.Parameter(rows, requires_grad=False)
         self.bias = None if bias is None else nn.Parameter(bias.detach().to(scales), requires_grad=False)
         self.register_buffer("scales", scales)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return multiply(x, self)
-
-    def product(self, x: torch.Tensor) -> torch.Tensor:
-        """`x`, [tokens, inputs], times the matrix, plus the bias: [tokens, outputs] in the dtype of `x`."""
-        raise NotImplementedError
+    @property
+    def like(self) -> torch.Tensor:
+        return self.scales
 
 
 class FloatMatrix(Int8Matrix):

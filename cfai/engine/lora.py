@@ -38,7 +38,7 @@ __all__ = ["AdapterBank", "adapted"]
 KEPT_BYTES = 1 << 30
 """A hundred adapters of a small model, a dozen of a large one."""
 
-_LAYERS = ("Linear", "FalconLinear", "Conv1D", "Int8Linear")
+_LAYERS = ("Linear", "FalconLinear", "Conv1D", "MatrixLinear")
 """The classes of layers that can have adapters."""
 
 

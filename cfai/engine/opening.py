@@ -14,10 +14,11 @@ from cfai.engine.devices import device_of
 from cfai.engine.footprint import LONGEST_CONTEXT, Footprint
 from cfai.engine.lora import AdapterBank
 from cfai.engine.memory import free_memory, is_out_of_memory, let_go
+from cfai.engine.packed import pack, packing_pays
 from cfai.engine.regions import Regions
 from cfai.engine.runner import Runner, form_of
 from cfai.engine.scheduler import Scheduler
-from cfai.engine.settings import EngineSettings, step_tokens_on
+from cfai.engine.settings import PACKED_SHARE, EngineSettings, step_tokens_on
 from cfai.engine.solo import Soloist
 from cfai.errors import AiError, EngineFailure, NotEnoughMemory
 from cfai.quantities import shown_size
@@ -71,8 +72,13 @@ def _opened(
 ) -> Opened:
     dtype = settings.dtype or (footprint.dtype if footprint else None)
     loaded = load_checkpoint(folder, device=settings.device, dtype=dtype, progress=progress)
+    spare = footprint.spare if footprint else 0
     if loaded.device.type == "cpu":
         torch.set_num_threads(settings.threads_for(loaded.model.num_parameters()))
+        if footprint is None:
+            spare = int((free_memory(loaded.device) or 0) * PACKED_SHARE)
+        if packing_pays(loaded.model):
+            spare -= pack(loaded.model, spare=spare)
     slots = settings.slots_on(loaded.device)
     context = loaded.max_positions or LONGEST_CONTEXT
     adapters = AdapterBank(loaded.model)
@@ -92,7 +98,7 @@ def _opened(
                 capacity=capacity,
                 longest=context,
                 adapters=adapters,
-                spare=footprint.spare if footprint else None,
+                spare=spare,
             )
     except Unbatchable as reason:
         log.warning("%s answers one request at a time: %s", name, reason)

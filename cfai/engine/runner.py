@@ -31,11 +31,9 @@ from cfai.engine.fusing import Forward, fuse
 from cfai.engine.gathered import forward_gathered, gathered_shapes
 from cfai.engine.graphs import CudaCapture, DecodeGraphs, DecodeInputs
 from cfai.engine.lora import AdapterBank
-from cfai.engine.memory import free_memory
 from cfai.engine.sampling import Draws, Features, Sampler
 from cfai.engine.scheduler import Step, Work
 from cfai.engine.sequence import Sequence, Token
-from cfai.engine.settings import PACKED_SHARE
 
 __all__ = ["Form", "Pending", "Runner", "form_of", "vocabulary_of"]
 
@@ -87,7 +85,7 @@ class Runner:
     capacity  tokens that the cache holds
     longest   tokens of the longest sequence
     adapters  where those of the sequences are when a step begins
-    spare     bytes that copies of weights may take on a CPU; None takes a share of what is free
+    spare     bytes that copies of weights may take on a CPU
     """
 
     def __init__(
@@ -100,7 +98,7 @@ class Runner:
         capacity: int,
         longest: int,
         adapters: AdapterBank,
-        spare: int | None = None,
+        spare: int,
     ) -> None:
         self._spare = spare
         self._model = checkpoint.model
@@ -133,7 +131,7 @@ class Runner:
     @property
     def copies(self) -> int:
         """Bytes that copies of weights take, or may until that is decided."""
-        return (self._spare or 0) if self._is_fresh else self._fused.copies if self._fused else 0
+        return self._spare if self._is_fresh else self._fused.copies if self._fused else 0
 
     def warm_up(self) -> tuple[int, int] | None:
         """Do a part of what makes later steps faster. How much is done now, and of how much; None if it was all."""
@@ -155,10 +153,7 @@ class Runner:
             return None
         if time.monotonic() - started > LONG_STEP:
             return None
-        spare = self._spare
-        if spare is None:
-            spare = int((free_memory(self._device) or 0) * PACKED_SHARE) if self._device.type == "cpu" else 0
-        fused = fuse(self._model, memory=spare, bank=self._adapters)
+        fused = fuse(self._model, memory=self._spare, bank=self._adapters)
         few = torch.zeros(4, dtype=torch.long, device=self._device)
         fused(few[None], few[None], few[:1], batch=Recorder())  # so that no prompt waits for second forms of weights
         return fused

@@ -26,7 +26,7 @@ from transformers import (
     Qwen3MoeConfig,
 )
 
-from cfai.engine.int8 import Int8Embedding, Int8Linear, quantise
+from cfai.engine.int8 import Int8Embedding, quantise
 from cfai.engine.int8_matrices import (
     FloatMatrix,
     Int8Matrix,
@@ -34,9 +34,9 @@ from cfai.engine.int8_matrices import (
     VnniMatrix,
     has_vnni,
     matrix_for,
-    multiply,
     quantise_rows,
 )
+from cfai.engine.matrices import MatrixLinear, multiply
 
 CPU = torch.device("cpu")
 HERE: list[type[Int8Matrix]] = [FloatMatrix, TokenMatrix, *([VnniMatrix] if has_vnni() else [])]
@@ -131,7 +131,7 @@ def test_a_model_says_the_same_in_less_memory(family: str) -> None:
     assert model.get_memory_footprint() < 0.56 * before
     assert model.num_parameters() >= count  # the threads to use are chosen by it
     assert isinstance(model.get_input_embeddings(), Int8Embedding)
-    assert isinstance(model.get_output_embeddings(), Int8Linear)
+    assert isinstance(model.get_output_embeddings(), MatrixLinear)
     assert model.get_output_embeddings().weight.shape == (500, 64)
     assert model.get_input_embeddings().weight.shape == (500, 64)
     assert model.dtype == torch.float32

@@ -146,7 +146,7 @@ def random_adapter(folder: Path, model: PreTrainedModel, rank: int) -> Adapter:
     tensors = {}
     for name, layer in model.named_modules():
         if (
-            type(layer).__name__ in ("Linear", "FalconLinear", "Conv1D", "Int8Linear")
+            type(layer).__name__ in ("Linear", "FalconLinear", "Conv1D", "MatrixLinear")
             and layer is not model.get_output_embeddings()
         ):
             weight: Any = layer.weight

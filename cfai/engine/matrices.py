@@ -1,0 +1,151 @@
+"""Linear layers whose weights are in a form that torch's own layers do not know: int8, or packed for the processor.
+
+A `Matrix` multiplies; `MatrixLinear` stands in a model where a linear layer was. Layers of one module that are given
+the same tensor, as query, key and value, are rows of one matrix: one product is faster than three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import handle_torch_function, has_torch_function_unary
+
+__all__ = ["Matrix", "MatrixLinear", "joined", "layers_below", "multiply", "parents_in", "replace", "rows_in"]
+
+IS_TRANSPOSED = {"Linear": False, "FalconLinear": False, "Conv1D": True}
+"""The classes of layers that a matrix can stand for, and whether their weight is [inputs, outputs]."""
+
+STAYS = {"dt_proj"}
+"""Layers whose weight their model multiplies itself: Mamba's."""
+
+SIBLINGS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+"""Layers of one module that are given the same tensor."""
+
+
+class Matrix(nn.Module):
+    """A matrix of `outputs` rows and `inputs` columns, and a bias for each output."""
+
+    def __init__(self, outputs: int, inputs: int) -> None:
+        super().__init__()
+        self.outputs, self.inputs = outputs, inputs
+
+    @property
+    def like(self) -> torch.Tensor:
+        """[outputs], of the dtype and on the device of the weight's numbers."""
+        raise NotImplementedError
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return multiply(x, self)
+
+    def product(self, x: torch.Tensor) -> torch.Tensor:
+        """`x`, [tokens, inputs], times the transposed matrix, plus the bias: [tokens, outputs] in the dtype of `x`."""
+        raise NotImplementedError
+
+
+def multiply(x: torch.Tensor, matrix: Matrix) -> torch.Tensor:
+    """`x`, [..., inputs], times the transposed `matrix`, plus its bias: [..., outputs] in the dtype of `x`.
+
+    One call to whoever records torch calls with a `TorchFunctionMode`, however it is computed.
+    """
+    if has_torch_function_unary(x):
+        recorded: torch.Tensor = handle_torch_function(multiply, (x,), x, matrix)
+        return recorded
+    product = matrix.product(x.reshape(-1, matrix.inputs))
+    return product.view(*x.shape[:-1], matrix.outputs)
+
+
+class MatrixLinear(nn.Module):
+    """In the place of a linear layer: a matrix of its own, or the rows `start` to `stop` of one for several layers."""
+
+    def __init__(self, matrix: Matrix, shared: _Shared | None = None, start: int = 0, stop: int = 0) -> None:
+        super().__init__()
+        self.matrix = matrix
+        self.in_features = matrix.inputs
+        self.out_features = (stop - start) if shared else matrix.outputs
+        self._shared = shared
+        self._start = start
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """A tensor with the weight's shape and device, for whoever asks about those; the numbers are others."""
+        return self.matrix.like[self._start :][: self.out_features, None].expand(-1, self.in_features)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self._shared is None:
+            return multiply(x, self.matrix)
+        return self._shared.product(x, self._start)[..., self._start : self._start + self.out_features]
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}"
+
+
+class _Shared:
+    """The product of layers that are asked one after the other with the same tensor: the first one computes it."""
+
+    def __init__(self, matrix: Matrix, starts: set[int]) -> None:
+        self._matrix = matrix
+        self._starts = starts
+        self._waiting: set[int] = set()
+        self._input: torch.Tensor | None = None
+        self._product: torch.Tensor | None = None
+
+    def product(self, x: torch.Tensor, start: int) -> torch.Tensor:
+        product = self._product
+        if product is None or x is not self._input or start not in self._waiting:
+            product = multiply(x, self._matrix)
+            self._input, self._product, self._waiting = x, product, set(self._starts)
+        self._waiting.discard(start)
+        if not self._waiting:
+            self._input = self._product = None
+        return product
+
+
+def joined(prefix: str, name: str) -> str:
+    """The name in the model of the module `name` below the one called `prefix`."""
+    return f"{prefix}.{name}" if prefix else name
+
+
+def rows_in(layer: Any, weight: torch.Tensor | None = None) -> torch.Tensor:
+    """The `weight` of a layer, by default its own, as [outputs, inputs]."""
+    weight = layer.weight if weight is None else weight
+    return weight.T if IS_TRANSPOSED.get(type(layer).__name__, False) else weight
+
+
+def parents_in(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The modules that have linear layers right below them, and their names. The layers themselves are not held."""
+    return [
+        (name, module)
+        for name, module in model.named_modules()
+        if any(type(child).__name__ in IS_TRANSPOSED for child in module.children())
+    ]
+
+
+def layers_below(parent: nn.Module) -> Iterator[list[tuple[str, Any]]]:
+    """The linear layers right below `parent` and their names, those that will share a matrix together."""
+    layers: dict[str, Any] = {
+        name: child
+        for name, child in parent.named_children()
+        if type(child).__name__ in IS_TRANSPOSED and name not in STAYS
+    }
+    for names in SIBLINGS:
+        kinds = {(layers[n].weight.shape[1], layers[n].bias is None) if n in layers else None for n in names}
+        if len(kinds) == 1 and None not in kinds:
+            yield [(name, layers.pop(name)) for name in names]
+    while layers:
+        yield [layers.popitem()]
+
+
+def replace(parent: nn.Module, layers: list[tuple[str, Any]], matrix: Matrix) -> None:
+    """Put `matrix` where `layers`, a group of `layers_below`, are; its rows are theirs, in their order."""
+    if len(layers) == 1:
+        setattr(parent, layers[0][0], MatrixLinear(matrix))
+        return
+    starts = [0]
+    for _, layer in layers:
+        starts.append(starts[-1] + len(rows_in(layer)))
+    shared = _Shared(matrix, set(starts[:-1]))
+    for (name, _), start, stop in zip(layers, starts, starts[1:], strict=False):
+        setattr(parent, name, MatrixLinear(matrix, shared, start, stop))
