@@ -16,6 +16,7 @@ from cfai.engine.int8 import quantise
 from cfai.engine.int8_checkpoint import load_int8, plan_int8
 from cfai.engine.int8_matrices import Int8Matrix
 from cfai.engine.loading import Progress, loading
+from cfai.engine.matrices import MatrixLinear
 from cfai.engine.memory import free_memory
 from cfai.engine.prompt import PromptRenderer, load_chat_template
 from cfai.engine.tokenizer import Tokenizer, load_tokenizer
@@ -171,8 +172,8 @@ def _advice(config: Any) -> str:
 
 
 def _vocabulary(model: PreTrainedModel) -> int:
-    embeddings: Any = model.get_output_embeddings()
-    return int(embeddings.weight.shape[0])
+    layer: Any = model.get_output_embeddings()
+    return int(layer.out_features if isinstance(layer, MatrixLinear) else layer.weight.shape[0])
 
 
 def _loading_dtype(asked: str | None, files: list[Path], device: torch.device, config: Any) -> torch.dtype:

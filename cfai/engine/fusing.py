@@ -216,7 +216,7 @@ def _with(others: Mapping[Value, Any], call: Call) -> Any:
 
 def _spelled(call: Call) -> tuple[Any, str]:
     def spelled(leaf: Any) -> Any:
-        return f"#{id(leaf)}" if isinstance(leaf, torch.Tensor) else leaf
+        return f"#{id(leaf)}" if isinstance(leaf, torch.Tensor | torch.nn.Module) else leaf
 
     return call.function, repr(mapped(spelled, (call.args, call.kwargs)))
 

@@ -47,8 +47,9 @@ def convert_gguf(file: Path, folder: Path, *, progress: Progress | None = None) 
             )
             if missing := sorted(map(str, report.get("missing_keys") or ())):
                 raise EngineFailure(f"{file} lacks {', '.join(missing[:3])} ({len(missing)} in all)")
-            if isinstance(end := model.config.eos_token_id, int):  # some transformers take another for the tokenizer's
-                tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
+            # Some transformers take another token for the tokenizer's.
+            if isinstance(end := model.config.eos_token_id, int) and (token := tokenizer.convert_ids_to_tokens(end)):
+                tokenizer.eos_token = token
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
     except (OSError, ValueError, KeyError, IndexError, TypeError, RuntimeError, NotImplementedError) as error:

@@ -98,8 +98,9 @@ class Int8Matrix(Matrix):
         self.register_buffer("scales", scales)
 
     @property
-    def like(self) -> torch.Tensor:
-        return self.scales
+    def weight(self) -> torch.Tensor:
+        """Of its shape and on its device; the numbers are others, since the processor's order of them is not known."""
+        return self.scales[:, None].expand(-1, self.inputs)
 
 
 class FloatMatrix(Int8Matrix):

@@ -6,6 +6,7 @@ the same tensor, as query, key and value, are rows of one matrix: one product is
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,8 +19,8 @@ __all__ = ["Matrix", "MatrixLinear", "joined", "layers_below", "multiply", "pare
 IS_TRANSPOSED = {"Linear": False, "FalconLinear": False, "Conv1D": True}
 """The classes of layers that a matrix can stand for, and whether their weight is [inputs, outputs]."""
 
-STAYS = {"dt_proj"}
-"""Layers whose weight their model multiplies itself: Mamba's."""
+STAYS = {"classifier", "dt_proj"}
+"""Layers whose weight their model multiplies itself: LongCat-Flash's and Mamba's."""
 
 SIBLINGS = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 """Layers of one module that are given the same tensor."""
@@ -33,8 +34,8 @@ class Matrix(nn.Module):
         self.outputs, self.inputs = outputs, inputs
 
     @property
-    def like(self) -> torch.Tensor:
-        """[outputs], of the dtype and on the device of the weight's numbers."""
+    def weight(self) -> torch.Tensor:
+        """[outputs, inputs], for the few models that look at a layer's weight; made anew each time."""
         raise NotImplementedError
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -70,8 +71,8 @@ class MatrixLinear(nn.Module):
 
     @property
     def weight(self) -> torch.Tensor:
-        """A tensor with the weight's shape and device, for whoever asks about those; the numbers are others."""
-        return self.matrix.like[self._start :][: self.out_features, None].expand(-1, self.in_features)
+        """The layer's part of the matrix, for whoever looks at it: its shape, its device, rarely its numbers."""
+        return self.matrix.weight[self._start : self._start + self.out_features]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self._shared is None:
@@ -143,9 +144,7 @@ def replace(parent: nn.Module, layers: list[tuple[str, Any]], matrix: Matrix) ->
     if len(layers) == 1:
         setattr(parent, layers[0][0], MatrixLinear(matrix))
         return
-    starts = [0]
-    for _, layer in layers:
-        starts.append(starts[-1] + len(rows_in(layer)))
-    shared = _Shared(matrix, set(starts[:-1]))
-    for (name, _), start, stop in zip(layers, starts, starts[1:], strict=False):
+    ends = list(itertools.accumulate((len(rows_in(layer)) for _, layer in layers), initial=0))
+    shared = _Shared(matrix, set(ends[:-1]))
+    for (name, _), (start, stop) in zip(layers, itertools.pairwise(ends), strict=True):
         setattr(parent, name, MatrixLinear(matrix, shared, start, stop))

@@ -8,6 +8,7 @@ with the model's own layers, when the model is loaded; what is packed takes the 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -23,6 +24,8 @@ from cfai.engine.memory import give_back
 
 __all__ = ["PackedMatrix", "pack", "packing_pays"]
 
+log = logging.getLogger(__name__)
+
 SMALL = 1 << 10
 """Layers with fewer weights stay: a call costs more than they do."""
 
@@ -35,7 +38,8 @@ SLICE = 8 << 20
 SLICES = 4
 """Layers that are measured one after the other, so that none waits in the processor's cache."""
 
-ROUNDS = 3
+ROUNDS = 8
+"""Of which the fastest counts: on a busy machine some wait for the processor."""
 
 LEAST_GAIN = 0.9
 """How many times as fast packed layers must be for each number of tokens: as fast, but for the noise."""
@@ -60,13 +64,10 @@ class PackedMatrix(Matrix):
             rows = nn.Parameter(ordered, requires_grad=False)
         self.rows = rows  # a parameter, so that the model's weights are counted
         self.bias = None if bias is None else nn.Parameter(bias.detach(), requires_grad=False)
-        self._like = torch.full(
-            (self.outputs,), torch.nan, dtype=rows.dtype
-        )  # whoever takes it for the weight shall see
 
     @property
-    def like(self) -> torch.Tensor:
-        return self._like
+    def weight(self) -> torch.Tensor:
+        return self.rows if self.rows.layout == torch.strided else self.rows.to_dense()
 
     def product(self, x: torch.Tensor) -> torch.Tensor:
         product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, self.rows, self.bias, "none", [], "")
@@ -76,7 +77,8 @@ class PackedMatrix(Matrix):
 def packing_pays(model: PreTrainedModel) -> bool:
     """Whether packed layers of `model` are faster than its own, and not slower for one token, for some, or for many.
 
-    Takes some 10 to 100 ms. False on any device but a CPU, and for weights that are not floats.
+    Takes some 10 to 300 ms, and is remembered for models of the same shapes. False on any device but a CPU, and for
+    weights that are not floats.
     """
     if model.device.type != "cpu" or not torch._C._has_mkldnn:
         return False
@@ -87,9 +89,19 @@ def packing_pays(model: PreTrainedModel) -> bool:
             shapes.setdefault((rows.shape, rows.dtype), []).append(rows)
     if not shapes:
         return False
-    most = max(shapes.values(), key=lambda same: sum(rows.numel() for rows in same))
-    few = max(1, SLICE // (most[0].shape[1] * most[0].itemsize))
-    own = [rows[:few].contiguous() for rows in most[:SLICES]]
+    (shape, dtype), most = max(shapes.items(), key=lambda same: sum(rows.numel() for rows in same[1]))
+    asked = (shape, dtype, torch.get_num_threads())
+    if asked not in _PAYS:
+        few = max(1, SLICE // (shape[1] * dtype.itemsize))
+        _PAYS[asked] = _pays([rows[:few].contiguous() for rows in most[:SLICES]])
+    return _PAYS[asked]
+
+
+_PAYS: dict[tuple[torch.Size, torch.dtype, int], bool] = {}
+"""What was found, so that a model that is loaded again multiplies as before."""
+
+
+def _pays(own: list[torch.Tensor]) -> bool:
     try:
         with torch.inference_mode():
             packed = [PackedMatrix(rows) for rows in own]
@@ -115,12 +127,17 @@ def pack(model: PreTrainedModel, *, spare: int) -> int:
     for parent, layers in _groups(model):
         is_embedding = layers[0][1].weight is embedding.weight
         is_copy = not is_embedding or embedding.weight.nbytes <= spare
+        try:
+            matrix = _matrix_of([layer for _, layer in layers], is_copy=is_copy)
+        except RuntimeError as error:  # no memory for it, or it is of another dtype: it stays as it is
+            log.debug("a layer is not packed: %s", error)
+            continue
         copied += embedding.weight.nbytes if is_embedding and is_copy else 0
-        replace(parent, layers, _matrix_of([layer for _, layer in layers], is_copy=is_copy))
+        replace(parent, layers, matrix)
         del layers
     for tensor in (*model.parameters(), *model.buffers()):
-        if tensor.layout == torch.strided:
-            tensor.data = tensor.data.clone()  # what stays as it was read would hold the whole file in memory
+        if tensor.layout == torch.strided and not tensor.untyped_storage().resizable():
+            tensor.data = tensor.data.clone()  # a part of the mapped file, which would stay in memory as a whole
     give_back()
     return copied
 
@@ -150,15 +167,14 @@ def _gain(packed: list[PackedMatrix], own: list[torch.Tensor], tokens: int) -> f
     if tokens > ROWS_AT_ONCE:  # no longer a matter of memory
         packed, own = packed[:1], own[:1]
     x = torch.ones(tokens, packed[0].inputs, dtype=own[0].dtype)
-    ours = _fastest(lambda: [matrix.product(x) for matrix in packed])
-    return _fastest(lambda: [functional.linear(x, rows) for rows in own]) / ours
+    ours, theirs = [], []
+    for _ in range(ROUNDS):  # in turns, so that both meet the same neighbours
+        ours.append(_seconds(lambda: [matrix.product(x) for matrix in packed]))
+        theirs.append(_seconds(lambda: [functional.linear(x, rows) for rows in own]))
+    return min(theirs) / min(ours)
 
 
-def _fastest(work: Callable[[], Any]) -> float:
-    """Seconds of the fastest of some rounds, behind one that does not count."""
-    took = []
-    for _ in range(ROUNDS + 1):
-        began = time.perf_counter()
-        work()
-        took.append(time.perf_counter() - began)
-    return min(took[1:])
+def _seconds(work: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began

@@ -35,7 +35,7 @@ LEAST_TOKENS = 2048
 
 PACKED_SHARE = 0.3
 """How much of a CPU's memory that is left, or that half of a budget leaves, the second forms of weights may take, which
-make batches faster."""
+are faster: for batches, or of an output layer that is the input embedding too."""
 
 STEP_MEMORY = 2 << 30
 """Bytes that steps, CUDA graphs and libraries may need beside weights and cache."""

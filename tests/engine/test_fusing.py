@@ -13,6 +13,7 @@ from torch.overrides import handle_torch_function, has_torch_function
 from transformers import (
     AttentionInterface,
     AutoModelForCausalLM,
+    CohereConfig,
     FalconConfig,
     Gemma2Config,
     Gemma3TextConfig,
@@ -23,6 +24,7 @@ from transformers import (
     MixtralConfig,
     OlmoeConfig,
     Phi3Config,
+    PhiConfig,
     PreTrainedConfig,
     PreTrainedModel,
     Qwen2Config,
@@ -53,7 +55,9 @@ CONFIGS: dict[str, PreTrainedConfig] = {
     "qwen3": Qwen3Config(**SHAPE, head_dim=16),
     "gemma2": Gemma2Config(**SHAPE, **GEMMA),
     "gemma3": Gemma3TextConfig(**SHAPE, **GEMMA),
+    "phi": PhiConfig(**SHAPE),
     "phi3": Phi3Config(**SHAPE),
+    "cohere": CohereConfig(**SHAPE),
     "gpt2": GPT2Config(vocab_size=160, n_embd=64, n_layer=2, n_head=4),
     "granite": GraniteConfig(**SHAPE, **GRANITE),
     "starcoder2": Starcoder2Config(**SHAPE),
@@ -211,8 +215,9 @@ def test_a_function_that_declares_itself_to_torch_decides_by_size() -> None:
             assert_same(made, logits(model, row(6, kept)))
 
 
-def test_a_quantised_model_is_fused() -> None:
-    model = small_llama()
+@pytest.mark.parametrize("name", ["llama", "phi", "cohere"])
+def test_a_quantised_model_is_fused(name: str) -> None:
+    model = build(CONFIGS[name])
     quantise(model, torch.device("cpu"), torch.float32)
     forward = fuse(model)
     assert forward.is_fused
