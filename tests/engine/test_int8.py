@@ -20,6 +20,7 @@ from transformers import (
     Gemma3TextConfig,
     GPT2Config,
     LlamaConfig,
+    LongcatFlashConfig,
     PreTrainedConfig,
     PreTrainedModel,
     Qwen2Config,
@@ -73,6 +74,17 @@ def test_a_row_of_zeros_stays_zero_and_one_with_a_nan_is_not_hidden() -> None:
     product = FloatMatrix(rows, scales)(torch.ones(1, 8))[0]
     assert product[0] == 0
     assert product.isnan().tolist() == [False, True, False]
+
+
+def test_a_router_that_multiplies_its_layers_weight_itself_sends_tokens_to_the_same_experts() -> None:
+    sizes = {**SMALL, "ffn_hidden_size": 96, "expert_ffn_hidden_size": 32, "num_layers": 1, "vocab_size": 160}
+    heads = {"qk_rope_head_dim": 16, "qk_nope_head_dim": 16, "v_head_dim": 32, "head_dim": 16, "q_lora_rank": 32}
+    experts = {"n_routed_experts": 12, "zero_expert_num": 4, "moe_topk": 2, "kv_lora_rank": 32}
+    model = model_of(LongcatFlashConfig(**{**sizes, "num_key_value_heads": 4, **heads, **experts}))
+    ids = torch.arange(3, 15)[None]
+    before = model(ids, use_cache=False).logits
+    quantise(model, CPU, torch.float32)
+    assert error(model(ids, use_cache=False).logits, before) < 0.1
 
 
 @pytest.mark.parametrize("kind", HERE)
