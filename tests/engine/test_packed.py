@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,16 +16,21 @@ from transformers import (
     FalconConfig,
     GPT2Config,
     LlamaConfig,
+    LlamaForCausalLM,
     PreTrainedConfig,
     PreTrainedModel,
     Qwen2Config,
 )
 
+from cfai.engine import EngineSettings
+from cfai.engine.footprint import footprint
 from cfai.engine.fusing import fuse
 from cfai.engine.int8 import quantise
 from cfai.engine.matrices import MatrixLinear
+from cfai.engine.opening import open_model
 from cfai.engine.packed import PackedMatrix, pack, packing_pays
 from tests.engine.test_fusing import CONFIGS, SHAPE, assert_same, build, logits, row
+from tests.models import make_llama
 
 pytestmark = pytest.mark.skipif(not torch._C._has_mkldnn, reason="torch has no oneDNN here")
 
@@ -148,3 +154,19 @@ def test_layers_of_two_dtypes_stay_apart() -> None:
     pack(model, spare=0)
     assert type(attention.q_proj) is type(attention.k_proj) is torch.nn.Linear
     assert type(attention.o_proj) is MatrixLinear
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_model_is_opened_packed_where_it_pays(tied: bool, tmp_path: Path) -> None:
+    folder = make_llama(tmp_path)
+    config = LlamaConfig.from_pretrained(
+        folder, hidden_size=512, intermediate_size=1536, head_dim=128, tie_word_embeddings=tied
+    )
+    model = LlamaForCausalLM(config).eval()
+    model.save_pretrained(folder)
+    opened = open_model(folder, EngineSettings(device="cpu"), None, name="llama", progress=lambda done, total: None)
+    assert bool(list(packed_in(opened.checkpoint.model))) == packing_pays(model)
+
+    # In half precision, which needs no second forms, what a copy of the output layer takes is reckoned.
+    half = footprint(folder, EngineSettings(device="cpu", dtype="bfloat16"), budget=10**10)
+    assert half.spare == (config.vocab_size * 512 * 2 if tied else 0)
