@@ -123,6 +123,7 @@ class LocalEngine:
         self._wakeup = threading.Event()
         self._metrics = ModelMetrics()
         self._closing = False
+        self._failure: AiError | None = None
         # A daemon: a process that is told to end does not wait for a model.
         self._thread = threading.Thread(target=self._run, name=f"cfai-engine {self.name}", daemon=True)
         atexit.register(self.close, EXIT_SECONDS)
@@ -132,9 +133,9 @@ class LocalEngine:
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """What was loaded; wait for `ready` first. Raises `RequestAborted` once the engine is closed."""
+        """What was loaded; wait for `ready` first. Once the engine has ended, raises `RequestAborted` or what ended it."""
         if (loaded := self._checkpoint) is None:
-            raise RequestAborted()
+            raise self._failure or RequestAborted()
         return loaded
 
     @property
@@ -170,7 +171,8 @@ class LocalEngine:
         """Queue an answer to `prompt`, token ids, by the model or by it and `adapter`. Wait for `ready` first.
 
         Raises `OutOfCapacity` if the queue is full, `ContextExceeded` if prompt and `max_tokens` do not fit into the
-        cache, and `BadInput` for an empty prompt or no token to make. Call it in the event loop that reads the stream.
+        cache, and `BadInput` for an empty prompt or no token to make; of an engine that has ended, `RequestAborted` or
+        what ended it. Call it in the event loop that reads the stream.
         """
         if not prompt or sampling.max_tokens < 1:
             raise BadInput("a prompt of one token and one token to make are the least there is")
@@ -186,7 +188,7 @@ class LocalEngine:
             )
         with self._lock:
             if self._closing:
-                raise RequestAborted()
+                raise self._failure or RequestAborted()
             if scheduler.is_full:
                 self._metrics.refused()
                 raise OutOfCapacity(
@@ -477,7 +479,7 @@ class LocalEngine:
 
     def _end_all(self, error: AiError) -> None:
         with self._lock:
-            self._closing = True
+            self._closing, self._failure = True, error
             left = self._loaded_scheduler.clear()
         for sequence in left:
             self._end(sequence, error)
