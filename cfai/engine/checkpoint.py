@@ -19,6 +19,7 @@ from cfai.engine.loading import Progress, loading
 from cfai.engine.matrices import MatrixLinear
 from cfai.engine.memory import free_memory
 from cfai.engine.prompt import PromptRenderer, load_chat_template
+from cfai.engine.tensors import half_of
 from cfai.engine.tokenizer import Tokenizer, load_tokenizer
 from cfai.errors import EngineFailure, NotEnoughMemory
 from cfai.weights.layout import read_header, weight_files
@@ -213,7 +214,7 @@ def _named_dtype(name: str) -> torch.dtype:
 
 def _dtypes_for(device: torch.device, stored: torch.dtype | None) -> list[torch.dtype]:
     """The dtypes to try, best first. Half precision is slow on most CPUs, and all that a GPU needs."""
-    half = stored if stored in (torch.float16, torch.bfloat16) else torch.float16
+    half = half_of(stored)
     return [torch.float32, half] if device.type == "cpu" else [half]
 
 

@@ -133,7 +133,7 @@ class LocalEngine:
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """What was loaded; wait for `ready` first. Once the engine has ended, raises `RequestAborted` or what ended it."""
+        """What was loaded; wait for `ready` first. Raises `RequestAborted`, or what ended it, once it has ended."""
         if (loaded := self._checkpoint) is None:
             raise self._failure or RequestAborted()
         return loaded

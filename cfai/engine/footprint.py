@@ -18,6 +18,7 @@ from transformers import AutoConfig
 from cfai.engine.devices import device_of
 from cfai.engine.int8_checkpoint import plan_int8
 from cfai.engine.settings import PACKED_SHARE, EngineSettings, step_tokens_on
+from cfai.engine.tensors import half_of
 from cfai.errors import EngineFailure
 from cfai.quantities import shown_size
 from cfai.weights.layout import read_header, weight_files
@@ -103,8 +104,7 @@ def _dtypes(asked: str | None, device: torch.device, config: Any) -> list[str]:
     """The dtypes to try, best first."""
     if asked is not None:
         return [asked]
-    stored = config.dtype if config.dtype in (torch.float16, torch.bfloat16) else torch.float16
-    half = str(stored).removeprefix("torch.")
+    half = str(half_of(config.dtype)).removeprefix("torch.")
     return ["float32", half] if device.type == "cpu" else [half]
 
 
@@ -115,7 +115,7 @@ def _of_activations(dtype: str, device: torch.device, config: Any) -> torch.dtyp
         return named if isinstance(named, torch.dtype) else torch.float32
     if device.type == "cpu":
         return torch.float32
-    return config.dtype if config.dtype in (torch.float16, torch.bfloat16) else torch.float16
+    return half_of(config.dtype)
 
 
 def _weights(

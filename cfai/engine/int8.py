@@ -1,4 +1,8 @@
-"""Models with int8 weights: their linear layers and the input embedding, see `int8_matrices.py`."""
+"""Models with int8 weights: which of theirs become int8, and what stands in their place, see `int8_matrices.py`.
+
+Linear layers do. The input embedding stays in half precision where it is a matrix of its own and the whole is within
+`MOST` all the same. Where the output layer is the same matrix, both are made of the same int8 rows.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +15,33 @@ from transformers import PreTrainedModel
 
 from cfai.engine.int8_matrices import Int8Matrix, matrix_for, quantise_rows
 from cfai.engine.matrices import joined, layers_below, parents_in, replace, rows_in
+from cfai.engine.tensors import half_of
 
-__all__ = ["Int8Embedding", "Rows", "matrices_of", "quantise"]
+__all__ = ["HalfEmbedding", "Int8Embedding", "Rows", "keeps_embedding", "matrices_of", "name_of", "quantise"]
+
+MOST = 0.56
+"""What a model takes in int8, at the most, of what it takes in half precision."""
 
 Rows = Callable[[str, Any], tuple[torch.Tensor, torch.Tensor]]
 """What gives the rows of a layer and their scales (see `quantise_rows`), by its name in the model and itself."""
 
 
-def quantise(model: PreTrainedModel, device: torch.device, dtype: torch.dtype, *, rows_of: Rows | None = None) -> None:
-    """Make the linear layers and the input embedding of `model` int8 and the rest `dtype`, all on `device`.
+def quantise(
+    model: PreTrainedModel,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    rows_of: Rows | None = None,
+    half: torch.dtype | None = None,
+) -> None:
+    """Make the matrices of `model` int8 and the rest `dtype`, all on `device`; see `matrices_of` for which they are.
 
-    The layers become `MatrixLinear`, the embedding `Int8Embedding`. It goes from module to module and lets go of one's
-    weights before the next. What is no module of its own, as the experts of Mixture-of-Experts models, stays float.
+    The layers become `MatrixLinear`, the embedding `Int8Embedding` or `HalfEmbedding`. It goes from module to module
+    and lets go of one's weights before the next. What is no module of its own, as the experts of Mixture-of-Experts
+    models, stays float.
 
     rows_of  where the rows come from; None takes the layers' own weights
+    half     the dtype of an embedding that is kept; None takes `half_of` the model's
 
         quantise(model, torch.device("cpu"), torch.float32)
     """
@@ -32,7 +49,12 @@ def quantise(model: PreTrainedModel, device: torch.device, dtype: torch.dtype, *
     make = matrix_for(device)
     rows_of = rows_of or (lambda _, layer: quantise_rows(rows_in(layer), device))
     embedding: Any = model.get_input_embeddings()
-    small = _small_embedding(embedding, _name_of(embedding, model), rows_of, device, dtype)
+    factor, small = _factor_of(embedding), None
+    if keeps_embedding(model):
+        kept = embedding.weight.detach().to(device, half or half_of(embedding.weight.dtype), copy=True)
+        _replace_embedding(model, embedding, HalfEmbedding(kept, dtype, factor or 1.0))
+    elif factor is not None:
+        small = Int8Embedding(*_on(device, rows_of(name_of(embedding, model), embedding)), dtype, factor)
     for prefix, parent in parents_in(model):
         for layers in layers_below(parent):
             if small is not None and layers[0][1].weight is embedding.weight:  # output and input are one matrix
@@ -42,12 +64,9 @@ def quantise(model: PreTrainedModel, device: torch.device, dtype: torch.dtype, *
             replace(parent, layers, _matrix_of(layers, halves, make))
             del layers
     if small is not None:
-        for parent in list(model.modules()):
-            for name, child in parent.named_children():
-                if child is embedding:
-                    setattr(parent, name, small)
+        _replace_embedding(model, embedding, small)
     for module in model.modules():
-        if not isinstance(module, Int8Matrix | Int8Embedding):
+        if not isinstance(module, Int8Matrix | Int8Embedding | HalfEmbedding):
             for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
                 # A copy: what stays as it was read would hold the whole file in memory.
                 tensor.data = tensor.data.to(device, dtype if tensor.dtype == loaded else tensor.dtype, copy=True)
@@ -59,13 +78,40 @@ def matrices_of(model: PreTrainedModel) -> dict[str, Any]:
     matrices_of(model)["model.layers.0.self_attn.q_proj"].weight.shape
     """
     embedding: Any = model.get_input_embeddings()
-    found = {} if _factor_of(embedding) is None else {_name_of(embedding, model): embedding}
-    for prefix, parent in model.named_modules():
-        found |= {joined(prefix, name): layer for layers in layers_below(parent) for name, layer in layers}
+    stays = _factor_of(embedding) is None or keeps_embedding(model)
     first: dict[int, str] = {}
+    found = ({} if stays else {name_of(embedding, model): embedding}) | _layers_of(model)
     for name, layer in found.items():
         first.setdefault(id(layer.weight), name)
     return {name: found[name] for name in first.values()}
+
+
+def keeps_embedding(model: PreTrainedModel) -> bool:
+    """Whether the input embedding of `model` stays in half precision. Only shapes are looked at."""
+    embedding: Any = model.get_input_embeddings()
+    matrices = {id(layer.weight): rows_in(layer).shape for layer in _layers_of(model).values()}
+    if _factor_of(embedding) is None or id(embedding.weight) in matrices:
+        return False
+    weights: int = model.num_parameters()
+    in_matrices = sum(outputs * inputs for outputs, inputs in matrices.values())
+    scales = 4 * sum(outputs for outputs, _ in matrices.values())
+    return in_matrices + scales + 2 * (weights - in_matrices) <= MOST * 2 * weights
+
+
+class HalfEmbedding(nn.Module):
+    """`nn.Embedding` that keeps half precision beside `dtype`, in which it hands its rows out, times `factor`."""
+
+    weight: torch.Tensor
+
+    def __init__(self, weight: torch.Tensor, dtype: torch.dtype, factor: float) -> None:
+        super().__init__()
+        self.num_embeddings, self.embedding_dim = weight.shape
+        self.register_buffer("weight", weight)  # as a parameter it would say what the dtype of the model is
+        self._dtype = dtype
+        self._factor = factor
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.weight[ids].to(self._dtype) * self._factor
 
 
 class Int8Embedding(nn.Module):
@@ -90,11 +136,20 @@ class Int8Embedding(nn.Module):
         return (self.rows[ids] * (self.scales[ids] * self._factor)[..., None]).to(self._dtype)
 
 
-def _small_embedding(
-    embedding: Any, name: str, rows_of: Rows, device: torch.device, dtype: torch.dtype
-) -> Int8Embedding | None:
-    factor = _factor_of(embedding)
-    return None if factor is None else Int8Embedding(*_on(device, rows_of(name, embedding)), dtype, factor)
+def _layers_of(model: PreTrainedModel) -> dict[str, Any]:
+    return {
+        joined(prefix, name): layer
+        for prefix, parent in parents_in(model)
+        for layers in layers_below(parent)
+        for name, layer in layers
+    }
+
+
+def _replace_embedding(model: PreTrainedModel, embedding: nn.Module, other: nn.Module) -> None:
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if child is embedding:
+                setattr(parent, name, other)
 
 
 def _factor_of(embedding: Any) -> float | None:
@@ -104,7 +159,8 @@ def _factor_of(embedding: Any) -> float | None:
     return None if factor is None else float(factor)
 
 
-def _name_of(child: nn.Module, model: nn.Module) -> str:
+def name_of(child: nn.Module, model: nn.Module) -> str:
+    """What `child` is called in `model`."""
     names: dict[nn.Module, str] = {module: name for name, module in model.named_modules()}
     return names[child]
 

@@ -21,12 +21,12 @@ from typing import Any, Protocol
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
-from cfai.engine.int8 import matrices_of, quantise
+from cfai.engine.int8 import keeps_embedding, matrices_of, name_of, quantise
 from cfai.engine.int8_matrices import quantise_rows
 from cfai.engine.kept import DamagedInt8, Keeper, KeptInt8, find_kept, keeper_for
 from cfai.engine.loading import Progress, loading
 from cfai.engine.matrices import rows_in
-from cfai.engine.tensors import DTYPES, TensorFiles
+from cfai.engine.tensors import DTYPES, TensorFiles, half_of
 
 __all__ = ["Int8Plan", "load_int8", "plan_int8"]
 
@@ -51,6 +51,13 @@ class Int8Plan:
     """The tensor that holds the weight of each layer that becomes int8, both by name."""
     matrices: Mapping[str, tuple[int, int]]
     """The shape of the rows, [outputs, inputs], by the name of the tensor."""
+    embedding: str | None
+    """The tensor of the input embedding, if it is kept."""
+
+    @property
+    def half(self) -> torch.dtype:
+        """What the embedding is kept in."""
+        return half_of(DTYPES[self.tensors.dtype(self.embedding)] if self.embedding else None)
 
     @property
     def rest(self) -> list[str]:
@@ -60,7 +67,10 @@ class Int8Plan:
     def memory(self, dtype: torch.dtype) -> int:
         """Bytes that the weights will take, where what stays floats is `dtype`."""
         int8 = sum(outputs * (inputs + 4) for outputs, inputs in self.matrices.values())
-        return int8 + sum(torch.Size(self.tensors.shape(name)).numel() * dtype.itemsize for name in self.rest)
+        return int8 + sum(
+            torch.Size(self.tensors.shape(name)).numel() * (self.half if name == self.embedding else dtype).itemsize
+            for name in self.rest
+        )
 
     @property
     def is_worth_keeping(self) -> bool:
@@ -80,18 +90,18 @@ def plan_int8(files: list[Path], config: Any) -> Int8Plan | None:
         model = AutoModelForCausalLM.from_config(copy.deepcopy(config), trust_remote_code=False)
     layers, matrices = {}, {}
     for name, layer in matrices_of(model).items():
-        stored = f"{name}.weight"
-        if stored not in tensors:  # some checkpoints are of the model below the one that makes text
-            stored = stored.removeprefix(f"{model.base_model_prefix}.")
-        if stored not in tensors or tensors.shape(stored) != tuple(layer.weight.shape):
-            return None
-        if not DTYPES[tensors.dtype(stored)].is_floating_point:
+        if (stored := _stored(name, layer, model, tensors)) is None:
             return None
         outputs, inputs = rows_in(layer).shape
         layers[name], matrices[stored] = stored, (outputs, inputs)
     if _is_stored_twice(model, tensors, matrices):
         return None
-    return Int8Plan(files, tensors, type(model), layers, matrices)
+    embedding = None
+    if keeps_embedding(model):
+        layer = model.get_input_embeddings()
+        if (embedding := _stored(name_of(layer, model), layer, model, tensors)) is None:
+            return None
+    return Int8Plan(files, tensors, type(model), layers, matrices, embedding)
 
 
 def load_int8(
@@ -184,7 +194,7 @@ class _Goal:
                 self.progress(done, len(self.plan.layers))
             return weights.rows(self.plan.layers[name], layer)
 
-        quantise(model, self.device, self.dtype, rows_of=rows_of)
+        quantise(model, self.device, self.dtype, rows_of=rows_of, half=self.plan.half)
         return model, report
 
     def _skeleton(self, weights: _Weights) -> tuple[PreTrainedModel, Mapping[str, Any]]:
@@ -207,6 +217,16 @@ class _Goal:
 def _marks(at: int, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
     """In place of the matrix with the number `at`: one number for each row, which takes no memory for the columns."""
     return ((torch.arange(shape[0]) + 17 * at) % MARKS).to(dtype)[:, None].expand(shape)
+
+
+def _stored(name: str, layer: Any, model: PreTrainedModel, tensors: TensorFiles) -> str | None:
+    """The tensor that holds the weight of the layer `name` of `model`; None if there is none that fits."""
+    stored = f"{name}.weight"
+    if stored not in tensors:  # some checkpoints are of the model below the one that makes text
+        stored = stored.removeprefix(f"{model.base_model_prefix}.")
+    if stored not in tensors or tensors.shape(stored) != tuple(layer.weight.shape):
+        return None
+    return stored if DTYPES[tensors.dtype(stored)].is_floating_point else None
 
 
 def _is_stored_twice(model: PreTrainedModel, tensors: TensorFiles, matrices: Mapping[str, Any]) -> bool:

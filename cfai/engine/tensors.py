@@ -12,7 +12,7 @@ import torch
 from cfai.errors import EngineFailure
 from cfai.weights.layout import read_header
 
-__all__ = ["DTYPES", "TensorFiles", "bytes_of"]
+__all__ = ["DTYPES", "TensorFiles", "bytes_of", "half_of"]
 
 DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64,
@@ -88,6 +88,11 @@ class TensorFiles:
 def bytes_of(tensor: torch.Tensor) -> memoryview:
     """The numbers of a tensor on the CPU as they stand in a file."""
     return tensor.detach().contiguous().view(-1).view(torch.uint8).numpy().data
+
+
+def half_of(dtype: torch.dtype | None) -> torch.dtype:
+    """The half precision of what is stored in `dtype`."""
+    return dtype if dtype in (torch.float16, torch.bfloat16) else torch.float16
 
 
 def _place(file: Path, name: str, entry: object) -> _Place:

@@ -27,7 +27,7 @@ from transformers import (
     Qwen3MoeConfig,
 )
 
-from cfai.engine.int8 import Int8Embedding, quantise
+from cfai.engine.int8 import HalfEmbedding, Int8Embedding, quantise
 from cfai.engine.int8_matrices import (
     FloatMatrix,
     Int8Matrix,
@@ -42,6 +42,8 @@ from cfai.engine.matrices import MatrixLinear, multiply
 CPU = torch.device("cpu")
 HERE: list[type[Int8Matrix]] = [FloatMatrix, TokenMatrix, *([VnniMatrix] if has_vnni() else [])]
 SMALL = {"hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 2, "num_attention_heads": 4}
+WIDE = {**SMALL, "hidden_size": 128, "num_hidden_layers": 8, "intermediate_size": 320}
+"""The embedding of 500 tokens is a small part of it."""
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -124,6 +126,7 @@ def test_activations_that_are_no_numbers_are_not_hidden(kind: type[Int8Matrix]) 
 
 FAMILIES = {
     "llama": LlamaConfig(**SMALL, vocab_size=500, num_key_value_heads=2),
+    "llama, the embedding stays": LlamaConfig(**WIDE, vocab_size=500),
     "qwen2, biases": Qwen2Config(**SMALL, vocab_size=500, num_key_value_heads=2),
     "gemma3, tied and multiplied": Gemma3TextConfig(**SMALL, vocab_size=500, num_key_value_heads=2, head_dim=16),
     "gpt2, tied and transposed": GPT2Config(n_embd=64, n_layer=2, n_head=4, vocab_size=500, n_positions=64),
@@ -141,12 +144,39 @@ def test_a_model_says_the_same_in_less_memory(family: str) -> None:
     quantise(model, CPU, torch.float32)
     assert error(model(ids).logits, wanted) < 0.05
     assert model.get_memory_footprint() < 0.56 * before
-    assert model.num_parameters() >= count  # the threads to use are chosen by it
-    assert isinstance(model.get_input_embeddings(), Int8Embedding)
+    assert model.num_parameters() > 0.9 * count  # the threads to use are chosen by it
+    assert isinstance(model.get_input_embeddings(), HalfEmbedding if "stays" in family else Int8Embedding)
     assert isinstance(model.get_output_embeddings(), MatrixLinear)
-    assert model.get_output_embeddings().weight.shape == (500, 64)
-    assert model.get_input_embeddings().weight.shape == (500, 64)
+    assert model.get_output_embeddings().weight.shape == (500, model.config.hidden_size)
+    assert model.get_input_embeddings().weight.shape == (500, model.config.hidden_size)
     assert model.dtype == torch.float32
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16])
+def test_an_embedding_of_its_own_stays_in_half_precision(stored: torch.dtype) -> None:
+    model = model_of(LlamaConfig(**WIDE, vocab_size=500)).to(stored)
+    embedding, ids = model.get_input_embeddings().weight.clone(), torch.randint(500, (1, 24))
+    wanted, weights = model.to(torch.float32)(ids).logits, model.num_parameters()
+    quantise(model.to(stored), CPU, torch.float32)
+    found: Any = model.get_input_embeddings()
+    assert isinstance(found, HalfEmbedding)
+    assert torch.equal(found.weight, embedding.to(torch.float16 if stored == torch.float32 else stored))
+    assert error(model(ids).logits, wanted) < 0.05
+    assert model.dtype == torch.float32
+    assert model.get_memory_footprint() <= 0.56 * 2 * weights
+
+
+@pytest.mark.parametrize(
+    "config",
+    [LlamaConfig(**WIDE, vocab_size=2500), LlamaConfig(**WIDE, vocab_size=500, tie_word_embeddings=True)],
+    ids=["too large a part of the whole", "the output too"],
+)
+def test_another_embedding_is_int8_as_the_layers_are(config: LlamaConfig) -> None:
+    model = model_of(config)
+    weights = model.num_parameters()
+    quantise(model, CPU, torch.float32)
+    assert isinstance(model.get_input_embeddings(), Int8Embedding)
+    assert model.get_memory_footprint() <= 0.56 * 2 * weights
 
 
 def test_experts_stay_as_they_are() -> None:

@@ -23,7 +23,8 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, Qwen3MoeConfig
 
 from cfai import Ai, LocalBinding
-from cfai.engine import load_checkpoint
+from cfai.engine import EngineSettings, load_checkpoint
+from cfai.engine.footprint import footprint
 from tests.engine.test_int8 import FAMILIES, SMALL
 from tests.models import make_llama
 
@@ -82,6 +83,19 @@ def test_every_family_is_the_same_from_what_was_kept(family: str, llama: Path, t
     first = answer(folder)
     empty_the_floats(folder / "model.safetensors")
     assert answer(folder) == first
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.float16, torch.bfloat16])
+def test_an_embedding_that_stays_is_the_checkpoints_own(stored: torch.dtype, llama: Path, tmp_path: Path) -> None:
+    folder = write(tmp_path / "model", FAMILIES["llama, the embedding stays"], llama)
+    model = AutoModelForCausalLM.from_pretrained(folder).to(stored)
+    model.save_pretrained(folder)
+    half = torch.float16 if stored == torch.float32 else stored
+    for _ in range(2):  # made, and read
+        loaded = load_checkpoint(folder, device="cpu", dtype="int8")
+        assert torch.equal(loaded.model.get_input_embeddings().weight, model.get_input_embeddings().weight.to(half))
+        expected = footprint(folder, EngineSettings(device="cpu", dtype="int8")).weights
+        assert loaded.memory == pytest.approx(expected, rel=0.001)
 
 
 def test_experts_that_stay_floats_are_not_copied(llama: Path, tmp_path: Path) -> None:
