@@ -48,13 +48,10 @@ def quantise(
     loaded = model.dtype
     make = matrix_for(device)
     rows_of = rows_of or (lambda _, layer: quantise_rows(rows_in(layer), device))
-    embedding: Any = model.get_input_embeddings()
-    factor, small = _factor_of(embedding), None
     if keeps_embedding(model):
-        kept = embedding.weight.detach().to(device, half or half_of(embedding.weight.dtype), copy=True)
-        _replace_embedding(model, embedding, HalfEmbedding(kept, dtype, factor or 1.0))
-    elif factor is not None:
-        small = Int8Embedding(*_on(device, rows_of(name_of(embedding, model), embedding)), dtype, factor)
+        _replace_embedding(model, _half(model.get_input_embeddings(), device, dtype, half))
+    embedding: Any = model.get_input_embeddings()
+    small = _small_embedding(embedding, name_of(embedding, model), rows_of, device, dtype)
     for prefix, parent in parents_in(model):
         for layers in layers_below(parent):
             if small is not None and layers[0][1].weight is embedding.weight:  # output and input are one matrix
@@ -64,7 +61,7 @@ def quantise(
             replace(parent, layers, _matrix_of(layers, halves, make))
             del layers
     if small is not None:
-        _replace_embedding(model, embedding, small)
+        _replace_embedding(model, small)
     for module in model.modules():
         if not isinstance(module, Int8Matrix | Int8Embedding | HalfEmbedding):
             for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
@@ -145,7 +142,20 @@ def _layers_of(model: PreTrainedModel) -> dict[str, Any]:
     }
 
 
-def _replace_embedding(model: PreTrainedModel, embedding: nn.Module, other: nn.Module) -> None:
+def _half(embedding: Any, device: torch.device, dtype: torch.dtype, half: torch.dtype | None) -> HalfEmbedding:
+    weight = embedding.weight.detach().to(device, half or half_of(embedding.weight.dtype), copy=True)
+    return HalfEmbedding(weight, dtype, _factor_of(embedding) or 1.0)
+
+
+def _small_embedding(
+    embedding: Any, name: str, rows_of: Rows, device: torch.device, dtype: torch.dtype
+) -> Int8Embedding | None:
+    factor = _factor_of(embedding)
+    return None if factor is None else Int8Embedding(*_on(device, rows_of(name, embedding)), dtype, factor)
+
+
+def _replace_embedding(model: PreTrainedModel, other: nn.Module) -> None:
+    embedding = model.get_input_embeddings()
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if child is embedding:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["free_memory", "give_back", "is_out_of_memory", "let_go", "memory_for_models"]
+__all__ = ["free_memory", "give_back", "is_out_of_memory", "let_go", "memory_for_models", "trim"]
 
 SHARE_LEFT = 8
 """One part in so many of the memory that is free is left to others: the process itself, what is loaded beside models,
@@ -58,10 +58,18 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def give_back() -> None:
-    """Hand what was let go of back to the system: a model's modules refer to each other, and malloc keeps pages."""
+    """Hand what was let go of back to the system: a model's modules refer to each other."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    trim()
+
+
+def trim() -> None:
+    """Hand the pages back to the system that malloc keeps for later; takes milliseconds.
+
+    Loading and recording a model leave some hundred megabytes of them at a billion weights.
+    """
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):  # another libc than glibc's
             ctypes.CDLL(None).malloc_trim(0)

@@ -13,7 +13,7 @@ from cfai.engine.checkpoint import Checkpoint, Progress, load_checkpoint
 from cfai.engine.devices import device_of
 from cfai.engine.footprint import LONGEST_CONTEXT, Footprint
 from cfai.engine.lora import AdapterBank
-from cfai.engine.memory import free_memory, is_out_of_memory, let_go
+from cfai.engine.memory import free_memory, is_out_of_memory, let_go, trim
 from cfai.engine.packed import pack, packing_pays
 from cfai.engine.regions import Regions
 from cfai.engine.runner import Runner, form_of
@@ -72,6 +72,7 @@ def _opened(
 ) -> Opened:
     dtype = settings.dtype or (footprint.dtype if footprint else None)
     loaded = load_checkpoint(folder, device=settings.device, dtype=dtype, progress=progress)
+    trim()
     spare = footprint.spare if footprint else 0
     if loaded.device.type == "cpu":
         torch.set_num_threads(settings.threads_for(loaded.model.num_parameters()))

@@ -31,6 +31,7 @@ from cfai.engine.fusing import Forward, fuse
 from cfai.engine.gathered import forward_gathered, gathered_shapes
 from cfai.engine.graphs import CudaCapture, DecodeGraphs, DecodeInputs
 from cfai.engine.lora import AdapterBank
+from cfai.engine.memory import trim
 from cfai.engine.sampling import Draws, Features, Sampler
 from cfai.engine.scheduler import Step, Work
 from cfai.engine.sequence import Sequence, Token
@@ -140,6 +141,7 @@ class Runner:
                 self._fused = None if self._form.is_gathered else self._fuse()
             finally:
                 self._is_fresh = False
+            trim()
         elif self._graphs is None or not self._graphs.make_next():
             return None
         return (self._graphs.done + 1, self._graphs.in_all + 1) if self._graphs else (1, 1)
