@@ -271,7 +271,7 @@ class Generation(Answering):
     async def _read_on(self) -> None:
         choice = await self._first()
         try:
-            piece = await choice.stream.__anext__()
+            piece = choice.stream.take()
         except StopAsyncIteration:
             if not self._is_over:  # else by another task, while this one waited
                 self._end(choice)

@@ -62,7 +62,8 @@ class MeteredBinding:
         if reply.error is not None:
             return reply
         if isinstance(reply.body, ByteStream):
-            stream = _Metered(reply.body, lambda told: self._add(call, reply, told))
+            told = Told() if reply.cost is None else None
+            stream = _Metered(reply.body, told, lambda: self._add(call, reply, told))
             return Reply(ByteStream(stream, clock=reply.body.clock), reply.status, reply.headers, reply.cost)
         self._add(call, reply, None)
         return reply
@@ -114,27 +115,29 @@ class Told:
 
 
 class _Metered:
-    """A stream's bytes, and a call to `on_end` when it has ended or was left."""
+    """A stream's bytes, which `told` reads too, and a call to `on_end` when it has ended or was left."""
 
-    def __init__(self, body: ByteStream, on_end: Callable[[Told], None]) -> None:
+    def __init__(self, body: ByteStream, told: Told | None, on_end: Callable[[], None]) -> None:
         self._body = body
-        self._told = Told()
-        self._on_end: Callable[[Told], None] | None = on_end
+        self._told = told
+        self._on_end: Callable[[], None] | None = on_end
 
     async def __anext__(self) -> bytes:
         try:
             chunk = await anext(self._body)
         except StopAsyncIteration:
-            self._told.has_ended = True
+            if self._told is not None:
+                self._told.has_ended = True
             raise
-        self._told.feed(chunk)
+        if self._told is not None:
+            self._told.feed(chunk)
         return chunk
 
     async def aclose(self) -> None:
         await self._body.aclose()
         if (on_end := self._on_end) is not None:
             self._on_end = None
-            on_end(self._told)
+            on_end()
 
 
 def cost_of(call: Call, reply: Reply, told: Told | None, model: Model | None) -> Cost:

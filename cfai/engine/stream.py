@@ -83,7 +83,8 @@ class TextStream:
 
     async def wait(self) -> None:
         """Return when there is something to read: a piece, the end, or an error. The error is not raised here."""
-        await first_of([self])
+        if not self.has_something:
+            await first_of([self])
 
     @property
     def has_something(self) -> bool:
@@ -92,6 +93,10 @@ class TextStream:
 
     async def __anext__(self) -> str:
         await self.wait()
+        return self.take()
+
+    def take(self) -> str:
+        """The next piece, where `has_something`. Raises `StopAsyncIteration` at the end, or the error that ended it."""
         if self._pieces and not self.is_closed:
             piece, self.tokens_read = self._pieces.popleft()
             # Looked at after the pop: the engine may have put the piece that filled it just before.
