@@ -12,7 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-__all__ = ["Process"]
+__all__ = ["CFAI", "Process"]
+
+CFAI = (sys.executable, "-m", "cfai")
 
 MOST_SECONDS = 60.0
 """How long a process may take to end."""
@@ -25,7 +27,7 @@ class Process:
         self,
         *arguments: str,
         environment: Mapping[str, str] | None = None,
-        program: Sequence[str] = (sys.executable, "-m", "cfai"),
+        program: Sequence[str] = CFAI,
         cwd: Path | None = None,
     ) -> None:
         self._process = subprocess.Popen(

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from cfai.serving import listen
 from tests.pages import Block, blocks_of, write_project
+from tests.ports import kept_port
 from tests.processes import Process
 
 PAGE = Path(__file__).parents[1] / "docs" / "testing.md"
@@ -97,9 +97,8 @@ def beside(command: list[str], project: Path, ports: dict[str, str]) -> Iterator
     name, *arguments = command
     assert name == "cfai", f"only cfai's own servers are run beside a session, not {name}"
     usual = "8788" if arguments[0] == "serve" else "8787"
-    with listen("127.0.0.1", 0) as held:
-        ports[usual] = str(held.getsockname()[1])
-    with Process(*arguments, f"--port={ports[usual]}", cwd=project) as server:
+    with kept_port() as port, Process(*arguments, f"--port={port}", cwd=project) as server:
+        ports[usual] = str(port)
         server.read_until(f":{ports[usual]}")
         yield
 

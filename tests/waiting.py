@@ -10,7 +10,7 @@ __all__ = ["until"]
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    """Return when `holds()` does; fail after 20 seconds."""
-    with anyio.fail_after(20):
+    """Return when `holds()` does; fail after a minute."""
+    with anyio.fail_after(60):
         while not holds():  # noqa: ASYNC110  # it comes about in another thread or process
             await anyio.sleep(0.005)

@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.processes import Process
+from tests.processes import CFAI, Process
 
-__all__ = ["HELLO", "address_of", "children_of", "configure", "dev", "engine_of", "is_alive", "wait_for"]
+__all__ = ["HELLO", "address_of", "children_of", "configure", "dev", "engine_of", "is_alive", "save", "wait_for"]
 
 HELLO = "from workers import Response\n\ndef on_fetch(request, env):\n    return Response('hello')\n"
 
 
 def configure(folder: Path, **settings: object) -> None:
     config = {"main": "entry.py", "compatibility_date": "2025-01-01", "compatibility_flags": ["python_workers"]}
-    (folder / "wrangler.json").write_text(json.dumps({**config, "ai": {"binding": "AI"}, **settings}))
+    save(folder / "wrangler.json", json.dumps({**config, "ai": {"binding": "AI"}, **settings}))
 
 
-def dev(project: Path, temporary: Path, *options: str) -> Process:
+def save(file: Path, text: str) -> None:
+    """Write a file as many editors do, in one change. Emptied and then written, it may be two, and two reloads."""
+    new = file.parent.parent / f"{file.name}.saving"  # not in the folder that is watched
+    new.write_text(text)
+    new.replace(file)
+
+
+def dev(project: Path, temporary: Path, *options: str, program: Sequence[str] = CFAI) -> Process:
     # A short way to the socket: its path has a limit of about 100 characters.
-    return Process("dev", str(project), "--port", "0", *options, environment={"TMPDIR": str(temporary)})
+    environment = {"TMPDIR": str(temporary)}
+    return Process("dev", str(project), "--port", "0", *options, environment=environment, program=program)
 
 
 def address_of(process: Process) -> str:
@@ -57,14 +65,16 @@ def command_of(pid: int) -> bytes:
 
 
 def is_alive(pid: int) -> bool:
-    status = Path(f"/proc/{pid}/stat")
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:  # it may go while it is looked at
+        return False
     # A process that nobody waits for stays in the table.
-    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
+    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 def wait_for(holds: Callable[[], bool]) -> None:
-    for _ in range(2000):
-        if holds():
-            return
+    ends_at = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < ends_at, "it never came about"
         time.sleep(0.01)
-    raise AssertionError("it never came about")

@@ -6,15 +6,17 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
+import httpx2
 import pytest
 from typer.testing import CliRunner, Result
 
 from cfai.cli import app
+from tests.cli.dev import wait_for
 from tests.processes import Process
 
 MODEL = "@cf/meta/llama-2-7b-chat-int8"
@@ -206,14 +208,12 @@ def test_a_reader_who_has_seen_enough_ends_a_run_quietly(endless_llama: Path) ->
 
 
 def test_serve_tells_where_it_listens_and_ends_when_told(llama: Path) -> None:
-    import httpx2
-
     with Process(
         "serve", "--port", "0", "--model", f"{MODEL}={llama}", environment={"CFAI_TOKEN": "s3cret"}
     ) as process:
         address = process.read_until("cfai listens on").split()[-1]
         url = f"{address}/client/v4/accounts/a/ai/run/{MODEL}"
-        assert httpx2.post(url, json={"prompt": "hi"}).status_code == 401
+        assert httpx2.post(url, json={"prompt": "hi"}, timeout=60).status_code == 401
         body = {"prompt": "New", "max_tokens": 2}
         answer = httpx2.post(url, json=body, headers={"authorization": "Bearer s3cret"}, timeout=60)
         assert answer.json()["success"]
@@ -225,9 +225,17 @@ def test_serve_tells_where_it_listens_and_ends_when_told(llama: Path) -> None:
         assert "s3cret" not in process.rest
 
 
-def test_serve_gives_running_streams_their_last_event(endless_llama: Path) -> None:
-    import httpx2
+def listens(address: str) -> bool:
+    try:
+        socket.create_connection((httpx2.URL(address).host, httpx2.URL(address).port or 80)).close()
+    except ConnectionRefusedError:
+        return False
+    except ConnectionError:  # it is being closed
+        return True
+    return True
 
+
+def test_serve_gives_running_streams_their_last_event(endless_llama: Path) -> None:
     with Process("serve", "--port", "0", "--model", f"{MODEL}={endless_llama}") as process:
         address = process.read_until("cfai listens on").split()[-1]
         url = f"{address}/client/v4/accounts/a/ai/run/{MODEL}"
@@ -236,7 +244,7 @@ def test_serve_gives_running_streams_their_last_event(endless_llama: Path) -> No
             chunks = response.iter_raw()
             received = next(chunks)
             process.tell(signal.SIGINT)
-            time.sleep(0.3)
+            wait_for(lambda: not listens(address))  # two signals at once may come as one
             process.tell(signal.SIGINT)  # the second one does not wait for streams
             received += b"".join(chunks)
         assert received.endswith(b'"errors":[{"code":3008,"message":"Request was aborted"}]}\n\ndata: [DONE]\n\n')

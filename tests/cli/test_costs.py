@@ -25,7 +25,10 @@ async def on_fetch(request, env):
 
 def test_a_server_tells_costs_and_holds_the_limits_that_it_was_told_to() -> None:
     instant = ["--first-piece-after", "0", "--between-pieces", "0"]
-    with Process("serve", "--fake", "--port", "0", "--limits", *instant) as process, httpx2.Client() as client:
+    with (
+        Process("serve", "--fake", "--port", "0", "--limits", *instant) as process,
+        httpx2.Client(timeout=60) as client,
+    ):
         address = process.read_until("cfai listens on").split()[-1]
         run = f"{address}/client/v4/accounts/a/ai/run"
         asked = {"prompt": "where?", "max_tokens": 3}

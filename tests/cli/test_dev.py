@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -17,7 +18,8 @@ import watchfiles
 from cfai.config import load_config
 from cfai.dev.files import Files
 from cfai.serving import listen
-from tests.cli.dev import HELLO, address_of, children_of, configure, dev, engine_of, is_alive, wait_for
+from tests.cli.dev import HELLO, address_of, children_of, configure, dev, engine_of, is_alive, save, wait_for
+from tests.ports import kept_port
 from tests.processes import Process
 
 MODEL = "@cf/meta/llama-2-7b-chat-int8"
@@ -43,18 +45,18 @@ def test_dev_runs_a_project_and_reloads_it(llama: Path, tmp_path: Path) -> None:
         address = address_of(process)
         first = httpx2.get(address, timeout=60)
         assert first.text.startswith("one ")
-        script.write_text(source.replace("'one '", "'two '"))
+        save(script, source.replace("'one '", "'two '"))
         process.read_until("updated and ready")
         assert httpx2.get(address, timeout=60).text == first.text.replace("one ", "two ")
 
-        script.write_text("import nothing_of_that_name\n")
+        save(script, "import nothing_of_that_name\n")
         process.read_until("⎔ Reload failed")
         broken = httpx2.get(address, timeout=60)
         assert broken.status_code == 500
         assert "nothing_of_that_name" in broken.text
 
         # The engine dies: the next request waits until there is another.
-        script.write_text(source)
+        save(script, source)
         process.read_until("updated and ready")
         os.kill(engine_of(process), signal.SIGKILL)
         assert httpx2.get(address, timeout=60).text == first.text
@@ -80,7 +82,7 @@ def test_a_config_that_is_wrong_for_a_moment(project: Path, temporary: Path) -> 
         ]
         address = address_of(process)
 
-        (project / "wrangler.json").write_text('{"main": ')
+        save(project / "wrangler.json", '{"main": ')
         process.read_until("wrangler.json:1: not JSON")
         process.read_until("⎔ Reload failed")
         broken = httpx2.get(address, timeout=60)
@@ -91,10 +93,10 @@ def test_a_config_that_is_wrong_for_a_moment(project: Path, temporary: Path) -> 
         process.read_until("updated and ready")
         assert httpx2.get(address, timeout=60).text == "hello"
 
-        (project / "entry.py").write_text("import os\nos._exit(3)\n")
+        save(project / "entry.py", "import os\nos._exit(3)\n")
         process.read_until("The worker process ended with status 3; starting it again")
         process.read_until("The worker process keeps ending")
-        (project / "entry.py").write_text(HELLO)
+        save(project / "entry.py", HELLO)
         process.read_until("updated and ready")
         assert process.end(signal.SIGINT) == 0
         assert "keeps ending" not in process.rest
@@ -123,9 +125,17 @@ def test_nothing_is_left_when_the_terminal_is_closed(project: Path, temporary: P
     assert list(temporary.iterdir()) == []
 
 
+@contextlib.contextmanager
+def neighbours() -> Iterator[int]:
+    """A port that is taken, before one that nobody else takes."""
+    while True:
+        with listen("127.0.0.1", 0) as taken, contextlib.suppress(OSError), kept_port(taken.getsockname()[1] + 1):
+            yield taken.getsockname()[1]
+            return
+
+
 def test_nothing_is_left_when_it_is_told_to_end_before_it_is_ready(project: Path, temporary: Path) -> None:
-    with listen("127.0.0.1", 0) as taken:
-        port = taken.getsockname()[1]
+    with neighbours() as port:
         process = dev(project, temporary, "--port", str(port))
         assert process.read_until("is taken") == f"port {port} is taken, so this is {port + 1}\n"
     with process:
@@ -169,7 +179,7 @@ def test_what_it_prints_into_the_project_is_no_save(project: Path) -> None:
             wait_for(lambda: "Ready on" in output.read_text())
             address = output.read_text().partition("Ready on ")[2].split()[0]
             assert httpx2.get(address, timeout=60).text == "hello"
-            (project / "entry.py").write_text(HELLO.replace("hello", "again"))
+            save(project / "entry.py", HELLO.replace("hello", "again"))
             wait_for(lambda: "updated and ready" in output.read_text())
             assert httpx2.get(address, timeout=60).text == "again"
         finally:

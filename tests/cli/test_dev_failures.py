@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
-import time
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from tests.cli.dev import HELLO, address_of, children_of, dev, engine_of, is_alive, wait_for
+from tests.cli.dev import HELLO, address_of, children_of, dev, engine_of, is_alive, save, wait_for
 
 MISBEHAVING = """\
 import ctypes, os, subprocess, sys, time
@@ -34,6 +34,11 @@ def on_fetch(request, env):
         return Response(f"{forked} {subprocess.Popen(['sleep', '1000']).pid}")
     return Response("well")
 """
+PATIENT = (
+    *(sys.executable, "-c"),
+    "import cfai.dev.processes; cfai.dev.processes.BLOCKED_SECONDS = 10; from cfai.cli import main; main()",
+)
+"""`cfai` that gives a script that hears nothing longer than the next one takes to start, wherever that is."""
 
 
 @pytest.fixture
@@ -64,13 +69,13 @@ def test_a_script_that_ends_or_crashes_its_process(misbehaving: Path, temporary:
         assert exited.text.endswith("SystemExit: enough\n")
         assert httpx2.get(address, timeout=60).text == "well"
 
-        (misbehaving / "entry.py").write_text("import sys\nsys.exit('not today')\n")
+        save(misbehaving / "entry.py", "import sys\nsys.exit('not today')\n")
         process.read_until("⎔ Reload failed")
         assert httpx2.get(address, timeout=60).text.endswith("SystemExit: not today\n")
-        (misbehaving / "entry.py").write_text("def on_fetch(:\n")
+        save(misbehaving / "entry.py", "def on_fetch(:\n")
         process.read_until("SyntaxError")
         assert "SyntaxError" in httpx2.get(address, timeout=60).text
-        (misbehaving / "entry.py").write_text(HELLO)
+        save(misbehaving / "entry.py", HELLO)
         wait_for(lambda: httpx2.get(address, timeout=60).text == "hello")
         assert engine_of(process) == process_of_models
         assert process.end(signal.SIGINT) == 0
@@ -79,7 +84,7 @@ def test_a_script_that_ends_or_crashes_its_process(misbehaving: Path, temporary:
 def test_a_script_that_holds_on_to_its_thread_is_told_where_and_replaced_on_a_save(
     misbehaving: Path, temporary: Path
 ) -> None:
-    with dev(misbehaving, temporary) as process:
+    with dev(misbehaving, temporary, program=PATIENT) as process:
         address = address_of(process)
         process_of_models = engine_of(process)
         blocked = threading.Thread(target=reason_of, args=(f"{address}/spin",))
@@ -88,11 +93,10 @@ def test_a_script_that_holds_on_to_its_thread_is_told_where_and_replaced_on_a_sa
         assert f"held on to the event loop for 5 s, at entry.py:{line}" in (
             process.read_until("note: the script").replace(f"entry.py:{line + 1};", f"entry.py:{line};")
         )
-        saved_at = time.monotonic()
-        (misbehaving / "entry.py").write_text(HELLO)
+        save(misbehaving / "entry.py", HELLO)
         assert httpx2.get(address, timeout=60).text == "hello"
-        assert time.monotonic() - saved_at < 2.5  # it was not waited for
-        blocked.join(10)
+        assert blocked.is_alive()  # it was not waited for
+        blocked.join(60)
         assert not blocked.is_alive()
         assert engine_of(process) == process_of_models
         # The engine, the one that answers and the one in reserve.
@@ -105,7 +109,7 @@ def test_what_a_script_starts_ends_with_it(misbehaving: Path, temporary: Path) -
         address = address_of(process)
         started = [int(pid) for pid in httpx2.get(f"{address}/fork", timeout=60).text.split()]
         assert all(map(is_alive, started))
-        (misbehaving / "entry.py").write_text(HELLO)
+        save(misbehaving / "entry.py", HELLO)
         wait_for(lambda: httpx2.get(address, timeout=60).text == "hello")
         wait_for(lambda: not any(map(is_alive, started)))
         assert process.end(signal.SIGINT) == 0

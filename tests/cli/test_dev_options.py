@@ -13,7 +13,7 @@ import pytest
 
 from cfai import FakeBinding
 from cfai.server.app import rest_app
-from tests.cli.dev import address_of, children_of, configure, dev, is_alive, wait_for
+from tests.cli.dev import address_of, children_of, configure, dev, is_alive, save, wait_for
 from tests.processes import Process
 from tests.serving import serving
 
@@ -53,7 +53,7 @@ def test_an_environment_variables_and_a_folder_for_data(project: Path, temporary
         address = address_of(process)
         assert httpx2.get(address, timeout=60).text == "hey a:b s3cret"
         # Each environment has a file of its own, and a save of it counts.
-        (project / ".dev.vars.staging").write_text("SECRET=other\n")
+        save(project / ".dev.vars.staging", "SECRET=other\n")
         wait_for(lambda: httpx2.get(address, timeout=60).text == "hey a:b other")
 
 
@@ -173,12 +173,12 @@ def test_a_debugger_comes_back_after_a_reload(project: Path, temporary: Path) ->
         address = lines.split()[-1]
         children = children_of(process)
         assert greets(port)
-        (project / "entry.py").write_text((project / "entry.py").read_text().replace("hello", "bye"))
+        save(project / "entry.py", (project / "entry.py").read_text().replace("hello", "bye"))
         wait_for(lambda: httpx2.get(address, timeout=60).text == "bye")
         assert greets(port)
         children += children_of(process)
         # The next one is told in reserve what the script has imported, of which debugpy is none.
-        (project / "entry.py").write_text((project / "entry.py").read_text().replace("bye", "again"))
+        save(project / "entry.py", (project / "entry.py").read_text().replace("bye", "again"))
         wait_for(lambda: httpx2.get(address, timeout=60).text == "again")
         assert greets(port)
         assert process.end(signal.SIGINT) == 0

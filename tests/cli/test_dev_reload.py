@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx2
 
-from tests.cli.dev import HELLO, address_of, children_of, configure, dev, engine_of, is_alive, wait_for
+from tests.cli.dev import HELLO, address_of, children_of, configure, dev, engine_of, is_alive, save, wait_for
 from tests.processes import Process
 
 READING = """\
@@ -61,7 +61,7 @@ def test_the_one_in_reserve_has_imported_what_the_script_will(project: Path, tem
         pair: set[int] = set()
         for number in range(1, 5):
             pair = next_pair(process, pair)
-            (project / "entry.py").write_text(script.replace(" 0'", f" {number}'"))
+            save(project / "entry.py", script.replace(" 0'", f" {number}'"))
             reloads(process)
             assert httpx2.get(address, timeout=60).text == f"True {number}"
 
@@ -87,21 +87,21 @@ def test_what_a_script_reads_reloads_it_and_what_it_writes_does_not(project: Pat
         httpx2.get(f"{address}/sentinel", timeout=60)
         assert "Reloading" not in process.lines_until("/sentinel")
 
-        (project / "prompt.tmpl").write_text("second")
+        save(project / "prompt.tmpl", "second")
         reloads(process)
         assert httpx2.get(address, timeout=60).text == "one second"
-        (shared / "shared.py").write_text("NAME = 'two'\n")
+        save(shared / "shared.py", "NAME = 'two'\n")
         reloads(process)
         assert httpx2.get(address, timeout=60).text == "two second"
 
         # A folder that comes later counts as well.
         (project / "lib").mkdir()
-        (project / "lib" / "more.py").write_text("NAME = 'more'\n")
+        save(project / "lib" / "more.py", "NAME = 'more'\n")
         source = (project / "entry.py").read_text()
-        (project / "entry.py").write_text(source.replace("import shared", "import lib.more as shared"))
+        save(project / "entry.py", source.replace("import shared", "import lib.more as shared"))
         wait_for(answers(address, "more second"))
         time.sleep(0.5)
-        (project / "lib" / "more.py").write_text("NAME = 'most'\n")
+        save(project / "lib" / "more.py", "NAME = 'most'\n")
         wait_for(answers(address, "most second"))
 
 

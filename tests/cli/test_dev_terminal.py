@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import fcntl
 import os
@@ -19,7 +20,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.cli.dev import HELLO
+from tests.cli.dev import HELLO, save
 
 ASKING = """\
 from workers import Response
@@ -53,13 +54,14 @@ class Terminal:
             env=given,
         )
         self.seen = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")()  # a read may end within a character
 
     def until(self, text: str) -> str:
         """What is on the screen until `text`, which is the last of it."""
         ends_at = time.monotonic() + 60
         while text not in self.seen:
             assert time.monotonic() < ends_at, self.seen
-            self.seen += os.read(self._ours, 65536).decode()
+            self.seen += self._decoder.decode(os.read(self._ours, 65536))
         end = self.seen.index(text) + len(text)
         found, self.seen = self.seen[:end], self.seen[end:]
         return found
@@ -119,7 +121,7 @@ def test_a_script_stops_in_the_debugger_and_asks(terminal: Terminal, project: Pa
     terminal.type("answer = x + 1\n")
     terminal.until("(Pdb) ")
     # A save waits, so that the debugger is not taken away from under one's hands.
-    (project / "entry.py").write_text(ASKING.replace("41", "1"))
+    save(project / "entry.py", ASKING.replace("41", "1"))
     terminal.until("⎔ Reloading when the script has let go of the terminal")
     terminal.type("c\n")
     stopped.join(30)
@@ -134,10 +136,10 @@ def test_a_script_stops_in_the_debugger_and_asks(terminal: Terminal, project: Pa
     assert asked.answer == "hello Ada"
     terminal.until("/ask")
 
-    (project / "entry.py").write_text(f"from js import console\nconsole.warn('careful')\n{ASKING}")
+    save(project / "entry.py", f"from js import console\nconsole.warn('careful')\n{ASKING}")
     terminal.until("\x1b[33mcareful\x1b[0m\r\n")
     terminal.until("updated and ready")
-    (project / "entry.py").write_text("from js import console\nconsole.error('ouch')\n1 / 0\n")
+    save(project / "entry.py", "from js import console\nconsole.error('ouch')\n1 / 0\n")
     terminal.until("\x1b[31mouch\x1b[0m\r\n")
     terminal.until("\x1b[31mZeroDivisionError: division by zero\x1b[0m\r\n")
     terminal.until("\x1b[31m⎔ Reload failed\x1b[0m\r\n")

@@ -29,16 +29,16 @@ def said(text: str) -> str:
 
 
 def test_a_server_without_a_model_makes_answers_up_and_says_so() -> None:
-    with Process("serve", "--fake", "--port", "0") as process:
+    with Process("serve", "--fake", "--port", "0") as process, httpx2.Client(timeout=60) as client:
         process.read_until("--fake: no model runs, answers are scripted or made up")
         address = process.read_until("cfai listens on").split()[-1]
         run = f"{address}/client/v4/accounts/a/ai/run"
-        answers = [httpx2.post(f"{run}/{MODEL}", json={"prompt": "where?"}).json()["result"] for _ in range(2)]
+        answers = [client.post(f"{run}/{MODEL}", json={"prompt": "where?"}).json()["result"] for _ in range(2)]
         assert answers[0] == answers[1]
         assert len(answers[0]["response"].split()) > 3
-        vectors = httpx2.post(f"{run}/@cf/baai/bge-base-en-v1.5", json={"text": ["a", "b"]}).json()["result"]
+        vectors = client.post(f"{run}/@cf/baai/bge-base-en-v1.5", json={"text": ["a", "b"]}).json()["result"]
         assert vectors["shape"] == [2, 768]
-        refused = httpx2.post(f"{run}/{MODEL}", json={"max_tokens": 5})
+        refused = client.post(f"{run}/{MODEL}", json={"max_tokens": 5})
         assert (refused.status_code, refused.json()["errors"][0]["code"]) == (400, 5006)
 
 

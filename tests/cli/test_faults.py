@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cfai.cli import app
-from tests.cli.dev import address_of, dev
+from tests.cli.dev import address_of, dev, save
 
 MODEL = "@cf/meta/llama-2-7b-chat-int8"
 SCRIPT = f"""
@@ -34,7 +34,7 @@ def test_a_save_begins_the_count_anew(project: Path, temporary: Path) -> None:
         assert process.read_until("[FAULT]") == (f"▲ [FAULT] GET /, call 1, {MODEL}: capacity:1: refused with 3040\n")
         assert httpx2.get(address, timeout=60).text == "New York"
         assert httpx2.get(address, timeout=60, headers={"x-cfai-faults": "timeout"}).status_code == 500
-        (project / "entry.py").write_text(SCRIPT + "\n")
+        save(project / "entry.py", SCRIPT + "\n")
         process.read_until("updated and ready")
         assert "3040: Capacity temporarily exceeded" in httpx2.get(address, timeout=60).text
         assert httpx2.get(address, timeout=60).text == "New York"

@@ -33,7 +33,7 @@ def test_a_certificate_makes_it_https(certificate: tuple[str, str]) -> None:
         address = process.read_until("listens on").split()[-1]
         assert address.startswith("https://127.0.0.1:")
         trusted = ssl.create_default_context(cafile=cert)
-        assert httpx2.get(f"{address}/health", verify=trusted).json()["status"] == "ok"
+        assert httpx2.get(f"{address}/health", verify=trusted, timeout=60).json()["status"] == "ok"
 
 
 def test_what_is_no_certificate_is_refused(certificate: tuple[str, str], tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 from cfai.cli import app
 from cfai.cli.workerd import WorkerdConfig
 from cfai.serving import listen
+from tests.ports import kept_port
 from tests.processes import Process
 
 SCRIPT = "export default { fetch() { return new Response('hi'); } };\n"
@@ -133,16 +134,15 @@ def test_a_port_that_is_taken_is_said_before_anything_is_written(project: Path) 
 
 @pytest.mark.usefixtures("program")
 def test_a_server_that_does_not_answer_is_said_and_workerd_starts(project: Path) -> None:
-    with listen("127.0.0.1", 0) as server, listen("127.0.0.1", 0) as other:
-        url = f"http://127.0.0.1:{server.getsockname()[1]}"
-        port = str(other.getsockname()[1])
-        other.close()
-        with Process("workerd", "worker.js", "--port", port, "--ai-url", url) as process:
-            process.read_until("is written")
-            assert "listens" in process.read_until("")
-            process.read_until("workerd serve --watch")
-        server.close()
-        with Process("workerd", "worker.js", "--port", port, "--ai-url", url) as process:
+    with kept_port() as port:
+        options = ("workerd", "worker.js", "--port", str(port), "--ai-url")
+        with listen("127.0.0.1", 0) as server:
+            url = f"http://127.0.0.1:{server.getsockname()[1]}"
+            with Process(*options, url) as process:
+                process.read_until("is written")
+                assert "listens" in process.read_until("")
+                process.read_until("workerd serve --watch")
+        with kept_port() as silent, Process(*options, url := f"http://127.0.0.1:{silent}") as process:
             assert "`cfai serve`" in process.read_until(f"nothing answers at {url}")
             process.read_until("workerd serve --watch")
 

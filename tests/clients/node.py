@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import hashlib
 import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,12 +30,22 @@ def installed(folder: Path) -> Path:
     modules = folder / "node_modules"
     done = modules / ".cfai-installed"
     lock = (folder / "package-lock.json").read_text()
-    if not done.is_file() or done.read_text() != lock:
-        subprocess.run(
-            ["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"], cwd=folder, check=True, timeout=600
-        )
-        done.write_text(lock)
+    with _one_at_a_time(folder):
+        if not done.is_file() or done.read_text() != lock:
+            subprocess.run(
+                ["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"], cwd=folder, check=True, timeout=600
+            )
+            done.write_text(lock)
     return modules
+
+
+@contextlib.contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """npm begins by removing what is there, which other processes of the same run may be using or making."""
+    name = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+    with (Path(tempfile.gettempdir()) / f"cfai-npm-{name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def tell(program: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> Iterator[Any]:

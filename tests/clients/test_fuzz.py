@@ -9,14 +9,14 @@ import pytest
 
 from tests.clients.node import HERE, installed, needs_node
 
-pytestmark = needs_node
+pytestmark = [needs_node, pytest.mark.timeout(400)]
 
 
 def fuzz(reader: str, *options: str) -> tuple[int, str]:
     installed(HERE)
     command = f"node {HERE / 'javascript' / 'fuzzed.mjs'} {reader}"
     done = subprocess.run(
-        [sys.executable, "-m", "cfai", "fuzz", "--run", command, *options], capture_output=True, text=True, timeout=110
+        [sys.executable, "-m", "cfai", "fuzz", "--run", command, *options], capture_output=True, text=True, timeout=300
     )
     return done.returncode, done.stdout + done.stderr
 

@@ -17,9 +17,9 @@ import pytest
 
 from cfai import Ai, FakeBinding, sse
 from cfai.cli.wrangler import plugin_path
-from cfai.serving import listen
 from tests.clients.held import PIECES, TOKEN, read_piece_by_piece
 from tests.clients.node import HERE, installed, needs_node, tell
+from tests.ports import kept_port
 from tests.processes import Process
 
 pytestmark = [needs_node, pytest.mark.timeout(400)]
@@ -114,9 +114,9 @@ async def test_miniflare_gets_a_stream_piece_by_piece(way: list[str]) -> None:
 
 
 def test_a_server_that_is_not_there_is_named() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"http://127.0.0.1:{free.getsockname()[1]}"
-    [error] = run("miniflare", address, "error", "plugin", str(plugin_path()))
+    with kept_port() as port:
+        address = f"http://127.0.0.1:{port}"
+        [error] = run("miniflare", address, "error", "plugin", str(plugin_path()))
     assert error == {
         "name": "Error",
         "message": f"cfai serve is not running at {address}, or went away: start it with `cfai serve`",
@@ -220,17 +220,11 @@ def wait_for(port: int) -> None:
             time.sleep(0.05)
 
 
-def free_port() -> int:
-    with listen("127.0.0.1", 0) as listener:
-        return int(listener.getsockname()[1])
-
-
 def in_workerd(project: Path, script: str, address: str, path: str) -> Iterator[Any]:
     """What `cfai workerd` makes of a script: the pieces of /stream, or the answer of another path."""
     (project / "worker.js").write_text(script)
-    port = free_port()
-    arguments = [str(project / "worker.js"), "--port", str(port), "--ai-url", address, "--token", TOKEN]
-    with Process("workerd", *arguments) as process:
+    arguments = [str(project / "worker.js"), "--ai-url", address, "--token", TOKEN]
+    with kept_port() as port, Process("workerd", *arguments, "--port", str(port)) as process:
         process.read_until("the Worker listens on")
         wait_for(port)
         url = f"http://127.0.0.1:{port}{path}"

@@ -16,7 +16,8 @@ import pytest
 from cfai.cli.wrangler import plugin_path, with_local_ai
 from tests.clients.held import PIECES, TOKEN, read_piece_by_piece
 from tests.clients.node import HERE, installed, needs_node, tell
-from tests.clients.test_javascript import ANSWER, TODAY, free_port, pieces_of, wait_for
+from tests.clients.test_javascript import ANSWER, TODAY, pieces_of, wait_for
+from tests.ports import kept_port
 
 pytestmark = [
     needs_node,
@@ -76,9 +77,9 @@ async def test_a_platform_proxy_gets_a_stream_piece_by_piece(project: Path) -> N
 
 def in_wrangler(project: Path, address: str) -> Iterator[str]:
     """What `wrangler dev` makes of the project's Worker: the pieces of /stream."""
-    port = free_port()
-    command = ["node_modules/.bin/wrangler", "dev", "-c", str(config(project, address)), "--port", str(port)]
-    with subprocess.Popen(command, cwd=project, env={**os.environ, **QUIET}, stdout=subprocess.DEVNULL) as wrangler:
+    command = ["node_modules/.bin/wrangler", "dev", "-c", str(config(project, address))]
+    options: dict[str, Any] = {"cwd": project, "env": {**os.environ, **QUIET}, "stdout": subprocess.DEVNULL}
+    with kept_port() as port, subprocess.Popen([*command, "--port", str(port)], **options) as wrangler:
         try:
             wait_for(port)
             yield from pieces_of(f"http://127.0.0.1:{port}/stream")

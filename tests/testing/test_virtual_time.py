@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -118,9 +118,12 @@ async def test_time_jumps_again_when_the_thread_is_done() -> None:
 
 
 async def test_a_timeout_still_ends_a_thread_that_is_abandoned() -> None:
-    go_on = functools.partial(time.sleep, 0.2)
-    with anyio.move_on_after(0.01) as scope:
-        await to_thread.run_sync(go_on, abandon_on_cancel=True)
+    go_on = threading.Event()
+    try:
+        with anyio.move_on_after(0.01) as scope:
+            await to_thread.run_sync(go_on.wait, abandon_on_cancel=True)
+    finally:
+        go_on.set()
     assert scope.cancelled_caught
 
 

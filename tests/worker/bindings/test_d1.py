@@ -368,19 +368,24 @@ return [await DB.prepare("SELECT a FROM f WHERE f MATCH ?").bind("hello").first(
 LONG = "WITH RECURSIVE c(x) AS (VALUES(1) UNION ALL SELECT x + 1 FROM c LIMIT 1000000000) SELECT count(*) FROM c"
 
 
-async def test_a_long_query_blocks_nothing_and_ends_with_its_request(worker: Workers) -> None:
+async def test_a_long_query_blocks_nothing_and_ends_with_its_request(
+    worker: Workers, capsys: pytest.CaptureFixture[str]
+) -> None:
     body = f"""
 if await DB.prepare("SELECT count(*) AS n FROM sqlite_master").first("n"):
     return "answered"
 await DB.exec("CREATE TABLE t(a)")
+print("begun")
 return await DB.prepare("{LONG}").first()
 """
     client = d1_worker(worker, body)
     async with client.request("GET", "/") as exchange:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
+            while "begun" not in capsys.readouterr().out:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
             await asyncio.sleep(0.3)  # the event loop goes on
         exchange.leave()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert (await client.get("/")).text == '"answered"'
 
 

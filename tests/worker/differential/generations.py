@@ -77,7 +77,7 @@ def on_cloudflare(generation: Generation, cases: Sequence[Case], folder: Path) -
         "cases": [case.told(generation.has_class_handlers) for case in cases],
     }
     ran = subprocess.run(
-        ["node", str(HERE / "pyodide.mjs")], input=json.dumps(told), capture_output=True, text=True, timeout=110
+        ["node", str(HERE / "pyodide.mjs")], input=json.dumps(told), capture_output=True, text=True, timeout=300
     )
     assert ran.returncode == 0, ran.stderr[-2000:]
     return {answer["name"]: answer for answer in map(json.loads, ran.stdout.splitlines())}

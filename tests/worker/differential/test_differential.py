@@ -57,6 +57,7 @@ PAIRS = [
 
 
 @needs_node
+@pytest.mark.timeout(400)
 # Scripts here leave work undone, as scripts do.
 @pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(("generation", "case"), PAIRS)
