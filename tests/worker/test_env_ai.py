@@ -8,9 +8,16 @@ from typing import Any
 import pytest
 
 from cfai.binding import Call
+from cfai.testing import virtual_time_backend
 from tests.worker.conftest import Workers
 
 MODEL = "@cf/meta/llama"
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """Time passes where nothing is left to do: however slow the machine, what was begun is done after a sleep."""
+    return virtual_time_backend()
 
 
 async def answer(worker: Workers, body: str, date: datetime.date = datetime.date(2025, 11, 2)) -> Any:

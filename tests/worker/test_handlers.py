@@ -15,6 +15,7 @@ import pytest
 from cfai import FakeBinding
 from cfai.config import AssetsConfig, load_config
 from cfai.errors import NoSuchModel
+from cfai.testing import virtual_time_backend
 from cfai.worker import import_path, worker_app
 from cfai.worker.env import Env
 from tests.worker.asgi_client import Client
@@ -559,6 +560,7 @@ async def test_refused_responses(worker: Workers, response: str, error: str) -> 
     assert error in got.text
 
 
+@pytest.mark.parametrize("anyio_backend", [virtual_time_backend()], ids=[""])
 async def test_requests_run_beside_each_other(worker: Workers) -> None:
     client = worker("""
         import anyio
@@ -574,7 +576,7 @@ async def test_requests_run_beside_each_other(worker: Workers) -> None:
     async def ask(n: int) -> None:
         answers.append((await client.get(f"/{n}")).text)
 
-    with anyio.fail_after(1):
+    with anyio.fail_after(0.1):  # of virtual time
         async with anyio.create_task_group() as tasks:
             for n in range(8):
                 tasks.start_soon(ask, n)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cfai import FakeBinding
+from cfai.testing import virtual_time_backend
 from cfai.worker.stack_switching import run_sync, switching
 from tests.worker.conftest import Workers
 
@@ -17,6 +18,12 @@ from pyodide.ffi import can_run_sync, run_sync
 from workers import Response, WorkerEntrypoint
 
 """
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """Time passes where nothing is left to do: however slow the machine, what was begun is done after a sleep."""
+    return virtual_time_backend()
 
 
 def script(body: str) -> str:

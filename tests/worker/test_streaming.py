@@ -5,6 +5,9 @@ import json
 import socket
 from typing import Any
 
+import pytest
+
+from cfai.testing import virtual_time_backend
 from tests.worker.conftest import Workers
 from tests.worker.served import served
 from tests.worker.test_streams import MODEL, SlowModel
@@ -256,6 +259,7 @@ return Response(ReadableStream.new(start=create_proxy(start)))
     assert "TypeError: This ReadableStream did not return bytes." in worker.reported[0]
 
 
+@pytest.mark.parametrize("anyio_backend", [virtual_time_backend()], ids=[""])
 async def test_timers_end_with_their_request(worker: Workers) -> None:
     client = worker(
         script("""

@@ -11,6 +11,7 @@ from cfai import Call, Reply, sse
 from cfai.binding import EVENT_STREAM
 from cfai.errors import ConnectionDropped, EngineFailure, OutOfCapacity
 from cfai.results import ByteStream
+from cfai.testing import virtual_time_backend
 from tests.worker.asgi_client import Client
 from tests.worker.conftest import Workers
 
@@ -59,6 +60,12 @@ class SlowModel:
 
     async def aclose(self) -> None:
         pass
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """Time passes where nothing is left to do: however slow the machine, what was begun is done after a sleep."""
+    return virtual_time_backend()
 
 
 async def test_each_event_is_one_chunk(worker: Workers) -> None:

@@ -9,12 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cfai.testing import virtual_time_backend
 from cfai.worker.web.aborting import AbortController
 from cfai.worker.web.streams.queueing import ByteLengthQueuingStrategy, CountQueuingStrategy
 from cfai.worker.web.streams.readable import ReadableStream
 from cfai.worker.web.streams.transform import TransformStream
 from cfai.worker.web.streams.writable import WritableStream
 from cfai.worker.web.values import JsException, JsTypeError, Uint8Array, jsnull, to_js
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """Time passes where nothing is left to do: however slow the machine, what was begun is done after a sleep."""
+    return virtual_time_backend()
 
 
 class Numbers:
