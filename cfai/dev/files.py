@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import sys
@@ -43,6 +44,8 @@ class Files:
         self._written: set[str] = set()
         self._outside: set[str] = set()
         self._is_other = anyio.Event()
+        self._before: dict[str, object] | None = None
+        """The files as they were when it was last known that another watch is needed."""
         self.config = config
 
     def reads(self, path: str) -> None:
@@ -58,12 +61,14 @@ class Files:
             self._look_again()
 
     def _look_again(self) -> None:
+        self._before = self._as_they_are()
         self._is_other.set()
         self._is_other = anyio.Event()
 
     async def saves(self) -> AsyncIterator[None]:
         """One item for each save, or for several at once."""
         while True:
+            before, self._before = self._before, None
             folders = list(self._folders())
             async for changes in watchfiles.awatch(
                 *folders,
@@ -72,11 +77,35 @@ class Files:
                 step=STEP_MS,
                 rust_timeout=LOOK_UP_MS,
                 stop_event=self._is_other,
+                yield_on_timeout=True,
             ):
-                if any(self._is_new_folder(change, path) for change, path in changes):
+                if not changes:
+                    # This watch saw nothing so far, and between the last one and this one was none.
+                    was_missed, before = before is not None and self._is_other_than(before), None
+                    if was_missed:
+                        yield
+                    continue
+                before = None
+                if self._before is not None or any(self._is_new_folder(change, path) for change, path in changes):
                     # What is saved there from now on counts, and what was until now.
                     self._look_again()
                 yield
+
+    def _as_they_are(self) -> dict[str, object]:
+        files: dict[str, object] = {}
+        for folder in self._folders():
+            with contextlib.suppress(OSError), os.scandir(folder) as there:
+                for file in there:
+                    with contextlib.suppress(OSError):  # it may be gone
+                        about = file.stat()
+                        files[file.path] = (about.st_mtime_ns, about.st_size, about.st_ino)
+        return files
+
+    def _is_other_than(self, before: dict[str, object]) -> bool:
+        """Whether a file that counts is another one than before."""
+        now = self._as_they_are()
+        other = [path for path in now.keys() | before.keys() if now.get(path) != before.get(path)]
+        return any(self._counts(watchfiles.Change.modified, path) for path in other)
 
     def _folders(self) -> Iterator[Path]:
         yield from {Path(file).parent for file in self._outside if Path(file).parent.is_dir()}

@@ -170,6 +170,27 @@ async def test_the_watch_over_the_files_ends_at_once(project: Path) -> None:
     assert ended == ["ours", "usual"]
 
 
+async def test_what_is_saved_while_a_new_folder_is_taken_in_is_not_lost(project: Path) -> None:
+    config = load_config(project)
+    saves = 0
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as tasks:
+
+            async def watch() -> None:
+                nonlocal saves
+                async for _ in Files(config, state=config.state).saves():
+                    saves += 1
+                    if saves == 1:
+                        (project / "lib" / "more.py").touch()  # there is no watch over this folder yet
+                    else:
+                        tasks.cancel_scope.cancel()
+
+            tasks.start_soon(watch)
+            await anyio.wait_all_tasks_blocked()
+            (project / "lib").mkdir()
+    assert saves == 2
+
+
 def test_what_it_prints_into_the_project_is_no_save(project: Path) -> None:
     output = project / "out.txt"
     with output.open("w") as out:
