@@ -92,7 +92,9 @@ def keeps_embedding(model: PreTrainedModel) -> bool:
     weights: int = model.num_parameters()
     in_matrices = sum(outputs * inputs for outputs, inputs in matrices.values())
     scales = 4 * sum(outputs for outputs, _ in matrices.values())
-    return in_matrices + scales + 2 * (weights - in_matrices) <= MOST * 2 * weights
+    kept: int = embedding.weight.numel()
+    others = weights - in_matrices - kept  # float32 on CPUs, and a GPU decides alike: the kept file is for both
+    return in_matrices + scales + 2 * kept + 4 * others <= MOST * 2 * weights
 
 
 class HalfEmbedding(nn.Module):

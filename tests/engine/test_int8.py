@@ -16,6 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 from torch.overrides import TorchFunctionMode
 from transformers import (
     AutoModelForCausalLM,
+    BloomConfig,
     FalconConfig,
     Gemma3TextConfig,
     GPT2Config,
@@ -176,6 +177,14 @@ def test_another_embedding_is_int8_as_the_layers_are(config: LlamaConfig) -> Non
     weights = model.num_parameters()
     quantise(model, CPU, torch.float32)
     assert isinstance(model.get_input_embeddings(), Int8Embedding)
+    assert model.get_memory_footprint() <= 0.56 * 2 * weights
+
+
+def test_what_stays_in_single_precision_is_counted_as_that() -> None:
+    # Its biases and norms leave too little room for an embedding in half precision.
+    model = model_of(BloomConfig(hidden_size=64, n_layer=6, n_head=4, vocab_size=300, tie_word_embeddings=False))
+    weights = model.num_parameters()
+    quantise(model, CPU, torch.float32)
     assert model.get_memory_footprint() <= 0.56 * 2 * weights
 
 
