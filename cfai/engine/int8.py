@@ -67,6 +67,10 @@ def quantise(
             for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
                 # A copy: what stays as it was read would hold the whole file in memory.
                 tensor.data = tensor.data.to(device, dtype if tensor.dtype == loaded else tensor.dtype, copy=True)
+    for module in model.modules():
+        if isinstance(module, PreTrainedModel):
+            # transformers says that the model's dtype is its first float parameter's: else a bias in float32, or none.
+            module.register_parameter("empty", nn.Parameter(torch.empty(0, dtype=dtype, device=device), False))
 
 
 def matrices_of(model: PreTrainedModel) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from transformers import (
     GPT2Config,
     LlamaConfig,
     LongcatFlashConfig,
+    OlmoConfig,
     PreTrainedConfig,
     PreTrainedModel,
     Qwen2Config,
@@ -129,6 +130,7 @@ FAMILIES = {
     "llama": LlamaConfig(**SMALL, vocab_size=500, num_key_value_heads=2),
     "llama, the embedding stays": LlamaConfig(**WIDE, vocab_size=500),
     "qwen2, biases": Qwen2Config(**SMALL, vocab_size=500, num_key_value_heads=2),
+    "olmo, norms without weights": OlmoConfig(**SMALL, vocab_size=500, num_key_value_heads=2),
     "gemma3, tied and multiplied": Gemma3TextConfig(**SMALL, vocab_size=500, num_key_value_heads=2, head_dim=16),
     "gpt2, tied and transposed": GPT2Config(n_embd=64, n_layer=2, n_head=4, vocab_size=500, n_positions=64),
     "falcon, its own layer": FalconConfig(
@@ -186,6 +188,14 @@ def test_what_stays_in_single_precision_is_counted_as_that() -> None:
     weights = model.num_parameters()
     quantise(model, CPU, torch.float32)
     assert model.get_memory_footprint() <= 0.56 * 2 * weights
+
+
+@pytest.mark.parametrize("family", ["qwen2, biases", "olmo, norms without weights"])
+def test_the_dtype_of_the_model_is_that_of_its_activations(family: str) -> None:
+    model = model_of(FAMILIES[family]).to(torch.bfloat16)
+    quantise(model, CPU, torch.bfloat16)
+    assert model(torch.tensor([[1, 2, 3]])).logits.dtype == torch.bfloat16
+    assert model.dtype == model.get_submodule("model").dtype == torch.bfloat16
 
 
 def test_experts_stay_as_they_are() -> None:
