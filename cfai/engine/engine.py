@@ -13,6 +13,7 @@ set flags; `_wakeup` tells the thread that there is something to do.
 from __future__ import annotations
 
 import atexit
+import copy
 import logging
 import threading
 import time
@@ -135,7 +136,7 @@ class LocalEngine:
     def checkpoint(self) -> Checkpoint:
         """What was loaded; wait for `ready` first. Raises `RequestAborted`, or what ended it, once it has ended."""
         if (loaded := self._checkpoint) is None:
-            raise self._failure or RequestAborted()
+            raise self._ending()
         return loaded
 
     @property
@@ -188,7 +189,7 @@ class LocalEngine:
             )
         with self._lock:
             if self._closing:
-                raise self._failure or RequestAborted()
+                raise self._ending()
             if scheduler.is_full:
                 self._metrics.refused()
                 raise OutOfCapacity(
@@ -201,6 +202,11 @@ class LocalEngine:
             scheduler.add(sequence)
         self._wakeup.set()
         return stream
+
+    def _ending(self) -> AiError:
+        """What to tell who asks now that it has ended."""
+        # A copy has no frames, which would hold the model and whoever was told before.
+        return RequestAborted() if self._failure is None else copy.copy(self._failure)
 
     @property
     def _loaded_scheduler(self) -> Scheduler:
@@ -276,7 +282,7 @@ class LocalEngine:
                 self._step_until_closed()
             failure = RequestAborted()
         except _DeviceLost as lost:
-            log.critical("%s: %s", self.name, lost)
+            log.critical("%s: %s", self.name, str(lost))  # the error itself holds the step's tensors
             failure = lost
         finally:
             self._end_all(failure)
@@ -479,7 +485,7 @@ class LocalEngine:
 
     def _end_all(self, error: AiError) -> None:
         with self._lock:
-            self._closing, self._failure = True, error
+            self._closing, self._failure = True, copy.copy(error)
             left = self._loaded_scheduler.clear()
         for sequence in left:
             self._end(sequence, error)

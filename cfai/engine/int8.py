@@ -67,6 +67,10 @@ def quantise(
             for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
                 # A copy: what stays as it was read would hold the whole file in memory.
                 tensor.data = tensor.data.to(device, dtype if tensor.dtype == loaded else tensor.dtype, copy=True)
+    for module in model.modules():
+        if isinstance(module, PreTrainedModel):
+            # transformers says that the model's dtype is its first float parameter's: else a bias in float32, or none.
+            module.register_parameter("empty", nn.Parameter(torch.empty(0, dtype=dtype, device=device), False))
 
 
 def matrices_of(model: PreTrainedModel) -> dict[str, Any]:
@@ -92,7 +96,9 @@ def keeps_embedding(model: PreTrainedModel) -> bool:
     weights: int = model.num_parameters()
     in_matrices = sum(outputs * inputs for outputs, inputs in matrices.values())
     scales = 4 * sum(outputs for outputs, _ in matrices.values())
-    return in_matrices + scales + 2 * (weights - in_matrices) <= MOST * 2 * weights
+    kept: int = embedding.weight.numel()
+    others = weights - in_matrices - kept  # float32 on CPUs, and a GPU decides alike: the kept file is for both
+    return in_matrices + scales + 2 * kept + 4 * others <= MOST * 2 * weights
 
 
 class HalfEmbedding(nn.Module):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import random
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -295,6 +297,29 @@ async def test_a_device_that_failed_for_good_ends_the_engine_and_says_so(endless
         engine.submit(prompt, GREEDY)
     await until(lambda: bool(lost))
     assert not engine.is_alive
+
+
+async def test_an_engine_whose_device_failed_holds_neither_its_model_nor_who_asked(llama: Path) -> None:
+    engine = LocalEngine(llama, EngineSettings())
+    await engine.ready.wait()
+    prompt, model = engine.checkpoint.prompts.raw("New"), weakref.ref(engine.checkpoint.model)
+
+    def fail(*_: object) -> None:
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+
+    on_step(engine, fail)
+    with pytest.raises(EngineFailure, match="the device failed"):
+        await text(engine.submit(prompt, GREEDY))
+    await until(lambda: engine.has_ended)
+    gc.collect()
+    assert model() is None
+
+    def frames() -> int:
+        with pytest.raises(EngineFailure, match="the device failed") as told:
+            engine.submit(prompt, GREEDY)
+        return len(told.traceback)
+
+    assert frames() == frames()
 
 
 async def test_what_does_not_fit_into_the_cache_is_refused_or_waits(start: Callable[..., LocalEngine]) -> None:

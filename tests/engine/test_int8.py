@@ -16,11 +16,13 @@ from torch.nn import functional as F  # noqa: N812
 from torch.overrides import TorchFunctionMode
 from transformers import (
     AutoModelForCausalLM,
+    BloomConfig,
     FalconConfig,
     Gemma3TextConfig,
     GPT2Config,
     LlamaConfig,
     LongcatFlashConfig,
+    OlmoConfig,
     PreTrainedConfig,
     PreTrainedModel,
     Qwen2Config,
@@ -128,6 +130,7 @@ FAMILIES = {
     "llama": LlamaConfig(**SMALL, vocab_size=500, num_key_value_heads=2),
     "llama, the embedding stays": LlamaConfig(**WIDE, vocab_size=500),
     "qwen2, biases": Qwen2Config(**SMALL, vocab_size=500, num_key_value_heads=2),
+    "olmo, norms without weights": OlmoConfig(**SMALL, vocab_size=500, num_key_value_heads=2),
     "gemma3, tied and multiplied": Gemma3TextConfig(**SMALL, vocab_size=500, num_key_value_heads=2, head_dim=16),
     "gpt2, tied and transposed": GPT2Config(n_embd=64, n_layer=2, n_head=4, vocab_size=500, n_positions=64),
     "falcon, its own layer": FalconConfig(
@@ -177,6 +180,22 @@ def test_another_embedding_is_int8_as_the_layers_are(config: LlamaConfig) -> Non
     quantise(model, CPU, torch.float32)
     assert isinstance(model.get_input_embeddings(), Int8Embedding)
     assert model.get_memory_footprint() <= 0.56 * 2 * weights
+
+
+def test_what_stays_in_single_precision_is_counted_as_that() -> None:
+    # Its biases and norms leave too little room for an embedding in half precision.
+    model = model_of(BloomConfig(hidden_size=64, n_layer=6, n_head=4, vocab_size=300, tie_word_embeddings=False))
+    weights = model.num_parameters()
+    quantise(model, CPU, torch.float32)
+    assert model.get_memory_footprint() <= 0.56 * 2 * weights
+
+
+@pytest.mark.parametrize("family", ["qwen2, biases", "olmo, norms without weights"])
+def test_the_dtype_of_the_model_is_that_of_its_activations(family: str) -> None:
+    model = model_of(FAMILIES[family]).to(torch.bfloat16)
+    quantise(model, CPU, torch.bfloat16)
+    assert model(torch.tensor([[1, 2, 3]])).logits.dtype == torch.bfloat16
+    assert model.dtype == model.get_submodule("model").dtype == torch.bfloat16
 
 
 def test_experts_stay_as_they_are() -> None:
