@@ -217,7 +217,8 @@ class LocalEngine:
     @property
     def load(self) -> int:
         """Sequences that run or wait."""
-        return len(scheduler.running) + len(scheduler.waiting) if (scheduler := self._scheduler) else 0
+        with self._lock:
+            return len(scheduler.running) + len(scheduler.waiting) if (scheduler := self._scheduler) else 0
 
     @property
     def is_busy(self) -> bool:
@@ -225,7 +226,11 @@ class LocalEngine:
         return (scheduler := self._scheduler) is not None and self.load >= scheduler.slots
 
     def stats(self) -> dict[str, Any]:
-        """What the engine is doing now."""
+        """What the engine is doing now: figures of one moment, between steps or within one."""
+        with self._lock:
+            return self._stats()
+
+    def _stats(self) -> dict[str, Any]:
         loaded, scheduler, adapters = self._checkpoint, self._scheduler, self._adapters
         return {
             "running": len(scheduler.running) if scheduler else 0,
@@ -463,10 +468,10 @@ class LocalEngine:
         self._finish(sequence, failure)
 
     def _finish(self, sequence: Sequence, error: AiError | None) -> None:
+        self._tell(sequence, "failed" if error else "finished")  # before its reader can be told
         with self._lock:
             self._loaded_scheduler.remove(sequence, keep=error is None and self._runner is not None)
-        self._end(sequence, error)
-        self._tell(sequence, "failed" if error else "finished")
+            self._end(sequence, error)
 
     def _end(self, sequence: Sequence, error: AiError | None) -> None:
         metrics = self._answers.pop(sequence).metrics
@@ -486,7 +491,6 @@ class LocalEngine:
     def _end_all(self, error: AiError) -> None:
         with self._lock:
             self._closing, self._failure = True, copy.copy(error)
-            left = self._loaded_scheduler.clear()
-        for sequence in left:
-            self._end(sequence, error)
+            for sequence in self._loaded_scheduler.clear():
+                self._end(sequence, error)
         self._crossing.flush()

@@ -17,6 +17,7 @@ from anyio.abc import SocketAttribute, SocketStream
 
 from cfai import ByteStream, Call, LocalBinding, Reply
 from cfai.server.app import rest_app
+from tests.held import engines_held
 from tests.models import make_llama
 from tests.serving import serving
 from tests.waiting import until
@@ -60,24 +61,26 @@ class Noting:
         try:
             reply = await self._local.send(call)
         except BaseException:
-            self._note()
+            self.tokens_when_left.append(self._tokens())
             raise
         if isinstance(reply.body, ByteStream):
             return Reply(ByteStream(self._noted(reply.body)), reply.status, reply.headers)
         return reply
 
     async def _noted(self, events: ByteStream) -> AsyncGenerator[bytes]:
+        left: list[int] = []
         try:
             async for event in events:
                 yield event
         except BaseException:
-            self._note()
+            left.append(self._tokens())
             raise
         finally:
             await events.aclose()
+            self.tokens_when_left += left  # whoever sees it knows that the model has been told
 
-    def _note(self) -> None:
-        self.tokens_when_left.append(int(self._local.stats()["tokens"]))
+    def _tokens(self) -> int:
+        return int(self._local.stats()["tokens"])
 
     def stats(self) -> dict[str, Any]:
         return self._local.stats()
@@ -144,8 +147,10 @@ async def test_in_the_queue(endless_llama: Path, way_in: str, stream: bool) -> N
     async with noting(endless_llama) as (binding, port):
         async with await ask(port, "REST", {"stream": True}) as first:
             await until(lambda: binding.stats()["running"] == 1)
-            async with await ask(port, way_in, {"stream": stream}):
-                await until(lambda: binding.stats()["waiting"] == 1)
+            with engines_held():
+                async with await ask(port, way_in, {"stream": stream}):
+                    await until(lambda: binding.stats()["waiting"] == 1)
+                await until(lambda: len(binding.tokens_when_left) == 1)
             await until(lambda: binding.stats()["waiting"] == 0)
             assert binding.stats()["running"] == 1, "the one before goes on"
             assert await first.receive()
@@ -163,8 +168,10 @@ def long_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def test_while_its_prompt_is_read(long_llama: Path, way_in: str, stream: bool) -> None:
     messages = [{"role": "user", "content": "New York " * 20_000}]
     async with noting(long_llama) as (binding, port):
-        async with await ask(port, way_in, {"stream": stream, "messages": messages}):
-            await until(lambda: binding.stats()["running"] == 1)
+        with engines_held(after=2) as held:
+            async with await ask(port, way_in, {"stream": stream, "messages": messages}):
+                await until(held.is_set)
+            await until(lambda: len(binding.tokens_when_left) == 1)
         await the_slot_is_free(binding, port)
         assert binding.tokens_when_left == [0]
         assert binding.stats()["tokens"] == 1, "that of the next one only"
@@ -179,9 +186,12 @@ async def test_while_its_answer_is_made(
 ) -> None:
     form = {} if mode == "text" else OPENAI_JSON if way_in == "OpenAI" else NATIVE_JSON
     async with noting(endless_llama) as (binding, port):
-        async with await ask(port, way_in, {"stream": stream, **form}) as client:
-            await until(lambda: binding.stats()["tokens"] > 5)
-            leave(client)
+        with engines_held(after=6) as held:
+            async with await ask(port, way_in, {"stream": stream, **form}) as client:
+                await until(held.is_set)
+                assert binding.stats()["tokens"] > 5
+                leave(client)
+            await until(lambda: len(binding.tokens_when_left) == 1)
         await until(lambda: binding.stats()["running"] == 0)
         (then,) = binding.tokens_when_left
         # The step that was under way, and one that was already made ready behind it.
