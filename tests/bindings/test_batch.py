@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -9,6 +11,7 @@ import httpx2
 import pytest
 
 from cfai import AiError, Call, FakeBinding
+from cfai.bindings import batch
 from cfai.bindings.batch import BatchBinding
 from cfai.errors import BadInput, OutOfCapacity
 from cfai.server.app import rest_app
@@ -130,11 +133,13 @@ async def test_a_batch_belongs_to_its_model() -> None:
     await batches.aclose()
 
 
-async def test_batches_have_bounds_in_time_and_memory() -> None:
-    batches = BatchBinding(FakeBinding({MODEL: "x" * 1000}), keep_seconds=0.05, most_bytes=5000)
+async def test_batches_have_bounds_in_time_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    later = 0.0
+    monkeypatch.setattr(batch, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + later))
+    batches = BatchBinding(FakeBinding({MODEL: "x" * 1000}), keep_seconds=600, most_bytes=5000)
     request_id = await queued(batches, [{"prompt": "x"}])
     await finished(batches, request_id)
-    await anyio.sleep(0.1)
+    later = 601.0
     assert (await batches.send(Call(MODEL, {"request_id": request_id}))).status == 400
     await batches.aclose()
 

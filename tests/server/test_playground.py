@@ -303,11 +303,13 @@ def test_two_results_are_given_one_after_the_other(open_page: Callable[..., Page
 
 
 class Slow(FakeBinding):
-    """Says numbers for as long as somebody listens, up to `last`."""
+    """Says numbers for as long as somebody listens, up to `last`; at `waits_at` not before it `may_go_on`."""
 
-    def __init__(self, last: int = 100_000) -> None:
+    def __init__(self, last: int = 100_000, *, waits_at: int | None = None) -> None:
         super().__init__()
         self.last = last
+        self.waits_at = waits_at
+        self.may_go_on = threading.Event()
         self.made = 0
         self.closed = 0
 
@@ -321,6 +323,8 @@ class Slow(FakeBinding):
                 self.made = number
                 yield sse.encode({"response": f"{number} "})
                 await anyio.sleep(0.01)
+                while number == self.waits_at and not self.may_go_on.is_set():  # noqa: ASYNC110  # in another thread
+                    await anyio.sleep(0.01)
             yield sse.DONE
         finally:
             self.closed += 1
@@ -334,7 +338,7 @@ def wait_until(is_true: Callable[[], bool]) -> None:
 
 
 def test_an_answer_that_is_stopped_goes_on_where_it_was(open_page: Callable[..., Page]) -> None:
-    slow = Slow(last=120)
+    slow = Slow(last=120, waits_at=60)
     with serving(rest_app(slow)) as address:
         page = open_page(address)
         ask(page, "count")
@@ -342,6 +346,8 @@ def test_an_answer_that_is_stopped_goes_on_where_it_was(open_page: Callable[...,
         expect(body).to_contain_text("5 ")
         page.get_by_role("button", name="Stop").click()
         page.get_by_role("button", name="Resume").click()
+        expect(page.get_by_role("button", name="Stop")).to_be_visible()
+        slow.may_go_on.set()
         answer_of(page, " 120 ")
         assert body.text_content() == "".join(f"{number} " for number in range(1, 121))
         assert len(slow.calls) == 1, "nothing was generated twice"
