@@ -46,6 +46,8 @@ class Fault:
     """A refusal in place of the file."""
     pause: float = 0.0
     """Seconds between two pieces of 16 KiB."""
+    holds: Callable[[], bool] = lambda: False
+    """While it is so, nothing comes after the first piece."""
     no_ranges: bool = False
     """All bytes are sent, wherever they were to begin."""
     times: float = 1
@@ -216,6 +218,8 @@ class Hub:
             self.sent[file] += len(piece)
             yield piece
             await anyio.sleep(fault.pause)
+            while fault.holds():  # noqa: ASYNC110  # the test ends it, from its own thread
+                await anyio.sleep(0.005)
         if end < len(data):
             raise ConnectionError("cut on purpose")
 
