@@ -70,6 +70,11 @@ def names(loaded: LoadedModels[EngineDouble]) -> list[str]:
     return sorted(life.name for life in loaded.lives())
 
 
+def is_measured(loaded: LoadedModels[EngineDouble], name: str) -> bool:
+    """Whether it is known how much room the model wants; until then it is in nobody's way."""
+    return any(life.name == name and life.memory > 0 for life in loaded.lives())
+
+
 @ANY_LOOP
 async def test_who_was_not_used_for_longest_leaves_for_another(start: Start) -> None:
     loaded = start()
@@ -111,7 +116,7 @@ async def test_a_model_that_others_want_gets_no_new_answers_until_they_had_their
 
     async with anyio.create_task_group() as tasks, loaded.use(weights_of("a")):
         tasks.start_soon(ask, "large")
-        await until(lambda: "large" in names(loaded))
+        await until(lambda: is_measured(loaded, "large"))
         tasks.start_soon(ask, "a")
         await anyio.sleep(0.02)
         assert turns == []
@@ -128,7 +133,7 @@ async def test_a_small_model_that_is_asked_for_later_takes_no_room_before(start:
 
     async with anyio.create_task_group() as tasks, loaded.use(weights_of("a")):
         tasks.start_soon(ask, "large")
-        await until(lambda: "large" in names(loaded))
+        await until(lambda: is_measured(loaded, "large"))
         tasks.start_soon(ask, "b")
         await anyio.sleep(0.02)
         assert turns == []
