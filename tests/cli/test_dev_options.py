@@ -38,7 +38,7 @@ def run(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=200,
         env={**without, "COLUMNS": "200", **environment},
     )
 
@@ -154,7 +154,7 @@ def test_a_debugger_comes_back_after_a_reload(project: Path, temporary: Path) ->
     import socket
 
     def greets(port: int) -> bool:
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as debugger:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as debugger:
             asked = {"seq": 1, "type": "request", "command": "initialize", "arguments": {"adapterID": "test"}}
             body = json.dumps(asked).encode()
             debugger.sendall(b"Content-Length: %d\r\n\r\n" % len(body) + body)

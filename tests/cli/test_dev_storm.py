@@ -84,6 +84,7 @@ def test_an_edit_storm_beside_live_streams(project: Path, temporary: Path) -> No
             script.write_text(SCRIPT.format(number=number))
             time.sleep(SECONDS / SAVES)
         wait_for(lambda: httpx2.get(f"{address}/which", timeout=60).text == str(SAVES - 1))
+        wait_for(lambda: all(reader.whole + reader.ended_early for reader in readers))
         for reader in readers:
             reader.stop()
         for reader in readers:
@@ -95,7 +96,6 @@ def test_an_edit_storm_beside_live_streams(project: Path, temporary: Path) -> No
         )
 
         assert [odd for reader in readers for odd in reader.odd] == []
-        assert all(reader.whole + reader.ended_early for reader in readers)
         # The one that answers, and the one in reserve.
         wait_for(lambda: len(children_of(process)) == 3)
         assert engine_of(process) == engine

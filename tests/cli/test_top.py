@@ -122,7 +122,7 @@ async def test_a_pipe_gets_frame_after_frame(address: str) -> None:
             lines = [process.stdout.readline() for _ in range(30)]
             process.send_signal(signal.SIGINT)
             process.stdout.read()
-            assert process.wait(20) == 0
+            assert process.wait(60) == 0
         return lines
 
     lines = await to_thread.run_sync(read)
@@ -171,11 +171,11 @@ class Terminal:
         """Its exit status."""
         while self._read():
             pass
-        return self.process.wait(20)
+        return self.process.wait(60)
 
     def _read(self) -> str:
         """What comes next; empty at the end."""
-        is_there, _, _ = select.select([self._ours], [], [], 30)
+        is_there, _, _ = select.select([self._ours], [], [], 60)
         assert is_there, f"nothing came any more: {self.seen}"
         try:
             return os.read(self._ours, 65536).decode(errors="replace")

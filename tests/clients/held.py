@@ -47,7 +47,7 @@ class Held:
 async def _serving_held() -> AsyncIterator[tuple[str, Held]]:
     held = Held(FakeBinding({MODEL: PIECES}, as_of="2023-11-14"))
     async with serving(rest_app(held, token=TOKEN)) as address:
-        with anyio.fail_after(60):
+        with anyio.fail_after(200):
             yield address, held
 
 

@@ -96,7 +96,7 @@ def test_errors(
 
 def streamed(path: str, body: dict[str, Any], piece_of: Callable[[Any], str]) -> Callable[[str], Iterator[str]]:
     def read(address: str) -> Iterator[str]:
-        command = ["curl", "-N", "--silent", "--max-time", "60", f"{address}{path}", *BEARER, "-d", json.dumps(body)]
+        command = ["curl", "-N", "--silent", "--max-time", "200", f"{address}{path}", *BEARER, "-d", json.dumps(body)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             for line in process.stdout:

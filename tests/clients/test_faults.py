@@ -139,7 +139,7 @@ def met(read: Callable[[Counted, Outcome], None]) -> Outcome:
 
 
 def patience(fault: str) -> float:
-    return 2.0 if fault.startswith("stall") else 30.0
+    return 5.0 if fault.startswith("stall") else 30.0
 
 
 def with_openai(server: str, fault: str) -> Outcome:
@@ -198,7 +198,7 @@ def test_an_answer_in_one_piece_that_is_lost_is_asked_for_again(server: str, fau
         client = OpenAI(
             api_key="any",
             base_url=f"{server}/v1",
-            timeout=2,
+            timeout=5,
             default_headers={"x-cfai-faults": fault},
             http_client=counted,
         )
@@ -209,7 +209,7 @@ def test_an_answer_in_one_piece_that_is_lost_is_asked_for_again(server: str, fau
         client = Cloudflare(
             api_token="any",
             base_url=f"{server}/client/v4",
-            timeout=2,
+            timeout=5,
             default_headers={"x-cfai-faults": fault},
             http_client=counted,
         )
@@ -296,7 +296,7 @@ READ = """
   const seen = { texts: [], error: null };
   const source = new EventSource(`/chat?fault=${fault}`);
   const end = (how) => { source.close(); resolve([fault, { ...seen, how }]) };
-  source.onopen = () => { seen.texts.push(""); setTimeout(end, 8000, "open") };
+  source.onopen = () => { seen.texts.push(""); setTimeout(end, 20000, "open") };
   source.onmessage = ({ data }) => {
     if (data === "[DONE]") return end("done");
     const { response, errors } = JSON.parse(data);

@@ -104,7 +104,7 @@ class Client:
     async def __call__(
         self, method: str, path: str, *, headers: Sequence[tuple[str, str]] = (), body: Sequence[bytes] = ()
     ) -> Whole:
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             async with self.request(method, path, headers=headers, body=body) as exchange:
                 chunks = await exchange.rest()
         return Whole(exchange.status, exchange.headers, chunks, exchange.ended)

@@ -35,7 +35,7 @@ TOO_SLOW = "more than 128 MiB wait for a client that does not read"
 async def test_a_client_that_does_not_read_is_closed_before_memory_runs_out(worker: Workers) -> None:
     async with served(worker.app(FLOOD.format(count=140))) as at, connect(f"ws://{at}/", max_size=None) as socket:
         with pytest.raises(ConnectionClosed):
-            await asyncio.wait_for(socket.recv(), 5)
+            await asyncio.wait_for(socket.recv(), 60)
         assert (socket.close_code, socket.close_reason) == (1011, TOO_SLOW)
     assert f"▲ [WARNING] GET /: the WebSocket is closed with 1011: {TOO_SLOW}" in worker.logged
 
@@ -50,7 +50,7 @@ async def test_an_echo_stops_where_the_client_never_reads(worker: Workers, capsy
         frame = b"\x82\xff" + (8 << 20).to_bytes(8, "big") + bytes(4) + bytes(8 << 20)
         writer.write(frame)
         writer.write(frame)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while not (heard := capsys.readouterr().out):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         writer.transport.abort()
@@ -165,7 +165,7 @@ async def test_a_real_ctrl_c_is_not_the_scripts(worker: Workers) -> None:
 async def raw(at: str, request: str) -> str:
     reader, writer = await asyncio.open_connection(*at.split(":"))
     writer.write(request.replace("\n", "\r\n").encode())
-    answer = await asyncio.wait_for(reader.read(), 10)
+    answer = await asyncio.wait_for(reader.read(), 60)
     writer.close()
     return answer.decode()
 
@@ -218,7 +218,7 @@ async def test_a_client_that_leaves_in_its_body_has_canceled(worker: Workers, re
         writer.write(b"POST /up HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc")
         await asyncio.sleep(0.1)
         writer.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not any("[wrangler:info]" in line for line in worker.logged):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
     assert worker.logged[-1].startswith("[wrangler:info] POST /up canceled (")

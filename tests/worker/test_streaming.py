@@ -204,7 +204,7 @@ async def pump(writer):
             raw.connect((host, int(port)))
             raw.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
             written = [await _written(worker, app)]
-            while len(written) < 3 or written[-1] != written[-3]:
+            while len(written) < 3 or not written[-1] or written[-1] != written[-3]:
                 await asyncio.sleep(0.1)
                 written.append(await _written(worker, app))
             assert 0 < written[-1] < 400

@@ -5,7 +5,7 @@ import { streamText } from "ai";
 import { createWorkersAI } from "workers-ai-provider";
 import { address, model, pieces, prompt, tell, token, what } from "./told.mjs";
 
-const PATIENCE = 2000; // milliseconds that a client waits for the end of an answer that stalls
+const PATIENCE = 8000; // milliseconds that a client waits for the end of an answer that stalls
 
 const clients = {
   provider: async (outcome, fetch, abortSignal) => {
