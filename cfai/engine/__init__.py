@@ -1,5 +1,9 @@
 """The only room that imports torch: checkpoints into memory, tokens out of models."""
 
+import cfai.engine.openmp  # noqa: F401  # before what imports torch
+
+# isort: split
+
 from cfai.engine.checkpoint import Checkpoint, load_checkpoint
 from cfai.engine.devices import device_of
 from cfai.engine.engine import LocalEngine
