@@ -149,8 +149,11 @@ def _layers_of(model: PreTrainedModel) -> dict[str, Any]:
 
 
 def _half(embedding: Any, device: torch.device, dtype: torch.dtype, half: torch.dtype | None) -> HalfEmbedding:
-    weight = embedding.weight.detach().to(device, half or half_of(embedding.weight.dtype), copy=True)
-    return HalfEmbedding(weight, dtype, _factor_of(embedding) or 1.0)
+    weight = embedding.weight.detach()
+    kept = weight.to(device, half or half_of(weight.dtype), copy=True)
+    if not kept.isfinite().all():  # float16 ends at 65504
+        kept = weight.to(device, torch.bfloat16)
+    return HalfEmbedding(kept, dtype, _factor_of(embedding) or 1.0)
 
 
 def _small_embedding(

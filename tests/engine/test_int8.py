@@ -169,6 +169,14 @@ def test_an_embedding_of_its_own_stays_in_half_precision(stored: torch.dtype) ->
     assert model.get_memory_footprint() <= 0.56 * 2 * weights
 
 
+def test_an_embedding_that_float16_has_no_numbers_for_is_kept_in_bfloat16() -> None:
+    model = model_of(LlamaConfig(**WIDE, vocab_size=500))
+    model.get_input_embeddings().weight[7, 7] = 1e6
+    wanted = model(torch.tensor([[7, 8]])).logits
+    quantise(model, CPU, torch.float32)
+    assert error(model(torch.tensor([[7, 8]])).logits, wanted) < 0.05
+
+
 @pytest.mark.parametrize(
     "config",
     [LlamaConfig(**WIDE, vocab_size=2500), LlamaConfig(**WIDE, vocab_size=500, tie_word_embeddings=True)],
