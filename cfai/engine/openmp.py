@@ -14,8 +14,8 @@ from collections.abc import Iterator
 
 __all__: list[str] = []
 
-SPINS = "1000"
-"""Looks before a thread sleeps: a few microseconds, longer than what is between two layers' products."""
+SPINS = "4000"
+"""Looks before a thread sleeps: some fifty microseconds, longer than what is between two products of a step."""
 
 NAMES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 """Who has set one of these wants it so: https://gcc.gnu.org/onlinedocs/libgomp/GOMP_005fSPINCOUNT.html"""
