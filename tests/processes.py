@@ -12,9 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-__all__ = ["CFAI", "Process"]
-
-CFAI = (sys.executable, "-m", "cfai")
+__all__ = ["Process"]
 
 MOST_SECONDS = 60.0
 """How long a process may take to end."""
@@ -27,7 +25,7 @@ class Process:
         self,
         *arguments: str,
         environment: Mapping[str, str] | None = None,
-        program: Sequence[str] = CFAI,
+        program: Sequence[str] = (sys.executable, "-m", "cfai"),
         cwd: Path | None = None,
     ) -> None:
         self._process = subprocess.Popen(

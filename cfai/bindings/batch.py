@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,6 +19,7 @@ import anyio
 
 from cfai.binding import JSON, Binding, Call, Listing, Reply, Stats
 from cfai.catalog import Catalog, catalog_of
+from cfai.clock import Clock, RealClock
 from cfai.errors import AiError, BadInput, EngineFailure, OutOfCapacity, RateLimited
 from cfai.request_id import of_request
 from cfai.results import ByteStream
@@ -53,6 +53,7 @@ class BatchBinding:
     keep_seconds  how long the answers of a finished batch are kept
     most_bytes    what all batches may take; when it is full the oldest finished one goes, else 3040/429
     catalog       the models that there are; default those of `binding`
+    clock         by which answers grow old; default the machine's
     """
 
     def __init__(
@@ -62,12 +63,14 @@ class BatchBinding:
         keep_seconds: float = KEEP_SECONDS,
         most_bytes: int = MOST_BYTES,
         catalog: Catalog | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._binding = binding
         self.catalog = catalog or catalog_of(binding)
         """The models that there are."""
         self._keep_seconds = keep_seconds
         self._most_bytes = most_bytes
+        self._clock = clock or RealClock()
         self._batches: dict[str, _Batch] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -140,7 +143,7 @@ class BatchBinding:
             del self._batches[finished]
 
     def _forget_old(self) -> None:
-        oldest = time.monotonic() - self._keep_seconds
+        oldest = self._clock.now() - self._keep_seconds
         for batch in list(self._batches.values()):
             if batch.finished_at is not None and batch.finished_at < oldest:
                 del self._batches[batch.id]
@@ -158,7 +161,7 @@ class BatchBinding:
         async with anyio.create_task_group() as tasks:
             for _ in range(min(AT_ONCE, len(batch.calls))):
                 tasks.start_soon(work)
-        batch.finish()
+        batch.finish(self._clock.now())
 
     async def _answer(self, call: Call) -> Reply:
         while True:
@@ -211,8 +214,8 @@ class _Batch:
         self._responses[at] = row
         self.size += size
 
-    def finish(self) -> None:
-        self.finished_at = time.monotonic()
+    def finish(self, now: float) -> None:
+        self.finished_at = now
         self.calls.clear()
 
     def state(self) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -11,8 +9,8 @@ import httpx2
 import pytest
 
 from cfai import AiError, Call, FakeBinding
-from cfai.bindings import batch
 from cfai.bindings.batch import BatchBinding
+from cfai.clock import VirtualClock
 from cfai.errors import BadInput, OutOfCapacity
 from cfai.server.app import rest_app
 from tests.serving import serving
@@ -133,13 +131,12 @@ async def test_a_batch_belongs_to_its_model() -> None:
     await batches.aclose()
 
 
-async def test_batches_have_bounds_in_time_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    later = 0.0
-    monkeypatch.setattr(batch, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + later))
-    batches = BatchBinding(FakeBinding({MODEL: "x" * 1000}), keep_seconds=600, most_bytes=5000)
+async def test_batches_have_bounds_in_time_and_memory() -> None:
+    clock = VirtualClock()
+    batches = BatchBinding(FakeBinding({MODEL: "x" * 1000}), keep_seconds=600, most_bytes=5000, clock=clock)
     request_id = await queued(batches, [{"prompt": "x"}])
     await finished(batches, request_id)
-    later = 601.0
+    await clock.sleep(601)
     assert (await batches.send(Call(MODEL, {"request_id": request_id}))).status == 400
     await batches.aclose()
 

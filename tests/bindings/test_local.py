@@ -17,7 +17,7 @@ import pytest
 from cfai import Ai, AiError, ByteStream, Call, LocalBinding, sse
 from cfai.catalog import Catalog, system_of
 from cfai.errors import ContextExceeded, EngineFailure, NoSuchModel, OutOfCapacity, WeightsMissing
-from tests.held import engines_held
+from tests.held import models_held
 from tests.waiting import until
 
 INT8 = "@cf/meta/llama-2-7b-chat-int8"
@@ -487,7 +487,7 @@ async def test_a_stream_that_waits_in_the_queue_is_kept_alive_by_comments(endles
     async with aclosing(await Ai(binding).run("@cf/my/model", {"prompt": "New", "stream": True})) as first:
         while (await anext(first)).startswith(b":"):
             pass  # until it runs, and nobody reads it to its end
-        with engines_held():
+        with models_held():
             async with aclosing(await Ai(binding).run("@cf/my/model", {"prompt": "New", "stream": True})) as second:
                 assert await anext(second) == b": keep-alive\n\n"
     await until(lambda: binding.stats()["running"] + binding.stats()["waiting"] == 0)

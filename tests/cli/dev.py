@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.processes import CFAI, Process
+from tests.processes import Process
 
 __all__ = ["HELLO", "address_of", "children_of", "configure", "dev", "engine_of", "is_alive", "save", "wait_for"]
 
@@ -28,10 +28,9 @@ def save(file: Path, text: str) -> None:
     new.replace(file)
 
 
-def dev(project: Path, temporary: Path, *options: str, program: Sequence[str] = CFAI) -> Process:
+def dev(project: Path, temporary: Path, *options: str) -> Process:
     # A short way to the socket: its path has a limit of about 100 characters.
-    environment = {"TMPDIR": str(temporary)}
-    return Process("dev", str(project), "--port", "0", *options, environment=environment, program=program)
+    return Process("dev", str(project), "--port", "0", *options, environment={"TMPDIR": str(temporary)})
 
 
 def address_of(process: Process) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from pathlib import Path
 
@@ -34,11 +33,6 @@ def on_fetch(request, env):
         return Response(f"{forked} {subprocess.Popen(['sleep', '1000']).pid}")
     return Response("well")
 """
-PATIENT = (
-    *(sys.executable, "-c"),
-    "import cfai.dev.processes; cfai.dev.processes.BLOCKED_SECONDS = 10; from cfai.cli import main; main()",
-)
-"""`cfai` that gives a script that hears nothing longer than the next one takes to start, wherever that is."""
 
 
 @pytest.fixture
@@ -84,7 +78,7 @@ def test_a_script_that_ends_or_crashes_its_process(misbehaving: Path, temporary:
 def test_a_script_that_holds_on_to_its_thread_is_told_where_and_replaced_on_a_save(
     misbehaving: Path, temporary: Path
 ) -> None:
-    with dev(misbehaving, temporary, program=PATIENT) as process:
+    with dev(misbehaving, temporary) as process:
         address = address_of(process)
         process_of_models = engine_of(process)
         blocked = threading.Thread(target=reason_of, args=(f"{address}/spin",))

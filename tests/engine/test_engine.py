@@ -26,7 +26,7 @@ from cfai.errors import AiError, BadInput, ContextExceeded, EngineFailure, OutOf
 from cfai.event_loops import first_of
 from cfai.tasks.grammars import json_grammar
 from tests.architectures import make_checkpoint
-from tests.held import engines_held
+from tests.held import models_held
 from tests.models import make_json_tokenizer
 from tests.waiting import until
 
@@ -127,7 +127,7 @@ async def test_closing_a_stream_stops_the_model(engine: LocalEngine, read: int) 
 
 
 async def test_a_reader_who_leaves_costs_two_tokens_at_most(engine: LocalEngine) -> None:
-    with engines_held(after=3) as held:
+    with models_held(after=3) as held:
         stream = engine.submit(engine.checkpoint.prompts.raw("New"), LONG)
         await until(held.is_set)
         assert await anext(stream)
@@ -143,7 +143,7 @@ async def test_leaving_during_prefill_and_in_the_queue_stops_too(start: Callable
     prompt = engine.checkpoint.prompts.raw("rivers and streets meet " * 900)
     passes: list[int] = []
     on_step(engine, lambda _: passes.append(1))
-    with engines_held(after=1) as held:
+    with models_held(after=1) as held:
         prefilling = engine.submit(prompt, GREEDY)
         queued = engine.submit(prompt, GREEDY)
         await until(held.is_set)  # before the second of many prefill chunks
@@ -234,7 +234,7 @@ async def test_a_step_that_fails_is_tried_again_for_each_alone(engine: LocalEngi
             raise RuntimeError("an unlucky shape")
 
     hook = on_step(engine, fail)
-    with engines_held():
+    with models_held():
         streams = [engine.submit(prompt, GREEDY) for prompt in prompts]
     assert [await text(stream) for stream in streams] == expected
     hook.remove()
@@ -256,7 +256,7 @@ async def test_without_memory_for_a_step_its_newest_sequences_fail_and_the_other
             raise error
 
     hook = on_step(engine, fail)
-    with engines_held():
+    with models_held():
         streams = [engine.submit(prompt, GREEDY) for prompt in prompts]
     assert [await text(stream) for stream in streams[:room_for]] == expected[:room_for]
     for stream in streams[room_for:]:

@@ -17,7 +17,7 @@ from anyio.abc import SocketAttribute, SocketStream
 
 from cfai import ByteStream, Call, LocalBinding, Reply
 from cfai.server.app import rest_app
-from tests.held import engines_held
+from tests.held import models_held
 from tests.models import make_llama
 from tests.serving import serving
 from tests.waiting import until
@@ -92,7 +92,9 @@ class Noting:
 @contextlib.asynccontextmanager
 async def noting(folder: Path, **settings: Any) -> AsyncIterator[tuple[Noting, int]]:
     """A server with one slot, and its port."""
-    binding = Noting(LocalBinding({MODEL: folder}, slots=1, queue_limit=1, **settings))
+    local = LocalBinding({MODEL: folder}, slots=1, queue_limit=1, **settings)
+    await local.warm_up()
+    binding = Noting(local)
     async with serving(rest_app(binding)) as address:
         yield binding, int(address.rpartition(":")[2])
     await binding.aclose()
@@ -147,7 +149,7 @@ async def test_in_the_queue(endless_llama: Path, way_in: str, stream: bool) -> N
     async with noting(endless_llama) as (binding, port):
         async with await ask(port, "REST", {"stream": True}) as first:
             await until(lambda: binding.stats()["running"] == 1)
-            with engines_held():
+            with models_held():
                 async with await ask(port, way_in, {"stream": stream}):
                     await until(lambda: binding.stats()["waiting"] == 1)
                 await until(lambda: len(binding.tokens_when_left) == 1)
@@ -167,8 +169,8 @@ def long_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("way_in", WAYS_IN)
 async def test_while_its_prompt_is_read(long_llama: Path, way_in: str, stream: bool) -> None:
     messages = [{"role": "user", "content": "New York " * 20_000}]
-    async with noting(long_llama) as (binding, port):
-        with engines_held(after=2) as held:
+    async with noting(long_llama, pinned=[MODEL]) as (binding, port):
+        with models_held(after=2) as held:
             async with await ask(port, way_in, {"stream": stream, "messages": messages}):
                 await until(held.is_set)
             await until(lambda: len(binding.tokens_when_left) == 1)
@@ -185,8 +187,8 @@ async def test_while_its_answer_is_made(
     endless_llama: Path, way_in: str, stream: bool, mode: str, leave: Callable[[SocketStream], None]
 ) -> None:
     form = {} if mode == "text" else OPENAI_JSON if way_in == "OpenAI" else NATIVE_JSON
-    async with noting(endless_llama) as (binding, port):
-        with engines_held(after=6) as held:
+    async with noting(endless_llama, pinned=[MODEL]) as (binding, port):
+        with models_held(after=6) as held:
             async with await ask(port, way_in, {"stream": stream, **form}) as client:
                 await until(held.is_set)
                 assert binding.stats()["tokens"] > 5

@@ -14,7 +14,7 @@ import pytest
 from cfai import ByteStream, Call, FakeBinding, LocalBinding, Reply
 from cfai.errors import EngineFailure, OutOfCapacity
 from cfai.server.app import rest_app
-from tests.held import engines_held
+from tests.held import models_held
 from tests.serving import serving
 from tests.waiting import until
 
@@ -304,7 +304,7 @@ async def test_a_client_that_leaves_stops_the_model(
 ) -> None:
     await post(client, ENDLESS, {"prompt": "New", "max_tokens": 1})
     async with anyio.create_task_group() as tasks:
-        with engines_held(after=6) as held:
+        with models_held(after=6) as held:
             tasks.start_soon(post, client, ENDLESS, {"prompt": "New", "max_tokens": 4000, "stream": stream})
             await until(held.is_set)
             tasks.cancel_scope.cancel()
