@@ -5,13 +5,13 @@ Asyncio and trio call the first two by different names, and both step out of the
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Any, Protocol, TypeVar, cast
 
 import anyio
 from anyio.lowlevel import EventLoopToken, current_token
 
-__all__ = ["Readable", "first_of", "run_soon", "start_task"]
+__all__ = ["Arrival", "Readable", "first_of", "run_soon", "start_task"]
 
 
 class _Loop(Protocol):
@@ -55,10 +55,40 @@ def start_task(work: Callable[[], Awaitable[None]]) -> object:
     return trio.lowlevel.spawn_system_task(work)
 
 
+class Arrival:
+    """What one task awaits and others set, once, in the loop that it was made in: less than an `anyio.Event`.
+
+    ```python
+    arrival = Arrival()
+    await arrival  # until somebody calls arrival.set()
+    ```
+    """
+
+    __slots__ = ("_event", "_future")
+
+    def __init__(self) -> None:
+        import asyncio
+
+        self._event: anyio.Event | None = None
+        try:
+            self._future = asyncio.get_running_loop().create_future()
+        except RuntimeError:  # trio runs this task
+            self._event = anyio.Event()
+
+    def set(self) -> None:
+        if self._event is not None:
+            self._event.set()
+        elif not self._future.done():  # set before, or the task was cancelled
+            self._future.set_result(None)
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self._future.__await__() if self._event is None else self._event.wait().__await__()
+
+
 class Readable(Protocol):
     """What one task reads and others fill."""
 
-    arrival: anyio.Event | None
+    arrival: Arrival | None
     """Set by who fills it, when there is something."""
 
     @property
@@ -82,7 +112,7 @@ async def first_of(readables: Sequence[R]) -> R:
         for readable in readables:
             if readable.has_something:
                 return readable
-        arrival = anyio.Event()
+        arrival = Arrival()
         for readable in readables:
             readable.arrival = arrival
-        await arrival.wait()
+        await arrival

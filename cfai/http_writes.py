@@ -1,7 +1,9 @@
-"""One write for the head of an answer and its body, where uvicorn makes two.
+"""uvicorn's HTTP/1.1 with less work for a piece of a stream.
 
-A client that waits is woken by the first of them, for nothing. What is written within one turn of the event loop goes
-out at its end.
+uvicorn writes the head of an answer and the first of its body one after the other, and a client that waits is woken by
+the first of them, for nothing. So a head is held back until the end of this turn of the event loop, with all that is
+written meanwhile; what follows goes out at once. And a piece that goes out as a chunk is put into its frame without
+h11's events and states, which stay as they are: a sixth of all that a token costs the event loop.
 """
 
 from __future__ import annotations
@@ -9,47 +11,67 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 __all__ = ["Protocol"]
 
+HEAD = b"HTTP/"
+
 AT_ONCE = 16 * 1024
-"""How much is gathered at most."""
+"""How much is held back at most."""
 
 
 class Protocol(H11Protocol):
-    """uvicorn's HTTP/1.1, its writes gathered."""
+    """uvicorn's HTTP/1.1, a head together with what is written right behind it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.conn = _Connection(h11.SERVER, self.config.h11_max_incomplete_event_size or AT_ONCE)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own choice
         super().connection_made(_Gathering(transport, self.loop))  # type: ignore[arg-type]  # it has the methods
 
 
+class _Connection(h11.Connection):
+    """h11's connection; the chunks of a body pass it by."""
+
+    _is_chunked = False
+
+    def send(self, event: h11.Event) -> bytes | None:  # type: ignore[override]  # h11 tells when it is None
+        if self._is_chunked and isinstance(event, h11.Data) and event.data and self.our_state is h11.SEND_BODY:
+            return b"%x\r\n%b\r\n" % (len(event.data), event.data)
+        written = super().send(event)
+        if isinstance(event, h11.Response):
+            self._is_chunked = written is not None and b"\r\ntransfer-encoding: chunked\r\n" in written.lower()
+        return written
+
+
 class _Gathering:
-    """A transport that writes at the end of the turn."""
+    """A transport that holds a head back, and what is written with it, until the end of the turn."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
-        self._waiting: list[bytes] = []
-        self._size = 0
+        self._held = bytearray()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        if not self._waiting:
+        if not self._held and not data.startswith(HEAD):
+            self._transport.write(data)
+            return
+        if not self._held:
             self._loop.call_soon(self._flush)
-        self._waiting.append(data)
-        self._size += len(data)
-        if self._size >= AT_ONCE:  # an application that never waits is to meet the transport's own limit
+        self._held += data
+        if len(self._held) >= AT_ONCE:  # an application that never waits is to meet the transport's own limit
             self._flush()
 
     def _flush(self) -> None:
-        if self._waiting:
-            data = b"".join(self._waiting)
-            self._waiting.clear()
-            self._size = 0
-            self._transport.write(data)
+        if self._held:
+            held, self._held = self._held, bytearray()
+            self._transport.write(held)
 
     def close(self) -> None:
         self._flush()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, Self, SupportsIndex, overload
 
 import anyio
@@ -111,7 +111,7 @@ class ByteStream:
         self.clock = clock
         self._source = source
         self._closed = False
-        self._on_close: list[anyio.Event] = []
+        self._on_close: list[Callable[[], object]] = []
 
     def __aiter__(self) -> Self:
         return self
@@ -135,13 +135,18 @@ class ByteStream:
             with anyio.CancelScope(shield=True):
                 await self._source.aclose()
         finally:
-            for event in self._on_close:
-                event.set()
+            for call in self._on_close:
+                call()
+
+    def on_close(self, call: Callable[[], object]) -> None:
+        """Have `call` made when the stream has been read to its end or is closed; never, if that has been."""
+        self._on_close.append(call)
 
     async def wait_closed(self) -> None:
         """Return when the stream was read to its end or closed."""
         if not self._closed:
-            self._on_close.append(event := anyio.Event())
+            event = anyio.Event()
+            self.on_close(event.set)
             await event.wait()
 
     async def __aenter__(self) -> Self:

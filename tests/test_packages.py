@@ -39,8 +39,9 @@ def test_the_lists_are_the_dependencies_of_cfai() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     names = {re.split(r"[<>=;\[ ]", needed)[0].replace("-", "_") for needed in project["dependencies"]}
     assert {*packages.COMMAND_LINE, *packages.MODELS} == names - {
-        "typing_extensions"
-    }  # which anyio and starlette bring
+        "typing_extensions",  # which anyio and starlette bring
+        "h11",  # which uvicorn brings
+    }
 
 
 @pytest.mark.parametrize("package", ["typer", "rich", "anyio"])

@@ -57,7 +57,10 @@ class Answering(ABC):
             if self._is_over:
                 raise StopAsyncIteration
             try:
-                await self._advance()
+                if self._has_begun:
+                    await self._read_on()
+                else:
+                    await self._begin_or_comment()
             except AiError as error:
                 # A stream that has begun ends the same way whatever happened: an EventSource that sees a cut
                 # connects again and runs the prompt once more.
@@ -66,10 +69,7 @@ class Answering(ABC):
                 self._events.extend(self._asked.shape.failure(error))
         return self._events.popleft()
 
-    async def _advance(self) -> None:
-        if self._has_begun:
-            await self._read_on()
-            return
+    async def _begin_or_comment(self) -> None:
         with anyio.move_on_after(max(self._keep_alive, SHORTEST_WAIT)) as waiting:
             await self.begin()
         if waiting.cancelled_caught:

@@ -62,9 +62,13 @@ class MeteredBinding:
         if reply.error is not None:
             return reply
         if isinstance(reply.body, ByteStream):
-            told = Told() if reply.cost is None else None
+            if (counted := reply.cost) is not None:
+                # The stream must not hold itself: one that is dropped unread has to end.
+                reply.body.on_close(lambda: self._note(call, counted()))
+                return reply
+            told = Told()
             stream = _Metered(reply.body, told, lambda: self._add(call, reply, told))
-            return Reply(ByteStream(stream, clock=reply.body.clock), reply.status, reply.headers, reply.cost)
+            return Reply(ByteStream(stream, clock=reply.body.clock), reply.status, reply.headers)
         self._add(call, reply, None)
         return reply
 
@@ -78,8 +82,10 @@ class MeteredBinding:
         await self._inner.aclose()
 
     def _add(self, call: Call, reply: Reply, told: Told | None) -> None:
+        self._note(call, cost_of(call, reply, told, self._model(call.model)))
+
+    def _note(self, call: Call, cost: Cost) -> None:
         model = self._model(call.model)
-        cost = cost_of(call, reply, told, model)
         name = call.model if model is None else model.id
         if cost.neurons is not None:
             self._neurons[name] += cost.neurons
@@ -117,7 +123,7 @@ class Told:
 class _Metered:
     """A stream's bytes, which `told` reads too, and a call to `on_end` when it has ended or was left."""
 
-    def __init__(self, body: ByteStream, told: Told | None, on_end: Callable[[], None]) -> None:
+    def __init__(self, body: ByteStream, told: Told, on_end: Callable[[], None]) -> None:
         self._body = body
         self._told = told
         self._on_end: Callable[[], None] | None = on_end
@@ -126,11 +132,9 @@ class _Metered:
         try:
             chunk = await anext(self._body)
         except StopAsyncIteration:
-            if self._told is not None:
-                self._told.has_ended = True
+            self._told.has_ended = True
             raise
-        if self._told is not None:
-            self._told.feed(chunk)
+        self._told.feed(chunk)
         return chunk
 
     async def aclose(self) -> None:

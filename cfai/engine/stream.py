@@ -19,11 +19,10 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
-import anyio
 from anyio.lowlevel import EventLoopToken, current_token
 
 from cfai.errors import AiError
-from cfai.event_loops import first_of, run_soon
+from cfai.event_loops import Arrival, run_soon
 
 if TYPE_CHECKING:
     from cfai.engine.sequence import Token
@@ -58,7 +57,7 @@ class TextStream:
         self._pieces: deque[tuple[str, int]] = deque()
         self._ended = False
         self._error: AiError | None = None
-        self.arrival: anyio.Event | None = None
+        self.arrival: Arrival | None = None
 
     # the engine thread
 
@@ -83,8 +82,9 @@ class TextStream:
 
     async def wait(self) -> None:
         """Return when there is something to read: a piece, the end, or an error. The error is not raised here."""
-        if not self.has_something:
-            await first_of([self])
+        while not self.has_something:
+            self.arrival = Arrival()
+            await self.arrival
 
     @property
     def has_something(self) -> bool:

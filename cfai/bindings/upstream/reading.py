@@ -23,7 +23,7 @@ from cfai.bindings.upstream.chunks import Chunks, ErrorInStream, NoChunk
 from cfai.bindings.upstream.connection import read_body
 from cfai.bindings.upstream.refusals import Server, refusal, words_in
 from cfai.errors import AiError, EngineFailure
-from cfai.event_loops import first_of, run_soon, start_task
+from cfai.event_loops import Arrival, first_of, run_soon, start_task
 from cfai.tasks.parts import Part
 from cfai.wording import shortened
 
@@ -59,7 +59,7 @@ class Reading:
         self._parts: deque[Part] = deque()
         self._error: AiError | None = None
         self._has_ended = False
-        self.arrival: anyio.Event | None = None
+        self.arrival: Arrival | None = None
         self._room: anyio.Event | None = None
         self._over = anyio.Event()
         self._scope = anyio.CancelScope()
