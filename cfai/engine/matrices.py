@@ -1,4 +1,4 @@
-"""Linear layers whose weights are in a form that torch's own layers do not know: int8, or packed for the processor.
+"""Linear layers whose weights are in a form of ours: int8, packed for the processor, or those of several layers in one.
 
 A `Matrix` multiplies; `MatrixLinear` stands in a model where a linear layer was. Layers of one module that are given
 the same tensor, as query, key and value, are rows of one matrix: one product is faster than three.
@@ -7,14 +7,30 @@ the same tensor, as query, key and value, are rows of one matrix: one product is
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.overrides import handle_torch_function, has_torch_function_unary
+from transformers import PreTrainedModel
 
-__all__ = ["Matrix", "MatrixLinear", "joined", "layers_below", "multiply", "parents_in", "replace", "rows_in"]
+__all__ = [
+    "JoinedMatrix",
+    "Matrix",
+    "MatrixLinear",
+    "float_groups",
+    "join",
+    "joined",
+    "layers_below",
+    "multiply",
+    "parents_in",
+    "replace",
+    "rows_in",
+    "together",
+]
 
 IS_TRANSPOSED = {"Linear": False, "FalconLinear": False, "Conv1D": True}
 """The classes of layers that a matrix can stand for, and whether their weight is [inputs, outputs]."""
@@ -44,6 +60,22 @@ class Matrix(nn.Module):
     def product(self, x: torch.Tensor) -> torch.Tensor:
         """`x`, [tokens, inputs], times the transposed matrix, plus the bias: [tokens, outputs] in the dtype of `x`."""
         raise NotImplementedError
+
+
+class JoinedMatrix(Matrix):
+    """`rows`, [outputs, inputs], as they are, and a `bias`, [outputs]."""
+
+    def __init__(self, rows: torch.Tensor, bias: torch.Tensor | None = None) -> None:
+        super().__init__(*rows.shape)
+        self.rows = nn.Parameter(rows.detach(), requires_grad=False)
+        self.bias = None if bias is None else nn.Parameter(bias.detach(), requires_grad=False)
+
+    @property
+    def weight(self) -> torch.Tensor:
+        return self.rows
+
+    def product(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.linear(x, self.rows, self.bias)
 
 
 def multiply(x: torch.Tensor, matrix: Matrix) -> torch.Tensor:
@@ -137,6 +169,41 @@ def layers_below(parent: nn.Module) -> Iterator[list[tuple[str, Any]]]:
             yield [(name, layers.pop(name)) for name in names]
     while layers:
         yield [layers.popitem()]
+
+
+def float_groups(model: PreTrainedModel) -> Iterator[tuple[nn.Module, list[tuple[str, Any]]]]:
+    """The linear layers of `model` that have float weights of their own, and the module that they are right below.
+
+    Those that will share a matrix come together. The output layer may be the input embedding too.
+    """
+    users = Counter(id(weight) for module in model.modules() if (weight := getattr(module, "weight", None)) is not None)
+    embedding: Any = model.get_input_embeddings()
+    for _, parent in parents_in(model):
+        for layers in layers_below(parent):
+            weights = [layer.weight for _, layer in layers]
+            is_own = all(users[id(weight)] == 1 or weight is embedding.weight for weight in weights)
+            is_float = all(weight.is_floating_point() for weight in weights)
+            if is_own and is_float and len({weight.dtype for weight in weights}) == 1:
+                yield parent, layers
+
+
+def together(layers: list[tuple[str, Any]]) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The weights of `layers` as one matrix, [outputs of all, inputs], and their biases, [outputs of all]."""
+    rows = [rows_in(layer) for _, layer in layers]
+    biases = [layer.bias for _, layer in layers if layer.bias is not None]
+    return torch.cat(rows) if len(rows) > 1 else rows[0], torch.cat(biases) if biases else None
+
+
+def join(model: PreTrainedModel) -> None:
+    """Give layers of `model` that share an input one matrix in their place: fewer and larger products.
+
+    It goes from module to module and lets go of one's weights before the next. For devices on which weights stay as
+    they lie; `quantise` and `pack` join too.
+    """
+    for parent, layers in float_groups(model):
+        if len(layers) > 1:
+            replace(parent, layers, JoinedMatrix(*together(layers)))
+        del layers
 
 
 def replace(parent: nn.Module, layers: list[tuple[str, Any]], matrix: Matrix) -> None:

@@ -13,7 +13,8 @@ from cfai.engine.checkpoint import Checkpoint, Progress, load_checkpoint
 from cfai.engine.devices import device_of
 from cfai.engine.footprint import LONGEST_CONTEXT, Footprint
 from cfai.engine.lora import AdapterBank
-from cfai.engine.memory import free_memory, is_out_of_memory, let_go, trim
+from cfai.engine.matrices import join
+from cfai.engine.memory import free_memory, give_back, is_out_of_memory, let_go, trim
 from cfai.engine.packed import pack, packing_pays
 from cfai.engine.regions import Regions
 from cfai.engine.runner import Runner, form_of
@@ -80,6 +81,9 @@ def _opened(
             spare = int((free_memory(loaded.device) or 0) * PACKED_SHARE)
         if packing_pays(loaded.model):
             spare -= pack(loaded.model, spare=spare)
+    elif loaded.device.type == "cuda":
+        join(loaded.model)
+        give_back()
     slots = settings.slots_on(loaded.device)
     context = loaded.max_positions or LONGEST_CONTEXT
     adapters = AdapterBank(loaded.model)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,7 +18,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from cfai.engine.matrices import Matrix, layers_below, parents_in, replace, rows_in
+from cfai.engine.matrices import Matrix, float_groups, replace, rows_in, together
 from cfai.engine.memory import give_back
 
 __all__ = ["PackedMatrix", "pack", "packing_pays"]
@@ -132,7 +131,7 @@ def pack(model: PreTrainedModel, *, spare: int) -> int:
         is_embedding = layers[0][1].weight is embedding.weight
         is_copy = not is_embedding or embedding.weight.nbytes <= spare
         try:
-            matrix = _matrix_of([layer for _, layer in layers], is_copy=is_copy)
+            matrix = PackedMatrix(*together(layers), is_copy=is_copy)
         except RuntimeError as error:  # no memory for it, or it is of another dtype: it stays as it is
             log.debug("a layer is not packed: %s", error)
             continue
@@ -147,23 +146,10 @@ def pack(model: PreTrainedModel, *, spare: int) -> int:
 
 
 def _groups(model: PreTrainedModel) -> Iterator[tuple[nn.Module, list[tuple[str, Any]]]]:
-    """The layers that can be packed, those that will share a matrix together, and the module they are in."""
-    users = Counter(id(weight) for module in model.modules() if (weight := getattr(module, "weight", None)) is not None)
-    embedding: Any = model.get_input_embeddings()
-    for _, parent in parents_in(model):
-        for layers in layers_below(parent):
-            weights = [layer.weight for _, layer in layers]
-            is_own = all(users[id(weight)] == 1 or weight is embedding.weight for weight in weights)
-            is_float = all(weight.is_floating_point() for weight in weights)
-            if is_own and is_float and len({w.dtype for w in weights}) == 1 and sum(map(torch.numel, weights)) >= SMALL:
-                yield parent, layers
-
-
-def _matrix_of(layers: list[Any], *, is_copy: bool) -> PackedMatrix:
-    rows = [rows_in(layer) for layer in layers]
-    biases = [layer.bias for layer in layers if layer.bias is not None]
-    together = torch.cat(rows) if len(rows) > 1 else rows[0]
-    return PackedMatrix(together, torch.cat(biases) if biases else None, is_copy=is_copy)
+    """The layers that are packed, those that will share a matrix together, and the module they are in."""
+    for parent, layers in float_groups(model):
+        if sum(layer.weight.numel() for _, layer in layers) >= SMALL:
+            yield parent, layers
 
 
 def _gain(packed: list[PackedMatrix], own: list[torch.Tensor], tokens: int) -> float:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
+from cfai.engine import matrices
+from cfai.engine.matrices import JoinedMatrix
 from cfai.engine.recording import Call, Recording
 
 __all__ = ["RULES", "put_products"]
@@ -77,7 +79,15 @@ def _rotated(x: torch.Tensor, cos: torch.Tensor, signed_sin: torch.Tensor, half:
     return (x * cos).addcmul_(torch.roll(x, half, -1), signed_sin)
 
 
-RULES: tuple[Rule, ...] = (_join_norm, _join_rotation)
+def _open_joined(call: Call, recording: Recording) -> list[Call]:
+    """The product itself in the place of a matrix that holds its weights as torch knows them."""
+    match call:
+        case Call(function=matrices.multiply, args=(x, JoinedMatrix() as matrix), kwargs={}):
+            return [Call(functional.linear, (x, matrix.rows, matrix.bias), {}, call.results)]
+    return []
+
+
+RULES: tuple[Rule, ...] = (_join_norm, _join_rotation, _open_joined)
 
 
 # Products of many rows
