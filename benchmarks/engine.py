@@ -57,7 +57,7 @@ class Case:
         return models.prompt_ids(self.sequences, self.prompt, seed=seed)
 
 
-def run_cfai(case: Case) -> Figures:
+def run_cfai(case: Case, *, torch_compile: bool = False) -> Figures:
     import anyio
 
     from cfai.engine import EngineSettings, LocalEngine, Sampling
@@ -84,12 +84,15 @@ def run_cfai(case: Case) -> Figures:
             threads=case.threads,
             slots=case.sequences,
             queue_limit=case.sequences,
+            torch_compile=torch_compile,
         )
         engine = LocalEngine(case.folder, settings)
         try:
             await engine.ready.wait()
             await answers(engine, 1, 8)
             loading.end()
+            while torch_compile and not _is_compiled(engine.stats()["compiled"]):  # noqa: ASYNC110  # nobody tells
+                await anyio.sleep(0.5)
             await anyio.sleep(machine.idle_seconds(case.device))
             loading.settled()
             return _figures(await answers(engine, 2, case.tokens), loading)
@@ -97,6 +100,10 @@ def run_cfai(case: Case) -> Figures:
             engine.close()
 
     return anyio.run(measure)
+
+
+def _is_compiled(told: str | None) -> bool:
+    return told is not None and len(set(told.split(" of "))) == 1
 
 
 def run_generate(case: Case) -> Figures:
@@ -303,6 +310,7 @@ def _batch(model: Any, prompts: list[list[int]]) -> dict[str, Any]:
 
 VARIANTS: dict[str, Callable[[Case], Figures]] = {
     "cfai": run_cfai,
+    "cfai compiled": lambda case: run_cfai(case, torch_compile=True),
     "cfai unquantised": lambda case: run_cfai(replace(case, dtype=case.plain_dtype)),
     "generate": run_generate,
     "batched": run_batched,
@@ -310,19 +318,18 @@ VARIANTS: dict[str, Callable[[Case], Figures]] = {
     "llama.cpp": run_llama_cpp,
     "bandwidth": run_bandwidth,
 }
-QUANTISED = ("cfai", "llama.cpp")
+QUANTISED = ("cfai", "cfai compiled", "llama.cpp")
 """Those who have int8."""
 
 
 def variants_for(sequences: int, dtype: str, device: str) -> list[str]:
-    """What there is to compare: batching nothing is not measured, and llama.cpp runs on the CPU here."""
+    """What there is to compare by itself: batching nothing is not measured, and llama.cpp runs on the CPU here."""
     left_out = set()
     if sequences == 1:
         left_out.add("batched")
     if dtype != "int8":
         left_out.add("cfai unquantised")
-    if device != "cpu":
-        left_out.add("llama.cpp")
+    left_out.add("cfai compiled" if device == "cpu" else "llama.cpp")
     return [variant for variant in VARIANTS if variant not in left_out]
 
 
@@ -383,6 +390,7 @@ def _cases(given: argparse.Namespace, threads: int, sequences: int, prompt: int)
         unquantised=given.unquantised,
     )
     names = variants_for(sequences, given.dtype, given.device)
+    names += [name for name in given.beside or () if name == "cfai compiled" and name not in names]
     return {name: replace(one, variant=name) for name in names if _wanted(name, given)}
 
 

@@ -51,6 +51,7 @@ def configured_binding(
         "queue_limit": settings.queue_limit,
         "cache_tokens": settings.cache_tokens,
         "draft_tokens": settings.draft_tokens,
+        "torch_compile": settings.torch_compile,
         "memory": settings.memory,
         "model_keep_alive": settings.keep_alive,
         "strict_retired": settings.strict_retired,

@@ -64,6 +64,8 @@ class LocalBinding:
                  there is memory for it
     draft_tokens  tokens guessed from the text before and computed with the next one while few answers are made; what is
                  answered stays the same. Default 0
+    torch_compile  have torch.compile make models faster on a GPU, in idle moments: seconds to minutes once, kept on
+                 disk. Default False; on a CPU it makes them slower
     fidelity     "clean", or "production" for the oddities of Cloudflare's own answers (padding, numbers as `response`,
                  events without it), to find at home what a client stumbles over. A call's own wins
     strict_retired  refuse what Cloudflare no longer serves, or does not yet on the day of `as_of`, with its own error,
@@ -98,6 +100,7 @@ class LocalBinding:
         queue_limit: int = 32,
         cache_tokens: int | None = None,
         draft_tokens: int = 0,
+        torch_compile: bool = False,
         fidelity: Fidelity = "clean",
         strict_retired: bool = False,
         offline: bool | None = None,
@@ -146,6 +149,7 @@ class LocalBinding:
             "queue_limit": queue_limit,
             "cache_tokens": cache_tokens,
             "draft_tokens": draft_tokens,
+            "torch_compile": torch_compile,
         }
         self._pinned = {self.catalog.get(model).id for model in pinned}
         self._pinned.update(name for name, model in self._models.items() if model.pinned)

@@ -44,6 +44,7 @@ from cfai.cli.options import (
     Tape,
     TapeSpeed,
     Threads,
+    TorchCompile,
 )
 from cfai.packages import COMMAND_LINE
 
@@ -121,6 +122,7 @@ def dev(
     queue_limit: Queue = None,
     cache_tokens: CacheTokens = None,
     draft_tokens: DraftTokens = None,
+    torch_compile: TorchCompile = None,
     memory: Memory = None,
     keep_alive: KeepAlive = None,
     pin: Pin = [],  # noqa: B006  # Typer copies it
@@ -177,6 +179,7 @@ def dev(
             "--slots": slots,
             "--cache-tokens": cache_tokens,
             "--draft-tokens": draft_tokens or None,
+            "--torch-compile": torch_compile or None,
             "--memory": memory,
             "--keep-alive": keep_alive,
             "--pin": pin,

@@ -50,6 +50,7 @@ __all__ = [
     "Tape",
     "TapeSpeed",
     "Threads",
+    "TorchCompile",
     "check_server_url",
     "checked",
     "parse_models",
@@ -216,6 +217,12 @@ CacheTokens = Annotated[
 ]
 DraftTokens = Annotated[
     int | None, typer.Option(min=0, help="Tokens to guess from the text before while few answers are made.")
+]
+TorchCompile = Annotated[
+    bool | None,
+    typer.Option(
+        "--torch-compile/--no-torch-compile", help="Let torch.compile make models faster on a GPU, in idle moments."
+    ),
 ]
 Fake = Annotated[
     bool, typer.Option("--fake", help="Make answers up for every model; no model runs, and torch is not needed.")

@@ -41,6 +41,7 @@ from cfai.cli.options import (
     Tape,
     TapeSpeed,
     Threads,
+    TorchCompile,
     check_server_url,
     checked,
 )
@@ -90,6 +91,7 @@ def serve(
     queue_limit: Queue = None,
     cache_tokens: CacheTokens = None,
     draft_tokens: DraftTokens = None,
+    torch_compile: TorchCompile = None,
     memory: Memory = None,
     keep_alive: KeepAlive = None,
     pin: Pin = [],  # noqa: B006  # Typer copies it
@@ -170,6 +172,7 @@ def serve(
             "--slots": slots,
             "--cache-tokens": cache_tokens,
             "--draft-tokens": draft_tokens or None,
+            "--torch-compile": torch_compile or None,
             "--memory": memory,
             "--keep-alive": keep_alive,
             "--pin": pin,

@@ -48,6 +48,7 @@ class Settings:
     queue_limit     answers that may wait for a model
     cache_tokens    tokens that one model's KV cache holds
     draft_tokens    tokens that are guessed from the text before
+    torch_compile   torch.compile makes models faster on a GPU
     as_of           the day whose limits and wire form apply
     fidelity        "clean" or "production"
     demo            the demo model answers where weights are missing
@@ -67,6 +68,7 @@ class Settings:
     queue_limit: int | None = None
     cache_tokens: int | None = None
     draft_tokens: int | None = None
+    torch_compile: bool | None = None
     as_of: date | None = None
     fidelity: Literal["clean", "production"] | None = None
     demo: bool | None = None
@@ -178,6 +180,7 @@ KINDS: Mapping[str, Kind] = {
     "queue_limit": at_least(0),
     "cache_tokens": at_least(1),
     "draft_tokens": at_least(0),
+    "torch_compile": SWITCH,
     "as_of": AS_OF,
     "fidelity": FIDELITY,
     "demo": SWITCH,

@@ -246,6 +246,7 @@ class LocalEngine:
             "adapters": adapters.names if adapters else [],
             "healthy": self._broken_in_a_row < UNHEALTHY,
             "batching": f"one at a time: {self._why_alone}" if self._why_alone else "continuous",
+            "compiled": self._runner.compiled if self._runner else None,
             "cache_tokens": scheduler.regions.used if scheduler else 0,
             "cache_capacity": scheduler.regions.capacity if scheduler else 0,
             "metrics": self._metrics.snapshot(),
@@ -271,6 +272,8 @@ class LocalEngine:
 
     def _give_back(self) -> None:
         """Python's cycles, torch's blocks and malloc's: what none of them holds is the system's again."""
+        if self._runner is not None:
+            self._runner.close()
         self._checkpoint = self._runner = self._stepper = self._soloist = self._adapters = None
         give_back()
 
@@ -327,7 +330,7 @@ class LocalEngine:
             step = self._plan()
             if not step.works and self._under_way is None:
                 # A moment first: whoever waited for the model to load is about to ask.
-                if not self._wakeup.wait(settle) and self._warm_up():
+                if not self._wakeup.wait(settle) and self._warm_up(patience=LOOK_SECONDS / 10):
                     settle = 0.0
                 elif not self._wakeup.is_set():
                     self._wait()
@@ -357,12 +360,12 @@ class LocalEngine:
             self._under_way = None
             self._hand_out(pending)
 
-    def _warm_up(self) -> bool:
+    def _warm_up(self, *, patience: float = 0.0) -> bool:
         """Do a part of what makes later steps faster; false if there is nothing left to do."""
         if self._runner is None:
             return False
         try:
-            done = self._runner.warm_up()
+            done = self._runner.warm_up(patience=patience)
         except torch.AcceleratorError as error:
             raise _DeviceLost(f"the device failed: {str(error).splitlines()[0]}") from error
         except Exception as error:

@@ -25,6 +25,7 @@ import torch
 from transformers import PreTrainedModel
 
 from cfai.engine.lora import AdapterBank, adapted
+from cfai.engine.pieces import Piece, put_pieces
 from cfai.engine.recording import (
     Call,
     Plain,
@@ -60,6 +61,20 @@ class Forward(Protocol):
     def copies(self) -> int:
         """Bytes that copies of weights take, or will."""
 
+    @property
+    def pieces(self) -> int:
+        """How many pieces `compile` has to compile."""
+
+    @property
+    def compiled(self) -> int:
+        """How many of them it has had a try at."""
+
+    def compile(self, is_stopped: Callable[[], bool]) -> None:
+        """Have torch compile the pieces, and run in them from then on; between two of them it may be stopped.
+
+        For a thread of its own: steps go on meanwhile, as they are.
+        """
+
     def __call__(
         self, input_ids: torch.Tensor, position_ids: torch.Tensor, logits_to_keep: torch.Tensor, **context: Any
     ) -> torch.Tensor:
@@ -69,12 +84,15 @@ class Forward(Protocol):
         """
 
 
-def fuse(model: PreTrainedModel, *, memory: int = 0, bank: AdapterBank | None = None) -> Forward:
+def fuse(
+    model: PreTrainedModel, *, memory: int = 0, bank: AdapterBank | None = None, compiles: bool = False
+) -> Forward:
     """The forward pass of `model`, faster where that is possible, with the same results but for rounding.
 
     memory  bytes that copies of float32 weights on the CPU may take; with them, 4 to 128 rows cost little more than
             one. They are made when such a row comes for the first time
     bank    where the model's LoRA adapters are; steps that have some run with them
+    compiles  prepare for `compile`, which has torch compile it in pieces; steps with adapters run as they are
 
     The model must be on its device, in eval mode, with the weights that it will keep and with `attn_implementation` set
     to a function of `AttentionInterface`. That function must return a contiguous tensor. `fuse` runs the model nine
@@ -95,7 +113,11 @@ def fuse(model: PreTrainedModel, *, memory: int = 0, bank: AdapterBank | None = 
             _reduce(recording)
             _check(plain, compiled(recording), model)
         copies = put_products(recording, memory)
-        return _Fused(compiled(_without_adapters(recording)), compiled(recording), attend, bank, copies)
+        own = _without_adapters(recording)
+        fused = _Fused(model, compiled(own), compiled(recording), attend, bank, copies)
+        if compiles:
+            fused.put_pieces(own)
+        return fused
     except Exception as error:  # whatever the model does with made-up rows, it may still answer real ones
         log.debug("%s runs as it is: %s", type(model).__name__, error)
         return plain
@@ -108,6 +130,7 @@ class _Fused:
 
     def __init__(
         self,
+        model: PreTrainedModel,
         run: Callable[..., torch.Tensor],
         run_adapted: Callable[..., torch.Tensor],
         attend: Callable[..., Any],
@@ -115,6 +138,9 @@ class _Fused:
         copies: int,
     ) -> None:
         self.copies = copies
+        self.pieces = self.compiled = 0
+        self._model = model
+        self._parts: list[Piece] = []
         self._run = run
         self._run_adapted = run_adapted
         self._attend = attend
@@ -125,6 +151,33 @@ class _Fused:
     ) -> torch.Tensor:
         run = self._run_adapted if self._bank is not None and self._bank.is_at_work else self._run
         return run(input_ids, position_ids, logits_to_keep, self._attend, context)
+
+    def put_pieces(self, recording: Recording) -> None:
+        """Prepare for `compile`; `recording` is the one that runs, and is changed."""
+        self._parts = put_pieces(recording, self._model.device.type)
+        self.pieces = len(self._parts)
+        self._in_pieces = compiled(recording)
+
+    def compile(self, is_stopped: Callable[[], bool]) -> None:
+        rows = [made_up_row(self._model, *lengths) for lengths in _ROWS]
+        expected = [self._run(*row, _attend_in_line, {}) for row in rows]
+
+        def is_right() -> bool:
+            found = [self._in_pieces(*row, _attend_in_line, {}) for row in rows]
+            return all(_is_same(*pair, self._model) for pair in zip(found, expected, strict=True))
+
+        for piece in self._parts:
+            if is_stopped():
+                return
+            piece.compile(is_right)
+            self.compiled += 1
+        self._run = self._in_pieces
+
+
+def _attend_in_line(*args: Any, **options: Any) -> Any:
+    """Attention within the row, as contiguous as that of a step: compiled code is for tensors that lie in one way."""
+    out, rest = attend_recording(*args, **options)
+    return out.contiguous(), rest
 
 
 # Reduce
@@ -225,14 +278,21 @@ def _spelled(call: Call) -> tuple[Any, str]:
 
 
 def _check(plain: Forward, run: Callable[..., torch.Tensor], model: PreTrainedModel) -> None:
-    is_quantised = any(not weight.is_floating_point() for weight in model.parameters())
-    for length, kept in ((1, 1), (2, 1), (9, 4)):
-        inputs = made_up_row(model, length, kept)
-        expected, found = plain(*inputs), run(*inputs, attend_recording, {})
-        tolerance = max(_TOLERANCE[expected.dtype], _QUANTISED if is_quantised else 0)
-        allowed = tolerance * expected.abs().max().item()
-        if found.dtype != expected.dtype or not torch.allclose(found, expected, rtol=0, atol=allowed):
+    for lengths in _ROWS:
+        inputs = made_up_row(model, *lengths)
+        if not _is_same(run(*inputs, attend_recording, {}), plain(*inputs), model):
             raise Unfit("the recording computes something else")
+
+
+_ROWS = ((1, 1), (2, 1), (9, 4))
+"""Lengths of the rows that are compared, and of their kept positions: one, several, and others than were recorded."""
+
+
+def _is_same(found: torch.Tensor, expected: torch.Tensor, model: PreTrainedModel) -> bool:
+    is_quantised = any(not weight.is_floating_point() for weight in model.parameters())
+    tolerance = max(_TOLERANCE[expected.dtype], _QUANTISED if is_quantised else 0)
+    allowed = tolerance * expected.abs().max().item()
+    return found.dtype == expected.dtype and torch.allclose(found, expected, rtol=0, atol=allowed)
 
 
 _TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 5e-2, torch.float16: 5e-3, torch.float64: 1e-5}

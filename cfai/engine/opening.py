@@ -104,6 +104,7 @@ def _opened(
                 longest=context,
                 adapters=adapters,
                 spare=spare,
+                compiles=settings.torch_compile,
             )
     except Unbatchable as reason:
         log.warning("%s answers one request at a time: %s", name, reason)

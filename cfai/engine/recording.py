@@ -25,6 +25,7 @@ __all__ = [
     "attention_of",
     "compiled",
     "leaves",
+    "line_of",
     "made_up_row",
     "mapped",
     "other_attention",
@@ -41,6 +42,7 @@ class Plain:
 
     is_fused = False
     copies = 0
+    pieces = compiled = 0
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
@@ -56,6 +58,9 @@ class Plain:
             **context,
         ).logits
         return logits
+
+    def compile(self, is_stopped: Callable[[], bool]) -> None:
+        """There are no pieces."""
 
 
 # What is recorded
@@ -384,12 +389,14 @@ def _line(sizes: Sequence[int]) -> int | Size:
 
 def compiled(recording: Recording) -> Callable[..., torch.Tensor]:
     names: dict[str, Any] = {}
+    known: dict[int, str] = {}
 
     def named(thing: Any) -> str:
-        names[f"c{len(names)}"] = thing
-        return f"c{len(names) - 1}"
+        if id(thing) not in known:
+            known[id(thing)] = f"c{len(names)}"
+            names[known[id(thing)]] = thing
+        return known[id(thing)]
 
-    functions: dict[Any, str] = {}
     last = {value: position for position, call in enumerate(recording.calls) for value in (*call.used, *call.made)}
     last.pop(recording.logits)
     gone: dict[int, list[Value]] = {}
@@ -397,26 +404,26 @@ def compiled(recording: Recording) -> Callable[..., torch.Tensor]:
         gone.setdefault(position, []).append(value)
     lines = ["def forward(v0, v1, v2, attend, context):", "    n = v0.shape[1]"]
     for position, call in enumerate(recording.calls):
-        arguments = [_text(arg, named) for arg in call.args]
-        arguments += [f"{key}={_text(value, named)}" for key, value in call.kwargs.items()]
-        if call.function is attention:
-            function, arguments = "attend", [*arguments, "**context"]
-        else:
-            if call.function not in functions:
-                functions[call.function] = named(call.function)
-            function = functions[call.function]
-        line = f"{function}({', '.join(arguments)})"
-        if isinstance(call.results, tuple):
-            line = f"{', '.join('_' if value is None else repr(value) for value in call.results)}, = {line}"
-        elif call.results is not None:
-            line = f"{call.results} = {line}"
-        lines.append(f"    {line}")
+        lines.append(f"    {line_of(call, named)}")
         if position in gone:
             lines.append(f"    del {', '.join(map(repr, gone[position]))}")
     lines.append(f"    return {recording.logits}")
     exec(compile("\n".join(lines), "<fused>", "exec"), names)
     forward: Callable[..., torch.Tensor] = names.pop("forward")  # else it would hold itself, and so the weights
     return forward
+
+
+def line_of(call: Call, named: Callable[[Any], str]) -> str:
+    """A line of Python that makes `call`; `named` gives names to functions, tensors and what else does not vary."""
+    arguments = [_text(arg, named) for arg in call.args]
+    arguments += [f"{key}={_text(value, named)}" for key, value in call.kwargs.items()]
+    if call.function is attention:
+        line = f"attend({', '.join([*arguments, '**context'])})"
+    else:
+        line = f"{named(call.function)}({', '.join(arguments)})"
+    if isinstance(call.results, tuple):
+        return f"{', '.join('_' if value is None else repr(value) for value in call.results)}, = {line}"
+    return line if call.results is None else f"{call.results} = {line}"
 
 
 def _text(thing: Any, named: Callable[[Any], str]) -> str:

@@ -32,6 +32,7 @@ from cfai.engine.gathered import forward_gathered, gathered_shapes
 from cfai.engine.graphs import CudaCapture, DecodeGraphs, DecodeInputs
 from cfai.engine.lora import AdapterBank
 from cfai.engine.memory import trim
+from cfai.engine.pieces import Compiling
 from cfai.engine.sampling import Draws, Features, Sampler
 from cfai.engine.scheduler import Step, Work
 from cfai.engine.sequence import Sequence, Token
@@ -87,6 +88,7 @@ class Runner:
     longest   tokens of the longest sequence
     adapters  where those of the sequences are when a step begins
     spare     bytes that copies of weights may take on a CPU
+    compiles  have torch.compile make the model faster, piece by piece, when `warm_up` is called
     """
 
     def __init__(
@@ -100,8 +102,10 @@ class Runner:
         longest: int,
         adapters: AdapterBank,
         spare: int,
+        compiles: bool = False,
     ) -> None:
         self._spare = spare
+        self._compiles = compiles
         self._model = checkpoint.model
         self._adapters = adapters
         self._device = checkpoint.device
@@ -111,6 +115,7 @@ class Runner:
         self._form = form
         self._fused: Forward | None = None
         self._is_fresh = True
+        self._compiling: Compiling | None = None
         self.is_async = self._device.type == "cuda"
         """`run` returns before the device is done."""
         self.cache = KVCache(form.shapes, capacity)
@@ -134,17 +139,37 @@ class Runner:
         """Bytes that copies of weights take, or may until that is decided."""
         return self._spare if self._is_fresh else self._fused.copies if self._fused else 0
 
-    def warm_up(self) -> tuple[int, int] | None:
-        """Do a part of what makes later steps faster. How much is done now, and of how much; None if it was all."""
+    @property
+    def compiled(self) -> str | None:
+        """How many pieces of the model torch.compile has had a try at, "2 of 3"; None until that is known."""
+        if not self._compiles or self._is_fresh:
+            return None
+        return f"{self._fused.compiled} of {self._fused.pieces}" if self._fused else "0 of 0"
+
+    def close(self) -> None:
+        """Let go of the model; waits for a piece of it that is being compiled."""
+        if self._compiling is not None:
+            self._compiling.stop()
+
+    def warm_up(self, *, patience: float = 0.0) -> tuple[int, int] | None:
+        """Do a part of what makes later steps faster. How much is done now, and of how much; None if it was all.
+
+        patience  seconds to wait for a part that another thread does
+        """
         if self._is_fresh:
             try:
                 self._fused = None if self._form.is_gathered else self._fuse()
             finally:
                 self._is_fresh = False
             trim()
+            if self._fused is not None and self._fused.pieces:
+                self._compiling = Compiling(self._fused, self._device)
+        elif self._compiling is not None and not self._compiling.is_over(patience):
+            pass  # graphs are made of what comes of it
         elif self._graphs is None or not self._graphs.make_next():
             return None
-        return (self._graphs.done + 1, self._graphs.in_all + 1) if self._graphs else (1, 1)
+        done, in_all = (1 + self._fused.compiled, 1 + self._fused.pieces) if self._fused else (1, 1)
+        return (done + self._graphs.done, in_all + self._graphs.in_all) if self._graphs else (done, in_all)
 
     def _fuse(self) -> Forward | None:
         one = torch.zeros(1, dtype=torch.long, device=self._device)
@@ -153,9 +178,9 @@ class Runner:
             _forward(self._model, one, one, one, Recorder())
         except Exception:  # the next request will meet it again, and tell its reader
             return None
-        if time.monotonic() - started > LONG_STEP:
+        if time.monotonic() - started > LONG_STEP and not self._compiles:
             return None
-        fused = fuse(self._model, memory=self._spare, bank=self._adapters)
+        fused = fuse(self._model, memory=self._spare, bank=self._adapters, compiles=self._compiles)
         few = torch.zeros(4, dtype=torch.long, device=self._device)
         fused(few[None], few[None], few[:1], batch=Recorder())  # so that no prompt waits for second forms of weights
         return fused

@@ -58,6 +58,7 @@ class EngineSettings:
                   memory for it
     draft_tokens  while few sequences run, tokens that are guessed from the text before and computed with the next one;
                   answers stay the same. 0 guesses none
+    torch_compile  have torch.compile make kernels of the model, in idle moments; for GPUs, slower on a CPU
     """
 
     device: str | None = None
@@ -67,6 +68,7 @@ class EngineSettings:
     queue_limit: int = 32
     cache_tokens: int | None = None
     draft_tokens: int = 0
+    torch_compile: bool = False
 
     def slots_on(self, device: torch.device) -> int:
         return self.slots or SLOTS.get(device.type, DEFAULT_SLOTS)

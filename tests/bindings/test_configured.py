@@ -80,6 +80,13 @@ async def draft_tokens(folder: Path) -> None:
         configured_binding(Settings(draft_tokens=-1))
 
 
+async def torch_compile(folder: Path) -> None:
+    async with asking(folder, torch_compile=True) as (ai, told):
+        await ai.run(MINE, PROMPT)
+        await until(lambda: told()["compiled"] is not None)
+    assert await of_stats(folder, "compiled") is None
+
+
 async def as_of(folder: Path) -> None:
     async with asking(folder, as_of=date(2023, 11, 14)) as (ai, _):
         assert "usage" not in await ai.run(MINE, PROMPT)
@@ -151,6 +158,7 @@ EFFECTS: dict[str, Callable[[Path], Awaitable[None]]] = {
     "queue_limit": queue_limit,
     "cache_tokens": cache_tokens,
     "draft_tokens": draft_tokens,
+    "torch_compile": torch_compile,
     "as_of": as_of,
     "fidelity": fidelity,
     "demo": demo,

@@ -31,6 +31,7 @@ FILE = {
     "queue_limit": ("11", 11),
     "cache_tokens": ("11", 11),
     "draft_tokens": ("11", 11),
+    "torch_compile": ("true", True),
     "as_of": ("2024-01-01", date(2024, 1, 1)),
     "fidelity": ('"production"', "production"),
     "demo": ("true", True),
@@ -48,6 +49,7 @@ VARIABLE = {
     "queue_limit": ("22", 22),
     "cache_tokens": ("22", 22),
     "draft_tokens": ("22", 22),
+    "torch_compile": ("0", False),
     "as_of": ("2024-02-02", date(2024, 2, 2)),
     "fidelity": ("clean", "clean"),
     "demo": ("0", False),
@@ -65,6 +67,7 @@ OPTION = {
     "queue_limit": ("--queue=33", 33),
     "cache_tokens": ("--cache-tokens=33", 33),
     "draft_tokens": ("--draft-tokens=33", 33),
+    "torch_compile": ("--torch-compile", True),
     "as_of": ("--as-of=2024-03-03", date(2024, 3, 3)),
     "fidelity": ("--fidelity=production", "production"),
     "demo": ("--demo", True),
@@ -73,7 +76,7 @@ OPTION = {
     "offline": ("--offline", True),
 }
 COMMANDS = {"run": ["@cf/a/b", "hi"], "serve": [], "dev": []}
-NOT_OF_RUN = {"slots", "queue_limit", "cache_tokens", "draft_tokens", "fidelity"}
+NOT_OF_RUN = {"slots", "queue_limit", "cache_tokens", "draft_tokens", "torch_compile", "fidelity"}
 """What matters where many answers are made; of a single one the file and the environment still say it."""
 
 

@@ -21,6 +21,7 @@ slots = 4
 queue_limit = 8
 cache_tokens = 4096
 draft_tokens = 3
+torch_compile = true
 as_of = 2025-03-01
 fidelity = "production"
 demo = true
@@ -88,6 +89,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         queue_limit=8,
         cache_tokens=4096,
         draft_tokens=3,
+        torch_compile=True,
         as_of=date(2025, 3, 1),
         fidelity="production",
         demo=True,
@@ -105,7 +107,7 @@ def test_pyproject_says_the_same(tmp_path: Path) -> None:
     there, here = load_settings(tmp_path / "there", {}), load_settings(tmp_path / "here", {})
     llama = there.models["@cf/mine/llama"]
     assert (there.memory, there.fidelity, llama.row) == (here.memory, here.fidelity, here.models["@cf/mine/llama"].row)
-    assert llama.where == f"{tmp_path / 'there' / 'pyproject.toml'}:24"
+    assert llama.where == f"{tmp_path / 'there' / 'pyproject.toml'}:25"
 
 
 def test_a_model_is_pointed_at_a_folder_a_file_or_a_repository(tmp_path: Path) -> None:
@@ -318,6 +320,7 @@ SPELLED = {
     "queue_limit": ("0", 0),
     "cache_tokens": ("3", 3),
     "draft_tokens": ("0", 0),
+    "torch_compile": ("off", False),
     "as_of": ("2023-11-14", date(2023, 11, 14)),
     "fidelity": ("clean", "clean"),
     "demo": ("0", False),

@@ -1,0 +1,174 @@
+"""Models in pieces that torch.compile has made: what they compute, and that nobody waits for the compiler."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+import torch
+from transformers import GPT2Config, LlamaConfig, PreTrainedConfig, Qwen2Config
+
+from cfai.engine import EngineSettings, LocalEngine, Sampling
+from cfai.engine.fusing import fuse
+from cfai.engine.int8 import quantise
+from cfai.engine.matrices import join
+from cfai.engine.pieces import Compiling, Piece
+from tests.engine.test_fusing import SHAPE, assert_same, build, row
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of torch's own
+
+HAS_COMPILER = any(map(shutil.which, ("g++", "c++", "clang++")))
+needs_compiler = pytest.mark.skipif(not HAS_COMPILER, reason="there is no C++ compiler here")
+DEEP = LlamaConfig(**{**SHAPE, "num_hidden_layers": 5})
+
+
+@pytest.fixture(autouse=True)
+def kept(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where compiled code is kept."""
+    monkeypatch.setenv("CFAI_HOME", str(tmp_path_factory.getbasetemp() / "cfai"))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/tmp/torchinductor_somebody")  # as torch writes it
+    yield tmp_path_factory.getbasetemp() / "cfai" / "compiled"
+
+
+def never() -> bool:
+    return False
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("config", "is_int8"),
+    [(DEEP, False), (Qwen2Config(**SHAPE), True), (GPT2Config(vocab_size=160, n_embd=64, n_layer=2, n_head=4), False)],
+    ids=["llama", "qwen2 int8", "gpt2"],
+)
+def test_a_compiled_model_computes_the_same(
+    config: PreTrainedConfig, is_int8: bool, kept: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = build(config)
+    if is_int8:
+        quantise(model, torch.device("cpu"), torch.float32)
+    else:
+        join(model)
+    with torch.inference_mode():
+        forward = fuse(model, compiles=True)
+        expected = {length: forward(**row(length)) for length in (1, 2, 7, 70)}
+        assert (forward.compiled, forward.is_fused) == (0, True)
+        forward.compile(never)
+        assert forward.compiled == forward.pieces
+        assert "without torch.compile" not in caplog.text
+        for length, wanted in expected.items():
+            assert_same(forward(**row(length)), wanted, 1e-3 if is_int8 else 1e-5)
+    assert any(kept.iterdir()), "and what was compiled is kept"
+
+
+def test_layers_that_are_alike_are_the_same_pieces() -> None:
+    pieces = fuse(build(LlamaConfig(**SHAPE)), compiles=True).pieces
+    assert pieces == fuse(build(DEEP), compiles=True).pieces == 3, "a beginning, a layer, and an end"
+    assert fuse(build(DEEP)).pieces == 0
+
+
+@needs_compiler
+async def test_an_engine_answers_while_it_is_compiled_and_the_same_afterwards(endless_llama: Path) -> None:
+    engine = LocalEngine(endless_llama, EngineSettings(device="cpu", torch_compile=True))
+    try:
+        await engine.ready.wait()
+        prompt = engine.checkpoint.prompts.raw("New")
+
+        async def answer() -> str:
+            return "".join([piece async for piece in engine.submit(prompt, Sampling(temperature=0, max_tokens=12))])
+
+        before = await answer()
+        during = 0
+        with anyio.fail_after(120):
+            while engine.stats()["compiled"] is None or len(set(engine.stats()["compiled"].split(" of "))) > 1:
+                assert await answer() == before
+                during += 1
+                await anyio.sleep(0.4)  # else there is no idle moment
+        assert during > 1
+        assert await answer() == before
+    finally:
+        engine.close()
+
+
+async def test_an_engine_that_was_not_asked_compiles_nothing(endless_llama: Path) -> None:
+    engine = LocalEngine(endless_llama, EngineSettings(device="cpu"))
+    try:
+        await engine.ready.wait()
+        assert engine.stats()["compiled"] is None
+    finally:
+        engine.close()
+
+
+@needs_compiler
+def test_a_piece_that_computes_something_else_then_stays_as_it_was(caplog: pytest.LogCaptureFixture) -> None:
+    piece = Piece(lambda x: x * 2 + 1, "cpu")
+    with caplog.at_level(logging.WARNING, "cfai.engine"):
+        assert not piece.compile(never)
+    assert "runs without torch.compile: it computes something else then" in caplog.text
+    assert piece(torch.ones(2)).tolist() == [3, 3]
+
+
+def test_a_piece_that_cannot_be_compiled_stays_as_it_was(caplog: pytest.LogCaptureFixture) -> None:
+    piece = Piece(lambda x: torch.tensor([float(os.fspath("7"))]) * x, "cpu")
+
+    def check() -> bool:
+        raise RuntimeError("there is no compiler\nand more")
+
+    with caplog.at_level(logging.WARNING, "cfai.engine"):
+        assert not piece.compile(check)
+    assert "runs without torch.compile: there is no compiler" in caplog.text
+    assert piece(torch.ones(2)).tolist() == [7, 7]
+
+
+class Slow:
+    """A forward pass whose pieces take as long as one likes."""
+
+    def __init__(self) -> None:
+        self.begun, self.may_end = threading.Event(), threading.Event()
+        self.done = 0
+
+    def compile(self, is_stopped: Callable[[], bool]) -> None:
+        while not is_stopped():
+            self.begun.set()
+            self.may_end.wait()
+            self.done += 1
+
+
+def test_who_stops_waits_for_the_piece_under_way_and_for_no_other() -> None:
+    forward = Slow()
+    compiling = Compiling(forward, torch.device("cpu"))
+    second = Slow()
+    behind = Compiling(second, torch.device("cpu"))
+    forward.begun.wait()
+    assert not compiling.is_over(0)
+    behind.stop()  # it has not begun, since one compiles at a time
+    stopping = threading.Thread(target=compiling.stop)
+    stopping.start()
+    forward.may_end.set()
+    stopping.join()
+    assert compiling.is_over(0)
+    assert behind.is_over(0)
+    assert second.done == 0
+
+
+class Broken:
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def compile(self, is_stopped: Callable[[], bool]) -> None:
+        raise self._error
+
+
+def test_only_a_device_that_failed_is_told_to_the_engine(caplog: pytest.LogCaptureFixture) -> None:
+    compiling = Compiling(Broken(ValueError("no such thing")), torch.device("cpu"))
+    assert compiling.is_over(60)
+    assert "runs without torch.compile: no such thing" in caplog.text
+    compiling = Compiling(Broken(torch.AcceleratorError("an illegal address")), torch.device("cpu"))
+    with pytest.raises(torch.AcceleratorError, match="an illegal address"):
+        compiling.is_over(60)
+    compiling.stop()
