@@ -191,7 +191,7 @@ class Batch:
     ) -> torch.Tensor:
         begin, place, count = run.spans[0].begin, run.spans[0].place, len(run.spans)
         # [sequences, heads, places, size] each; views, nothing is copied
-        k, v = (_spaced(states, place, count, run) for states in (keys, values))
+        k, v = (_seen(states, place, run.length, count, run.spacing) for states in (keys, values))
         q = query[0, :, begin : begin + count].transpose(0, 1)
         mask = run.mask(rules.window, q)
         if not rules.is_plain:
@@ -207,9 +207,8 @@ class Batch:
         first = 0
         if rules.window is not None:  # what even the first of the tokens does not see
             first = max(0, span.length - span.count + 1 - rules.window)
-        seen = slice(span.place + first, span.place + span.length)
-        # [1, heads, tokens, size] each, as the kernels want them; views, nothing is copied
-        k, v = keys[seen].transpose(0, 1)[None], values[seen].transpose(0, 1)[None]
+        # [1, heads, places, size] each, as the kernels want them; views, nothing is copied
+        k, v = (_seen(states, span.place + first, span.length - first) for states in (keys, values))
         q = query[:, :, span.begin : span.begin + span.count]
         groups = q.shape[1] // k.shape[1]
         mask = None if span.count == 1 else self._mask(span.count, span.length - first, rules.window, q)
@@ -300,11 +299,12 @@ class FlashSpans:
         ) and all(torch.cuda.get_device_capability(shape.device) >= (8, 0) for shape in shapes)
 
 
-def _spaced(states: torch.Tensor, place: int, count: int, run: Run) -> torch.Tensor:
+def _seen(states: torch.Tensor, place: int, length: int, count: int = 1, spacing: int = 0) -> torch.Tensor:
+    """`[count, heads, length, size]` of the cache: `length` places from `place` on, again every `spacing` places."""
     _, heads, size = states.shape
     width = heads * size
     return states.as_strided(
-        (count, heads, run.length, size), (run.spacing * width, size, width, 1), storage_offset=place * width
+        (count, heads, length, size), (spacing * width, size, width, 1), storage_offset=place * width
     )
 
 

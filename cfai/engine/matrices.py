@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -59,6 +59,15 @@ class Matrix(nn.Module):
 
     def product(self, x: torch.Tensor) -> torch.Tensor:
         """`x`, [tokens, inputs], times the transposed matrix, plus the bias: [tokens, outputs] in the dtype of `x`."""
+        function, args = self.call(x)
+        product: torch.Tensor = function(*args)
+        return product
+
+    def call(self, x: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """The call of torch's that makes the product, and its arguments; `x` is [..., inputs], or what stands for it.
+
+        Raises `NotImplementedError` where there is no such call.
+        """
         raise NotImplementedError
 
 
@@ -74,8 +83,8 @@ class JoinedMatrix(Matrix):
     def weight(self) -> torch.Tensor:
         return self.rows
 
-    def product(self, x: torch.Tensor) -> torch.Tensor:
-        return functional.linear(x, self.rows, self.bias)
+    def call(self, x: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return functional.linear, (x, self.rows, self.bias)
 
 
 def multiply(x: torch.Tensor, matrix: Matrix) -> torch.Tensor:

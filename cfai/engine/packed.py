@@ -68,9 +68,8 @@ class PackedMatrix(Matrix):
     def weight(self) -> torch.Tensor:
         return self.rows if self.rows.layout == torch.strided else self.rows.to_dense()
 
-    def product(self, x: torch.Tensor) -> torch.Tensor:
-        product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, self.rows, self.bias, "none", [], "")
-        return product
+    def call(self, x: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return torch.ops.mkldnn._linear_pointwise.default, (x, self.rows, self.bias, "none", [], "")
 
 
 def packing_pays(model: PreTrainedModel) -> bool:

@@ -191,8 +191,14 @@ def _runs(calls: list[Call]) -> Iterator[list[Call]]:
 def _is_plain(call: Call) -> bool:
     """Whether it is a call of a function that torch can look into, made for what it returns."""
     is_own = call.function in (attention, multiply, adapted) or not hasattr(call.function, "__name__")
-    modules = any(isinstance(leaf, torch.nn.Module) for leaf in leaves((call.args, call.kwargs)))
-    return not is_own and not modules and call.results is not None
+    return not is_own and call.results is not None and all(map(_is_open, leaves((call.args, call.kwargs))))
+
+
+def _is_open(leaf: Any) -> bool:
+    """Whether torch can look into it; not into modules, nor into weights in an order of the processor's."""
+    return not isinstance(leaf, torch.nn.Module) and (
+        not isinstance(leaf, torch.Tensor) or leaf.layout == torch.strided
+    )
 
 
 def _piece_of(run: list[Call], results: list[Value], pieces: dict[Any, Piece], device: str) -> Call:

@@ -8,8 +8,7 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
-from cfai.engine import matrices
-from cfai.engine.matrices import JoinedMatrix
+from cfai.engine.matrices import multiply
 from cfai.engine.recording import Call, Recording
 
 __all__ = ["RULES", "put_products"]
@@ -79,15 +78,19 @@ def _rotated(x: torch.Tensor, cos: torch.Tensor, signed_sin: torch.Tensor, half:
     return (x * cos).addcmul_(torch.roll(x, half, -1), signed_sin)
 
 
-def _open_joined(call: Call, recording: Recording) -> list[Call]:
-    """The product itself in the place of a matrix that holds its weights as torch knows them."""
-    match call:
-        case Call(function=matrices.multiply, args=(x, JoinedMatrix() as matrix), kwargs={}):
-            return [Call(functional.linear, (x, matrix.rows, matrix.bias), {}, call.results)]
-    return []
+def _multiply_at_once(call: Call, recording: Recording) -> list[Call]:
+    """torch's own call in the place of ours, for a matrix whose product is one."""
+    if call.function is not multiply:
+        return []
+    x, matrix = call.args
+    try:
+        function, args = matrix.call(x)
+    except NotImplementedError:
+        return []
+    return [Call(function, args, {}, call.results)]
 
 
-RULES: tuple[Rule, ...] = (_join_norm, _join_rotation, _open_joined)
+RULES: tuple[Rule, ...] = (_join_norm, _join_rotation, _multiply_at_once)
 
 
 # Products of many rows
