@@ -39,14 +39,14 @@ class _Connection(h11.Connection):
     _is_chunked = False
 
     def send(self, event: h11.Event) -> bytes | None:  # type: ignore[override]  # h11 tells when it is None
-        if not isinstance(event, h11.Data) or not event.data:
-            self._is_chunked = self._is_chunked and not isinstance(event, h11.Response)
+        if not isinstance(event, h11.Data):
+            self._is_chunked = False
             return super().send(event)
-        if self._is_chunked and self.our_state is h11.SEND_BODY:
+        if self._is_chunked and event.data:
             return b"%x\r\n%b\r\n" % (len(event.data), event.data)
         written = super().send(event)
         # Its frame tells, not the head: an answer to HEAD has no body, whatever its head says, nor has a 204 or a 304.
-        self._is_chunked = len(written) > len(event.data)
+        self._is_chunked = bool(written) and len(written) > len(event.data)
         return written
 
 
