@@ -71,9 +71,13 @@ class Arrival:
 
         self._event: anyio.Event | None = None
         try:
-            self._future = asyncio.get_running_loop().create_future()
+            task = asyncio.current_task()
         except RuntimeError:  # trio runs this task
+            task = None
+        if task is None:  # trio runs it, and may do so as a guest of asyncio's loop
             self._event = anyio.Event()
+        else:
+            self._future = task.get_loop().create_future()
 
     def set(self) -> None:
         if self._event is not None:

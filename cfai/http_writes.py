@@ -34,16 +34,19 @@ class Protocol(H11Protocol):
 
 
 class _Connection(h11.Connection):
-    """h11's connection; the chunks of a body pass it by."""
+    """h11's connection; the chunks of a body pass it by, but for the first."""
 
     _is_chunked = False
 
     def send(self, event: h11.Event) -> bytes | None:  # type: ignore[override]  # h11 tells when it is None
-        if self._is_chunked and isinstance(event, h11.Data) and event.data and self.our_state is h11.SEND_BODY:
+        if not isinstance(event, h11.Data):
+            self._is_chunked = False
+            return super().send(event)
+        if self._is_chunked and event.data:
             return b"%x\r\n%b\r\n" % (len(event.data), event.data)
         written = super().send(event)
-        if isinstance(event, h11.Response):
-            self._is_chunked = written is not None and b"\r\ntransfer-encoding: chunked\r\n" in written.lower()
+        # Its frame tells, not the head: an answer to HEAD has no body, whatever its head says, nor has a 204 or a 304.
+        self._is_chunked = bool(written) and len(written) > len(event.data)
         return written
 
 

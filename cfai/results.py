@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from typing import Any, Protocol, Self, SupportsIndex, overload
 
 import anyio
@@ -130,13 +131,12 @@ class ByteStream:
         if self._closed:
             return
         self._closed = True
-        try:
+        with ExitStack() as calls:  # each is made, also when another one raises
+            for call in reversed(self._on_close):
+                calls.callback(call)
             # A reader that is being cancelled must still stop the model.
             with anyio.CancelScope(shield=True):
                 await self._source.aclose()
-        finally:
-            for call in self._on_close:
-                call()
 
     def on_close(self, call: Callable[[], object]) -> None:
         """Have `call` made when the stream has been read to its end or is closed; never, if that has been."""

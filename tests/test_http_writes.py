@@ -20,7 +20,9 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     headers = [(b"content-type", b"text/plain")]
     if path == "/sized":
         headers.append((b"content-length", b"9"))
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    if path == "/nothing":
+        headers.append((b"transfer-encoding", b"chunked"))
+    await send({"type": "http.response.start", "status": 204 if path == "/nothing" else 200, "headers": headers})
     if path == "/sized":
         await send({"type": "http.response.body", "body": b"", "more_body": True})
         await send({"type": "http.response.body", "body": b"sized ", "more_body": True})
@@ -91,3 +93,17 @@ async def test_who_knows_no_chunks_gets_none() -> None:
         assert b"transfer-encoding" not in head.lower()
         assert body == b"0;1;2;end"
         assert b"".join(await ask(port, "/stream", method="HEAD")).endswith(b"\r\n\r\n")
+
+
+async def test_what_has_no_body_gets_none_whatever_its_head_says() -> None:
+    async with served() as port:
+        assert b"".join(await ask(port, "/nothing")).endswith(b"\r\n\r\n")
+
+
+async def test_each_of_several_answers_is_framed_as_its_own_head_says() -> None:
+    async with served() as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
+        for path, ending in (("/stream", "keep-alive"), ("/sized", "keep-alive"), ("/stream", "close")):
+            await stream.send(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: {ending}\r\n\r\n".encode())
+        answers = b"".join([piece async for piece in stream]).split(b"HTTP/1.1 200 OK\r\n")[1:]
+        chunks = b"2\r\n0;\r\n2\r\n1;\r\n2\r\n2;\r\n3\r\nend\r\n0\r\n\r\n"
+        assert [answer.partition(b"\r\n\r\n")[2] for answer in answers] == [chunks, b"sized end", chunks]

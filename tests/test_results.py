@@ -130,6 +130,28 @@ async def test_wait_closed_returns_when_the_stream_ends() -> None:
 
 
 @ANY_LOOP
+async def test_who_waits_for_the_end_is_told_also_when_another_call_at_the_end_raises() -> None:
+    async def fail() -> None:
+        with pytest.raises(OSError, match="disk full"):
+            await stream.aclose()
+
+    def call() -> None:
+        calls.append("made")
+        raise OSError("disk full")
+
+    calls: list[str] = []
+    stream = ByteStream(Source(b"a"))
+    stream.on_close(call)
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stream.wait_closed)
+            await anyio.lowlevel.checkpoint()
+            tasks.start_soon(fail)
+    await stream.aclose()
+    assert calls == ["made"]
+
+
+@ANY_LOOP
 async def test_a_generator_is_a_source() -> None:
     ended = []
 

@@ -13,9 +13,11 @@ request waits for one. What was compiled is kept on disk, in `compiled` below cf
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,7 +30,7 @@ from cfai.engine.matrices import multiply
 from cfai.engine.recording import Call, Recording, Size, Value, attention, leaves, line_of, mapped
 from cfai.weights.home import home
 
-__all__ = ["Compiling", "Piece", "put_pieces"]
+__all__ = ["Compiling", "Piece", "nobody_compiles", "put_pieces"]
 
 log = logging.getLogger("cfai.engine")
 
@@ -36,7 +38,7 @@ FOLDER = "TORCHINDUCTOR_CACHE_DIR"
 """torch's own variable for where compiled code is kept; whoever sets it has it that way."""
 
 TORCHS_OWN = "torchinductor_"
-"""How the folder's name begins that torch writes there where nobody has; it is a temporary one."""
+"""How the name of the temporary folder begins that torch writes there where nobody has."""
 
 ON_A_GPU: dict[str, Any] = {"coordinate_descent_tuning": True}
 """torch then writes its own kernels for products of one token, and tries several sizes of them."""
@@ -58,10 +60,10 @@ class Piece:
         check  runs the forward pass that this piece is part of, with one token and with several, and tells whether the
                results are right
         """
-        _keep_on_disk()
         before = self._run
-        fast = self._run = torch.compile(before, fullgraph=True, options=ON_A_GPU if self._device == "cuda" else None)
         try:
+            _keep_on_disk()
+            self._run = torch.compile(before, fullgraph=True, options=ON_A_GPU if self._device == "cuda" else None)
             problem = "" if check() else "it computes something else then"
         except torch.AcceleratorError:
             raise
@@ -73,11 +75,9 @@ class Piece:
             self._run = before
             return False
 
-        def run(*args: Any) -> Any:
-            with torch.compiler.set_stance("eager_on_recompile"):
-                return fast(*args)
-
-        self._run = run
+        # As `torch.compiler.set_stance("eager_on_recompile")` has it, which is for all threads of the process, the one
+        # that compiles the next model included; this is for the thread that calls.
+        self._run = torch._dynamo.run(before)
         return True
 
 
@@ -91,8 +91,10 @@ class Compiling:
     def __init__(self, forward: Compilable, device: torch.device) -> None:
         self._failure: Exception | None = None
         self._stopped = threading.Event()
+        # Compiled code is for as many threads as there were; who runs it has as many as who makes this object.
+        threads = torch.get_num_threads()
         # Not a daemon: Python ends those by force, and the process with them where one is inside torch.
-        self._thread = threading.Thread(target=self._run, args=(forward, device), name="cfai-compile")
+        self._thread = threading.Thread(target=self._run, args=(forward, device, threads), name="cfai-compile")
         self._thread.start()
 
     def is_over(self, patience: float) -> bool:
@@ -107,15 +109,18 @@ class Compiling:
         self._stopped.set()
         self._thread.join()
 
-    def _run(self, forward: Compilable, device: torch.device) -> None:
+    def _is_stopped(self) -> bool:
+        # Python waits for this thread before it calls what is registered with `atexit`, as an engine's `close`.
+        return self._stopped.is_set() or not threading.main_thread().is_alive()
+
+    def _run(self, forward: Compilable, device: torch.device, threads: int) -> None:
         try:
             if device.type == "cuda":
                 torch.cuda.set_device(device)
-            else:
-                torch.set_num_threads(1)
-            with _alone(self._stopped) as is_allowed, torch.inference_mode():
+            torch.set_num_threads(threads)
+            with _alone(self._is_stopped) as is_allowed, torch.inference_mode():
                 if is_allowed:
-                    forward.compile(self._stopped.is_set)
+                    forward.compile(self._is_stopped)
         except torch.AcceleratorError as error:
             self._failure = error
         except Exception as error:
@@ -123,17 +128,30 @@ class Compiling:
 
 
 _one_at_a_time = threading.Lock()
-"""torch compiles one thing at a time in a process."""
+"""torch compiles one thing at a time in a process, and while it does it waits for the whole device now and then, which
+breaks off whatever graph is being made there."""
 
 SWITCH_SECONDS = 0.0005
 """How long Python lets the compiler's thread run before a step's gets its turn, which it wants after every kernel."""
 
 
 @contextlib.contextmanager
-def _alone(stopped: threading.Event) -> Iterator[bool]:
+def nobody_compiles(patience: float) -> Iterator[bool]:
+    """Keeps compilers waiting until the block is left; false if one is still at it after `patience` seconds."""
+    if not _one_at_a_time.acquire(timeout=patience):
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        _one_at_a_time.release()
+
+
+@contextlib.contextmanager
+def _alone(is_stopped: Callable[[], bool]) -> Iterator[bool]:
     """Nobody else compiles, and other threads wait for the interpreter a tenth as long; false if stopped before."""
     while not _one_at_a_time.acquire(timeout=0.1):
-        if stopped.is_set():
+        if is_stopped():
             yield False
             return
     before = sys.getswitchinterval()
@@ -146,7 +164,8 @@ def _alone(stopped: threading.Event) -> Iterator[bool]:
 
 
 def _keep_on_disk() -> None:
-    if Path(os.environ.get(FOLDER, TORCHS_OWN)).name.startswith(TORCHS_OWN):
+    folder = Path(os.environ.get(FOLDER, TORCHS_OWN))
+    if folder.name.startswith(TORCHS_OWN) and folder.parent in (Path(), Path(tempfile.gettempdir())):
         os.environ[FOLDER] = str(home() / "compiled")
 
 
@@ -230,7 +249,9 @@ def _piece_of(run: list[Call], results: list[Value], pieces: dict[Any, Piece], d
     key = source, kinds, tuple(_identity(other) for other in others.values())
     if key not in pieces:
         names = {f"c{number}": other for number, other in enumerate(others.values())}
-        exec(compile(source, "<piece>", "exec"), names)
+        # torch tells functions apart by file, line and name, and takes for variable what differs between two of a kind.
+        digest = hashlib.sha256(repr((source, kinds)).encode()).hexdigest()
+        exec(compile(source, f"<piece {digest}>", "exec"), names)
         pieces[key] = Piece(names.pop("piece"), device)
     arguments = (*inputs, *weights.values(), *([Size(1, 0)] if is_sized else []))
     return Call(pieces[key], arguments, {}, tuple(results))

@@ -32,7 +32,7 @@ from cfai.engine.gathered import forward_gathered, gathered_shapes
 from cfai.engine.graphs import CudaCapture, DecodeGraphs, DecodeInputs
 from cfai.engine.lora import AdapterBank
 from cfai.engine.memory import trim
-from cfai.engine.pieces import Compiling
+from cfai.engine.pieces import Compiling, nobody_compiles
 from cfai.engine.sampling import Draws, Features, Sampler
 from cfai.engine.scheduler import Step, Work
 from cfai.engine.sequence import Sequence, Token
@@ -166,8 +166,12 @@ class Runner:
                 self._compiling = Compiling(self._fused, self._device)
         elif self._compiling is not None and not self._compiling.is_over(patience):
             pass  # graphs are made of what comes of it
-        elif self._graphs is None or not self._graphs.make_next():
+        elif self._graphs is None:
             return None
+        else:
+            with nobody_compiles(patience) as may_make:
+                if may_make and not self._graphs.make_next():
+                    return None
         done, in_all = (1 + self._fused.compiled, 1 + self._fused.pieces) if self._fused else (1, 1)
         return (done + self._graphs.done, in_all + self._graphs.in_all) if self._graphs else (done, in_all)
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import subprocess
+import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +21,8 @@ from cfai.engine import EngineSettings, LocalEngine, Sampling
 from cfai.engine.fusing import fuse
 from cfai.engine.int8 import quantise
 from cfai.engine.matrices import join
-from cfai.engine.pieces import Compiling, Piece
+from cfai.engine.pieces import Compiling, Piece, nobody_compiles, put_pieces
+from cfai.engine.recording import Call, Recording, Value
 from tests.engine.test_fusing import SHAPE, assert_same, build, row
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of torch's own
@@ -32,7 +36,8 @@ DEEP = LlamaConfig(**{**SHAPE, "num_hidden_layers": 5})
 def kept(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where compiled code is kept."""
     monkeypatch.setenv("CFAI_HOME", str(tmp_path_factory.getbasetemp() / "cfai"))
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/tmp/torchinductor_somebody")  # as torch writes it
+    temporary = Path(tempfile.gettempdir())
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(temporary / "torchinductor_somebody"))  # as torch writes it
     yield tmp_path_factory.getbasetemp() / "cfai" / "compiled"
 
 
@@ -125,6 +130,93 @@ def test_a_piece_that_cannot_be_compiled_stays_as_it_was(caplog: pytest.LogCaptu
     assert piece(torch.ones(2)).tolist() == [7, 7]
 
 
+def told(x: torch.Tensor) -> torch.Tensor:
+    return x + (1 if torch.compiler.is_compiling() else 2)
+
+
+class OfOnePiece:
+    def __init__(self, run: Callable[[torch.Tensor], torch.Tensor] = told) -> None:
+        self.piece = Piece(run, "cpu")
+
+    def compile(self, is_stopped: Callable[[], bool]) -> None:
+        x = torch.zeros(1)
+        assert self.piece.compile(lambda: bool(self.piece(x).isfinite().all()))
+
+    @property
+    def is_compiled(self) -> bool:
+        with torch.inference_mode():
+            return bool(self.piece(torch.zeros(1)) == 1)
+
+
+@needs_compiler
+def test_what_one_thread_compiles_is_for_the_one_that_has_it_compiled() -> None:
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            forward = OfOnePiece()
+            assert not forward.is_compiled
+            assert Compiling(forward, torch.device("cpu")).is_over(120)
+            assert forward.is_compiled, threads
+    finally:
+        torch.set_num_threads(before)
+
+
+@needs_compiler
+def test_a_model_is_compiled_while_another_runs_what_was_compiled_before() -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    def slow(x: torch.Tensor) -> torch.Tensor:
+        if not torch.compiler.is_compiling():
+            begun.set()
+            may_end.wait(120)
+        return x * 2
+
+    first, second = OfOnePiece(slow), OfOnePiece()
+    may_end.set()
+    assert Compiling(first, torch.device("cpu")).is_over(120)
+    may_end.clear()
+    begun.clear()
+    running = threading.Thread(target=first.piece, args=(torch.zeros(1, dtype=torch.float64),))  # not compiled for it
+    running.start()
+    begun.wait()
+    try:
+        assert Compiling(second, torch.device("cpu")).is_over(120)
+        assert second.is_compiled
+    finally:
+        may_end.set()
+        running.join()
+
+
+@needs_compiler
+def test_only_what_differs_from_row_to_row_varies_in_a_piece() -> None:
+    for width in (64, 48):
+        weight = torch.ones(width)
+        calls = [
+            Call(torch.mean, (weight,), {}, Value(1)),
+            Call(torch.mul, (Value(0), Value(1)), {}, Value(2)),
+            Call(told, (Value(2),), {}, Value(3)),
+        ]
+        (piece,) = put_pieces(Recording(calls, Value(3), {}), "cpu")
+
+        def made(rows: int, columns: int, piece: Piece = piece, weight: torch.Tensor = weight) -> float:
+            (out,) = piece(torch.zeros(rows, columns), weight)
+            return float(out[0, 0])
+
+        assert piece.compile(lambda: [made(rows, width) for rows in (1, 2)] == [1, 1])  # noqa: B023  # called at once
+        assert made(7, width) == 1, "compiled for any row"
+        assert made(7, 32) == 2, "but for one width, whatever another model has"
+
+
+@needs_compiler
+def test_a_folder_that_somebody_chose_is_left_to_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = tmp_path / "torchinductor_mine"
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(chosen))
+    OfOnePiece().compile(never)
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(chosen)
+    assert any(chosen.iterdir())
+
+
 class Slow:
     """A forward pass whose pieces take as long as one likes."""
 
@@ -154,6 +246,37 @@ def test_who_stops_waits_for_the_piece_under_way_and_for_no_other() -> None:
     assert compiling.is_over(0)
     assert behind.is_over(0)
     assert second.done == 0
+
+
+def test_no_graph_is_made_while_something_is_compiled() -> None:
+    forward = Slow()
+    with nobody_compiles(0) as is_so:
+        assert is_so
+        compiling = Compiling(forward, torch.device("cpu"))
+        assert not forward.begun.wait(0.3)
+    forward.begun.wait()
+    with nobody_compiles(0) as is_so:
+        assert not is_so
+    forward.may_end.set()
+    compiling.stop()
+    with nobody_compiles(0) as is_so:
+        assert is_so
+
+
+def test_a_process_ends_once_the_piece_under_way_is_done() -> None:
+    script = """
+import time, torch
+from cfai.engine.pieces import Compiling
+
+class Endless:
+    def compile(self, is_stopped):
+        while not is_stopped():
+            time.sleep(0.05)
+
+Compiling(Endless(), torch.device("cpu"))
+Compiling(Endless(), torch.device("cpu"))
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
 class Broken:
