@@ -91,8 +91,9 @@ def run_cfai(case: Case, *, torch_compile: bool = False) -> Figures:
             await engine.ready.wait()
             await answers(engine, 1, 8)
             loading.end()
-            while torch_compile and not _is_compiled(engine.stats()["compiled"]):  # noqa: ASYNC110  # nobody tells
-                await anyio.sleep(0.5)
+            with anyio.fail_after(COMPILING_SECONDS):
+                while torch_compile and not _is_compiled(engine.stats()["compiled"]):  # noqa: ASYNC110  # nobody tells
+                    await anyio.sleep(0.5)
             await anyio.sleep(machine.idle_seconds(case.device))
             loading.settled()
             return _figures(await answers(engine, 2, case.tokens), loading)
@@ -318,6 +319,9 @@ VARIANTS: dict[str, Callable[[Case], Figures]] = {
     "llama.cpp": run_llama_cpp,
     "bandwidth": run_bandwidth,
 }
+COMPILING_SECONDS = 1200
+"""After so many a model that is not compiled never will be."""
+
 QUANTISED = ("cfai", "cfai compiled", "llama.cpp")
 """Those who have int8."""
 

@@ -81,7 +81,8 @@ class _DeviceLost(EngineFailure):
 class LocalEngine:
     """Runs the model in `folder`. The thread starts with the object; `ready.wait()` returns when the model answers.
 
-    progress  called while weights load and, on a GPU, while CUDA graphs are made, with what is done and what there is
+    progress  called while weights load, and while CUDA graphs are made or pieces compiled, with what is done and what
+              there is
     note      what the user should know about the precision it runs in; it stands in the stats
     footprint  what the model may take of the device's memory; None takes shares of what is free
     on_lost   called when the device has failed in a way that only a new process mends; the engine has ended then
@@ -376,7 +377,7 @@ class LocalEngine:
             return True
         if done is None:
             return False
-        if self._progress is not None and done[1] > 1:  # CUDA graphs, which take a while
+        if self._progress is not None and done[1] > 1:  # CUDA graphs and pieces, which take a while
             self._progress(*done)
         return True
 
