@@ -7,6 +7,7 @@ On a GPU it returns before the device is done, so the engine reads the tokens on
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Sequence as Tokens
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ from cfai.engine.scheduler import Step, Work
 from cfai.engine.sequence import Sequence, Token
 
 __all__ = ["Form", "Pending", "Runner", "form_of", "vocabulary_of"]
+
+log = logging.getLogger("cfai.engine")
 
 LONG_STEP = 0.08
 """Seconds. A model whose smallest step takes longer has little to gain from fusing, and who asks meanwhile would wait:
@@ -164,6 +167,8 @@ class Runner:
             trim()
             if self._fused is not None and self._fused.pieces:
                 self._compiling = Compiling(self._fused, self._device)
+            elif self._compiles:
+                log.warning("the model runs without torch.compile: its steps cannot be recorded")
         elif self._compiling is not None and not self._compiling.is_over(patience):
             pass  # graphs are made of what comes of it
         elif self._graphs is None:

@@ -23,7 +23,9 @@ from cfai.engine.int8 import quantise
 from cfai.engine.matrices import join
 from cfai.engine.pieces import Compiling, Piece, nobody_compiles, put_pieces
 from cfai.engine.recording import Call, Recording, Value
+from tests.architectures import make_checkpoint
 from tests.engine.test_fusing import SHAPE, assert_same, build, row
+from tests.waiting import until
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of torch's own
 
@@ -105,6 +107,18 @@ async def test_an_engine_that_was_not_asked_compiles_nothing(endless_llama: Path
     try:
         await engine.ready.wait()
         assert engine.stats()["compiled"] is None
+    finally:
+        engine.close()
+
+
+async def test_a_model_that_cannot_be_taken_to_pieces_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = make_checkpoint(tmp_path, "falcon-rotary")
+    engine = LocalEngine(folder, EngineSettings(device="cpu", torch_compile=True))
+    try:
+        with caplog.at_level(logging.WARNING, "cfai.engine"):
+            await engine.ready.wait()
+            await until(lambda: "runs without torch.compile" in caplog.text)
+        assert engine.stats()["compiled"] == "0 of 0"
     finally:
         engine.close()
 
