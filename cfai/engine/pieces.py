@@ -209,7 +209,8 @@ def _runs(calls: list[Call]) -> Iterator[list[Call]]:
 
 def _is_plain(call: Call) -> bool:
     """Whether it is a call of a function that torch can look into, made for what it returns."""
-    is_own = call.function in (attention, multiply, adapted) or not hasattr(call.function, "__name__")
+    is_ours = call.function in (attention, multiply, adapted) or not hasattr(call.function, "__name__")
+    is_own = is_ours or getattr(call.function, "namespace", "") == "mkldnn"  # which torch takes packed weights for
     return not is_own and call.results is not None and all(map(_is_open, leaves((call.args, call.kwargs))))
 
 

@@ -21,6 +21,7 @@ from cfai.engine import EngineSettings, LocalEngine, Sampling
 from cfai.engine.fusing import fuse
 from cfai.engine.int8 import quantise
 from cfai.engine.matrices import join
+from cfai.engine.packed import pack
 from cfai.engine.pieces import Compiling, Piece, nobody_compiles, put_pieces
 from cfai.engine.recording import Call, Recording, Value
 from tests.architectures import make_checkpoint
@@ -71,6 +72,19 @@ def test_a_compiled_model_computes_the_same(
         for length, wanted in expected.items():
             assert_same(forward(**row(length)), wanted, 1e-3 if is_int8 else 1e-5)
     assert any(kept.iterdir()), "and what was compiled is kept"
+
+
+@needs_compiler
+@pytest.mark.skipif(not torch._C._has_mkldnn, reason="there is no oneDNN here")
+def test_weights_that_onednn_multiplies_as_they_lie_are_left_to_it(caplog: pytest.LogCaptureFixture) -> None:
+    model = build(GPT2Config(vocab_size=160, n_embd=64, n_layer=2, n_head=4))
+    pack(model, spare=0)  # no room for a copy of the embedding
+    with torch.inference_mode():
+        forward = fuse(model, compiles=True)
+        expected = forward(**row(7))
+        forward.compile(never)
+        assert "without torch.compile" not in caplog.text
+        assert_same(forward(**row(7)), expected)
 
 
 def test_layers_that_are_alike_are_the_same_pieces() -> None:
