@@ -212,7 +212,10 @@ def join(model: PreTrainedModel) -> None:
     for parent, layers in float_groups(model):
         if len(layers) > 1:
             replace(parent, layers, JoinedMatrix(*together(layers)))
+        is_on_gpu = layers[0][1].weight.device.type == "cuda"
         del layers
+        if is_on_gpu:  # blocks of single layers are too small for what comes of the next ones
+            torch.cuda.empty_cache()
 
 
 def replace(parent: nn.Module, layers: list[tuple[str, Any]], matrix: Matrix) -> None:
