@@ -43,8 +43,8 @@ __all__ = ["Form", "Pending", "Runner", "form_of", "vocabulary_of"]
 log = logging.getLogger("cfai.engine")
 
 LONG_STEP = 0.08
-"""Seconds. A model whose smallest step takes longer has little to gain from fusing, and who asks meanwhile would wait:
-it runs some nine of them and copies weights."""
+"""Seconds. A model whose smallest step takes longer on a CPU has little to gain from fusing, and who asks meanwhile
+would wait: it runs some nine of them and copies weights. On a GPU these seconds are the host's, which fusing saves."""
 
 
 class Pending:
@@ -187,7 +187,8 @@ class Runner:
             _forward(self._model, one, one, one, Recorder())
         except Exception:  # the next request will meet it again, and tell its reader
             return None
-        if time.monotonic() - started > LONG_STEP and not self._compiles:
+        is_long = self._device.type != "cuda" and time.monotonic() - started > LONG_STEP
+        if is_long and not self._compiles:
             return None
         fused = fuse(self._model, memory=self._spare, bank=self._adapters, compiles=self._compiles)
         few = torch.zeros(4, dtype=torch.long, device=self._device)
