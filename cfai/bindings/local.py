@@ -64,8 +64,8 @@ class LocalBinding:
                  there is memory for it
     draft_tokens  tokens guessed from the text before and computed with the next one while few answers are made; what is
                  answered stays the same. Default 0
-    torch_compile  have torch.compile make models faster on a GPU, in idle moments: seconds to minutes once, kept on
-                 disk. Default False; on a CPU it makes them slower
+    torch_compile  have torch.compile make models faster on a GPU, beside their answers: seconds to minutes once, kept
+                 on disk. Default False; on a CPU it makes them slower
     fidelity     "clean", or "production" for the oddities of Cloudflare's own answers (padding, numbers as `response`,
                  events without it), to find at home what a client stumbles over. A call's own wins
     strict_retired  refuse what Cloudflare no longer serves, or does not yet on the day of `as_of`, with its own error,

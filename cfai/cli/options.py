@@ -221,7 +221,8 @@ DraftTokens = Annotated[
 TorchCompile = Annotated[
     bool | None,
     typer.Option(
-        "--torch-compile/--no-torch-compile", help="Let torch.compile make models faster on a GPU, in idle moments."
+        "--torch-compile/--no-torch-compile",
+        help="Let torch.compile make models faster on a GPU, beside their answers.",
     ),
 ]
 Fake = Annotated[

@@ -58,7 +58,7 @@ class EngineSettings:
                   memory for it
     draft_tokens  while few sequences run, tokens that are guessed from the text before and computed with the next one;
                   answers stay the same. 0 guesses none
-    torch_compile  have torch.compile make kernels of the model, in idle moments; for GPUs, slower on a CPU
+    torch_compile  have torch.compile make kernels of the model, beside its answers; for GPUs, slower on a CPU
     """
 
     device: str | None = None
