@@ -423,6 +423,7 @@ async def test_models_share_an_engine_if_they_share_their_weights_and_precision(
         "leaves_in_seconds": pytest.approx(295, abs=5),
         "healthy": True,
         "batching": "continuous",
+        "compiled": None,
         "cache_tokens": 0,
         "cache_capacity": 16 * 4096,
     }
